@@ -1,0 +1,38 @@
+# Needs python3 (3.10 to 3.13) and make; everything else is installed into .venv, once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help demo test lint format wheel clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(INSTALLED)  ## the main job on real handwritten digits, from a saved model to an exported one
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python samples/digits.py
+
+test: lint  ## everything that CI runs: linters, type checker, tests
+	$(BIN)/python -m pytest --numprocesses 2
+
+lint: $(INSTALLED)  ## ruff and mypy, strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED)  ## let ruff put the code in its form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+wheel: $(INSTALLED)  ## build dist/*.whl
+	$(BIN)/python -m build --wheel
+
+clean:  ## remove everything that was made
+	rm -rf $(VENV) build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+
+# Installed again only when what is installed may have changed.
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,58 @@
+"""The command line: parses, calls ``rewriter``, prints, and maps errors to exit codes. No logic lives here.
+
+Exit codes: 0 done, 1 the answer is no, 2 the input or the call is wrong.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from rewriter.errors import DifferenceError, NotMergeableError, RewriterError
+from rewriter.version import __version__
+
+from . import export, inspect, rewrite, verify
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rewriter {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Rewrite Keras models so that their optimizer sees each layer whole.
+
+    Each Dense kernel and bias become one variable, W*. A life cycle: [bold]inspect[/bold] a saved model,
+    [bold]rewrite[/bold] it, train it with Keras as always, [bold]export[/bold] it back to plain Keras,
+    [bold]verify[/bold] that both are the same function.
+    """
+
+
+app.command("inspect")(inspect.command)
+app.command("rewrite")(rewrite.command)
+app.command("export")(export.command)
+app.command("verify")(verify.command)
+
+
+def main() -> None:
+    """Run the command line; the console script ``rewriter``."""
+    try:
+        app()
+    except RewriterError as error:
+        typer.echo(f"rewriter: {error}", err=True)
+        sys.exit(1 if isinstance(error, NotMergeableError | DifferenceError) else 2)

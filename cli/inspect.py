@@ -1,0 +1,29 @@
+"""``rewriter inspect``: the plan of a model, before anything is done."""
+
+from __future__ import annotations
+
+import typer
+
+from . import common
+
+
+def command(
+    model: common.Model,
+    include: common.Include = None,
+    exclude: common.Exclude = None,
+    strict: common.Strict = False,
+    as_json: common.AsJson = False,
+    imports: common.Import = None,
+) -> None:
+    """Show what rewriting would do to each layer of a saved model, and why.
+
+    Example:  rewriter inspect base.keras --exclude 'head'
+    """
+    conversion = common.start(imports)
+    inspected = conversion.inspect_file(model, include=include, exclude=exclude)
+    if as_json:
+        common.print_json(inspected.to_dict())
+    else:
+        typer.echo(str(inspected))
+    if strict:
+        inspected.plan.require_all_merged()

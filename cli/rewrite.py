@@ -1,0 +1,56 @@
+"""``rewriter rewrite``: a saved model in, a rewritten one out."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from . import common
+
+
+def command(
+    model: common.Model,
+    output: common.Output,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option("--learning-rate", help="Of joint momentum; that of a compiled SGD if not given."),
+    ] = None,
+    momentum: Annotated[
+        float | None,
+        typer.Option("--momentum", help="Of joint momentum; that of a compiled SGD if not given."),
+    ] = None,
+    keep_optimizer: Annotated[
+        bool, typer.Option("--keep-optimizer", help="Keep the compiled optimizer, with its state.")
+    ] = False,
+    include: common.Include = None,
+    exclude: common.Exclude = None,
+    strict: common.Strict = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and write nothing.")] = False,
+    overwrite: common.Overwrite = False,
+    as_json: common.AsJson = False,
+    imports: common.Import = None,
+) -> None:
+    """Merge each Dense kernel and bias of a saved model into one variable and attach joint momentum.
+
+    Example:  rewriter rewrite base.keras joint.keras --learning-rate 0.05 --momentum 0.9
+    """
+    if keep_optimizer and (learning_rate is not None or momentum is not None):
+        raise typer.BadParameter("--keep-optimizer keeps learning rate and momentum too; give one or the other.")
+    conversion = common.start(imports)
+    result = conversion.rewrite_file(
+        model,
+        output,
+        learning_rate=learning_rate,
+        momentum=momentum,
+        keep_optimizer=keep_optimizer,
+        include=include,
+        exclude=exclude,
+        strict=strict,
+        dry_run=dry_run,
+        overwrite=overwrite,
+    )
+    if as_json:
+        common.print_json(result.to_dict())
+    else:
+        typer.echo(str(result))

@@ -1,0 +1,99 @@
+"""Rewrite a Keras model so that its optimizer sees each layer whole: ``W* = [W; b]``, one variable a layer.
+
+    model = rewriter.rewrite(model)         # merge each kernel and bias; attach joint momentum
+    model.fit(...)                          # ordinary Keras from here on
+    rewriter.export(model, "tuned.keras")   # plain Keras again, bit for bit
+
+Importing this package imports no TensorFlow; the first use of a name does.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import wrapt
+
+from rewriter.version import __version__
+
+if TYPE_CHECKING:
+    from rewriter.errors import (
+        DifferenceError,
+        FileError,
+        ModelError,
+        NotMergeableError,
+        OptimizerError,
+        RewriterError,
+        SelectorError,
+    )
+    from rewriter.files import export, load_model, save_model
+    from rewriter.joint_momentum import JointMomentum
+    from rewriter.layout import Layout, Part, layout_of
+    from rewriter.planning import Decision, Plan, plan
+    from rewriter.rewriting import rewrite, split, standard_form
+    from rewriter.verification import Report, verify
+
+_MODULES = {
+    "errors": (
+        "DifferenceError",
+        "FileError",
+        "ModelError",
+        "NotMergeableError",
+        "OptimizerError",
+        "RewriterError",
+        "SelectorError",
+    ),
+    "files": ("export", "load_model", "save_model"),
+    "joint_momentum": ("JointMomentum",),
+    "layout": ("Layout", "Part", "layout_of"),
+    "planning": ("Decision", "Plan", "plan"),
+    "rewriting": ("rewrite", "split", "standard_form"),
+    "verification": ("Report", "verify"),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "Decision",
+    "DifferenceError",
+    "FileError",
+    "JointMomentum",
+    "Layout",
+    "ModelError",
+    "NotMergeableError",
+    "OptimizerError",
+    "Part",
+    "Plan",
+    "Report",
+    "RewriterError",
+    "SelectorError",
+    "__version__",
+    "export",
+    "layout_of",
+    "load_model",
+    "plan",
+    "rewrite",
+    "save_model",
+    "split",
+    "standard_form",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+@wrapt.when_imported("tf_keras")
+def _register(_: Any) -> None:
+    # What tf_keras.models.load_model needs to read a rewritten file of any format, however early or late tf_keras
+    # is imported.
+    for module in ("augmented", "joint_momentum"):
+        importlib.import_module(f"{__name__}.{module}")

@@ -1,0 +1,5 @@
+"""``python -m rewriter`` is ``rewriter``."""
+
+from rewriter.cli import main
+
+main()

@@ -1,0 +1,164 @@
+"""``Augmented<Class>``: a layer class whose kernel and bias are views of one augmented kernel.
+
+A rewritten layer keeps its own ``call``; what changes is that ``layer.kernel`` and ``layer.bias`` are no longer
+variables but slices of ``layer.augmented_kernel``. The class is a subclass of the layer's own class, so everything
+else about the layer, isinstance checks included, stays as it was.
+
+The class shows itself as ``AugmentedDense`` (its ``__qualname__``) but keeps the ``__name__`` of the class it
+stands for: Keras derives from that name the path of a weight inside ``.keras`` and ``.weights.h5`` files, and files
+of the original model must load into the rewritten one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import functools
+import inspect
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+import tf_keras
+
+from rewriter import keras_internals, surgery
+from rewriter.families import family_of, layout_for
+from rewriter.layout import AUGMENTED_KERNEL, Layout, layout_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+REGISTERED_NAME = "rewriter>Augmented"
+# The class name in files. Where the library is missing, Keras's error quotes it, so it says what to install.
+_LOADER = "AugmentedByKerasRewriter"
+_STANDARD_CLASS = "standard_class"
+
+# The views of the calls under way, by layer. A context variable, because replicas of a layer run in threads.
+_VIEWS: contextvars.ContextVar[Mapping[int, dict[str, Any]]] = contextvars.ContextVar(
+    "views", default=MappingProxyType({})
+)
+
+
+@contextlib.contextmanager
+def _shared_views(layer: Any) -> Iterator[None]:
+    """Let all reads of the layer's views inside share one split, so that a call has one gradient concat."""
+    token = _VIEWS.set({**_VIEWS.get(), id(layer): layout_in(layer).views(layer.augmented_kernel)})
+    try:
+        yield
+    finally:
+        _VIEWS.reset(token)
+
+
+class Augmented:
+    """What every augmented layer class has beside the layer's own class.
+
+    As a class of its own it serves Keras as the loader of every augmented class: the config names the standard
+    class, so that no augmented class has to be registered before a file is read.
+    """
+
+    augmented_kernel: Any
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """Make an unbuilt augmented layer from the config of :meth:`get_config`; it merges when it is built."""
+        standard = keras_internals.class_from_config(config[_STANDARD_CLASS])
+        layer = standard.from_config({key: value for key, value in config.items() if key != _STANDARD_CLASS})
+        keras_internals.set_class(layer, augmented_class(standard))
+        return layer
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the layer's own config, and the standard class it is for."""
+        config: dict[str, Any] = super().get_config()  # type: ignore[misc]
+        return {**config, _STANDARD_CLASS: keras_internals.class_to_config(standard_class(self))}
+
+    def build(self, input_shape: Any) -> None:
+        """Build the layer as its own class does, then merge what it made."""
+        cls = type(self)
+        keras_internals.set_class(self, standard_class(self))
+        self.build(input_shape)
+        family = family_of(self)
+        assert family is not None, "only layers of a known family are ever augmented"  # noqa: S101
+        surgery.merge(self, cls, layout_for(self, family))
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """Build the layer when it is loaded, in its own name scope: Keras builds its own layers of a file in theirs."""
+        with tf.name_scope(self.name):  # type: ignore[attr-defined]
+            super().build_from_config(config)  # type: ignore[misc]
+
+    def load_own_variables(self, store: Mapping[str, Any]) -> None:
+        """Load the weights of an augmented layer, or of the standard layer it stands for, stacked here."""
+        weights = keras_internals.own_weights(self)
+        layout = layout_in(self)
+        if len(store) == len(weights) + len(layout.parts) - 1:
+            store = _stack_store(store, layout)
+        super().load_own_variables(store)  # type: ignore[misc]
+
+    @property
+    def _use_input_spec_as_call_signature(self) -> bool:
+        # Keras answers by whether the class has a public name; an augmented class always has one.
+        return keras_internals.has_public_name(standard_class(self))
+
+
+def _stack_store(store: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
+    """Turn the stored weights of a standard layer, numbered in order, into those of its augmented layer."""
+    stacked = layout.stack([store[str(part.position)][()] for part in layout.parts])
+    positions = {part.position: part for part in layout.parts}
+    first = min(positions)
+    values = [
+        stacked if index == first else store[str(index)]
+        for index in range(len(store))
+        if index == first or index not in positions
+    ]
+    return {str(index): value for index, value in enumerate(values)}
+
+
+def is_merged(layer: Any) -> bool:
+    """Tell whether a layer is rewritten and built, so has an augmented kernel."""
+    return isinstance(layer, Augmented) and AUGMENTED_KERNEL in vars(layer)
+
+
+def standard_class(layer: Any) -> type:
+    """Name the class a layer has, or had before it was rewritten."""
+    cls = type(layer)
+    return cls.__mro__[2] if issubclass(cls, Augmented) else cls
+
+
+@functools.cache
+def augmented_class(standard: type, attributes: tuple[str, ...] = ("kernel", "bias")) -> type:
+    """Make the augmented class of a standard layer class: one class for each, however often it is asked for."""
+    name = f"Augmented{standard.__name__}"
+    body = {
+        "__module__": __name__,
+        "__qualname__": name,
+        "__doc__": f"{standard.__name__} whose {' and '.join(attributes)} are views of one augmented kernel.",
+        "call": _call_with_shared_views(standard),
+        **{attribute: _view(attribute) for attribute in attributes},
+    }
+    cls = type(standard.__name__, (Augmented, standard), body)
+    keras_internals.register_class(cls, f"{__name__}.{_LOADER}", REGISTERED_NAME)
+    return cls
+
+
+def _view(attribute: str) -> property:
+    def view(self: Any) -> Any:
+        shared = _VIEWS.get().get(id(self))
+        return (shared or layout_in(self).views(self.augmented_kernel))[attribute]
+
+    return property(view, doc=f"The {attribute}: a slice of the augmented kernel, in its own shape.")
+
+
+def _call_with_shared_views(standard: Any) -> Any:
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with _shared_views(self):
+            return standard.call(self, *args, **kwargs)
+
+    # Wrappers and the saving code look at the parameters of call to decide what to pass.
+    call.__signature__ = inspect.signature(standard.call)  # type: ignore[attr-defined]
+    call.__doc__ = standard.call.__doc__
+    return call
+
+
+# The current format imports this module by the class's public name. The legacy formats (.h5, SavedModel) look up the
+# registered name, and wrappers such as TimeDistributed look up the bare last part of the public name.
+globals()[_LOADER] = Augmented
+tf_keras.saving.get_custom_objects().update({REGISTERED_NAME: Augmented, _LOADER: Augmented})

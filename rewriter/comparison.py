@@ -1,0 +1,74 @@
+"""How two arrays are compared: one place, for the gate and for ``verify``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far apart two arrays are.
+
+    Attributes:
+        identical: They are the same bit for bit, shape and dtype included; so NaN equals itself.
+        explained: They differ by no more than the rounding of their dtype explains.
+        largest: The largest absolute difference; NaN where shapes, dtypes or the places of NaN differ.
+    """
+
+    identical: bool
+    explained: bool
+    largest: float
+
+
+SAME = Difference(identical=True, explained=True, largest=0.0)
+INCOMPARABLE = Difference(identical=False, explained=False, largest=float("nan"))
+
+
+def compare(a: Any, b: Any, terms: int = 1) -> Difference:
+    """Compare two arrays.
+
+    Args:
+        a: An array or tensor.
+        b: Another.
+        terms: How many products were summed for each number: so many times it may have been rounded.
+
+    Returns:
+        Their :class:`Difference`.
+    """
+    left, right = np.asarray(a), np.asarray(b)
+    if left.shape != right.shape or left.dtype != right.dtype:
+        return INCOMPARABLE
+    if left.tobytes() == right.tobytes():
+        return SAME
+    dtype = tf.as_dtype(left.dtype)
+    if not dtype.is_floating:
+        return INCOMPARABLE
+    wide_left, wide_right = left.astype(np.float64), right.astype(np.float64)
+    nan = np.isnan(wide_left)
+    if not np.array_equal(nan, np.isnan(wide_right)):
+        return INCOMPARABLE
+    same = nan | (wide_left == wide_right)
+    with np.errstate(invalid="ignore"):
+        largest = float(np.where(same, 0.0, np.abs(wide_left - wide_right)).max(initial=0.0))
+    scale = float(np.where(np.isfinite(wide_left), np.abs(wide_left), 0.0).max(initial=0.0))
+    rounding = float(np.abs(dtype.as_numpy_dtype(1) - np.nextafter(dtype.as_numpy_dtype(1), dtype.as_numpy_dtype(2))))
+    return Difference(identical=False, explained=largest <= 4 * terms * rounding * scale, largest=largest)
+
+
+def compare_nests(a: Any, b: Any, terms: int = 1) -> Difference:
+    """Compare two nests of tensors, as models return them: the worst of their differences."""
+    left, right = ([_values(tensor) for tensor in tf.nest.flatten(nest)] for nest in (a, b))
+    if len(left) != len(right):
+        return INCOMPARABLE
+    differences = [compare(one, other, terms) for one, other in zip(left, right, strict=True)]
+    return max(differences, key=lambda one: (not one.explained, not one.identical, one.largest), default=SAME)
+
+
+def _values(tensor: Any) -> Any:
+    if isinstance(tensor, tf.RaggedTensor):
+        return tensor.flat_values
+    return tensor.values if isinstance(tensor, tf.SparseTensor) else tensor

@@ -1,0 +1,164 @@
+"""From file to file: what each command does. Called by the command line, and by nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rewriter.errors import FileError, ModelError, NotMergeableError
+from rewriter.files import export, load_model, save_model, writable
+from rewriter.formats import digest, read_manifest
+from rewriter.planning import Plan, plan
+from rewriter.rewriting import apply
+from rewriter.training import choose_optimizer, describe_choice, joint_momentum_for, standard_optimizer
+from rewriter.verification import Report, verify
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rewriter.selection import Selectors
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """A model file, seen before anything is done. ``str()`` of it is what the command prints."""
+
+    path: Path
+    plan: Plan
+    manifest: dict[str, Any] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return ``file``, ``manifest`` (``null`` for a standard model) and the keys of ``Plan.to_dict``."""
+        return {"file": str(self.path), "manifest": self.manifest, **self.plan.to_dict()}
+
+    def __str__(self) -> str:
+        if self.manifest is None:
+            return str(self.plan)
+        return f"{self.plan}\n{self.path} was rewritten by keras-rewriter {self.manifest['library_version']}"
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """What a rewrite did. ``str()`` of it is what the command prints.
+
+    Attributes:
+        source: The file read.
+        output: The file written, ``None`` in a dry run.
+        plan: What was decided about each layer.
+        optimizer: One line on what became of the optimizer and its state.
+    """
+
+    source: Path
+    output: Path | None
+    plan: Plan
+    optimizer: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return ``file``, ``output`` (``null`` in a dry run), ``optimizer`` and the keys of ``Plan.to_dict``."""
+        output = None if self.output is None else str(self.output)
+        return {
+            "file": str(self.source),
+            "output": output,
+            "optimizer": self.optimizer,
+            **self.plan.to_dict(),
+        }
+
+    def __str__(self) -> str:
+        last = "dry run: nothing written" if self.output is None else f"written: {self.output}"
+        return f"{self.plan}\n{self.optimizer}\n{last}"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export did. ``str()`` of it is what the command prints.
+
+    Attributes:
+        source: The file read.
+        output: The file written.
+        layers: Paths of the layers whose augmented kernel was split back.
+        optimizer: One line on what became of the optimizer and its state.
+    """
+
+    source: Path
+    output: Path
+    layers: tuple[str, ...]
+    optimizer: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return ``file``, ``output``, ``layers`` and ``optimizer``."""
+        return {
+            "file": str(self.source),
+            "output": str(self.output),
+            "layers": list(self.layers),
+            "optimizer": self.optimizer,
+        }
+
+    def __str__(self) -> str:
+        layers = f"{len(self.layers)} layers split back into kernel and bias: {', '.join(self.layers)}"
+        return f"{layers if self.layers else 'nothing was merged'}\n{self.optimizer}\nwritten: {self.output}"
+
+
+def inspect_file(path: Path, include: Selectors = None, exclude: Selectors = None) -> Inspected:
+    """Read a model file and plan its rewrite."""
+    model = load_model(path)
+    return Inspected(path, plan(model, include=include, exclude=exclude), read_manifest(path))
+
+
+def rewrite_file(
+    path: Path,
+    output: Path,
+    learning_rate: float | None = None,
+    momentum: float | None = None,
+    keep_optimizer: bool = False,
+    include: Selectors = None,
+    exclude: Selectors = None,
+    strict: bool = False,
+    dry_run: bool = False,
+    overwrite: bool = False,
+) -> Rewritten:
+    """Read a model file, rewrite the model and write it. A model that is rewritten already is written as it is.
+
+    Raises:
+        ModelError: There is nothing to merge.
+        NotMergeableError: ``strict``, and a pair cannot be merged or there is nothing to merge.
+        RewriterError: As ``load_model``, ``rewrite`` and ``save_model``.
+    """
+    destination = _destination(path, output, overwrite)
+    model = load_model(path)
+    decided = plan(model, include=include, exclude=exclude, strict=strict)
+    if not decided.merges and not decided.merged:
+        error = NotMergeableError if strict else ModelError
+        raise error(f"{path}: nothing to merge, no selected layer has a kernel and a bias that can be stacked.")
+    joint = None if keep_optimizer else joint_momentum_for(model, learning_rate, momentum)
+    optimizer = choose_optimizer(model, "keep" if keep_optimizer else joint)
+    line = describe_choice(model.optimizer, optimizer)
+    if dry_run:
+        return Rewritten(path, None, decided, line)
+    apply(decided, model, optimizer)
+    save_model(model, destination, overwrite=overwrite, source_sha256=digest(path))
+    return Rewritten(path, destination, decided, line)
+
+
+def export_file(path: Path, output: Path, overwrite: bool = False) -> Exported:
+    """Read a model file, rewritten or not, and write its standard form.
+
+    Raises:
+        RewriterError: As ``load_model`` and ``export``.
+    """
+    destination = _destination(path, output, overwrite)
+    model = load_model(path)
+    line = describe_choice(model.optimizer, standard_optimizer(model.optimizer))
+    layers = tuple(decision.path for decision in plan(model).merged)
+    export(model, destination, overwrite=overwrite)
+    return Exported(path, destination, layers, line)
+
+
+def verify_files(path: Path, other: Path) -> Report:
+    """Read two model files and compare the models."""
+    return verify(load_model(path), load_model(other))
+
+
+def _destination(path: Path, output: Path, overwrite: bool) -> Path:
+    if path.exists() and output.exists() and path.samefile(output):
+        raise FileError(f"{output} is the input itself; give another OUTPUT, the input is never written to.")
+    return writable(output, overwrite)

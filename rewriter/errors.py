@@ -1,0 +1,38 @@
+"""What can go wrong, as a hierarchy a caller can catch.
+
+RewriterError            every error this library raises on purpose
+├── ModelError           the object or the model cannot be worked on
+├── SelectorError        an include or exclude selector matches nothing
+├── NotMergeableError    strict=True, and a selected pair cannot be merged
+├── OptimizerError       the optimizer or its state cannot be carried across
+├── FileError            a file cannot be read or must not be written
+└── DifferenceError      a check found that two models differ
+"""
+
+
+class RewriterError(Exception):
+    """Base of every error that this library raises on purpose."""
+
+
+class ModelError(RewriterError):
+    """The object given is not a model this library can work on."""
+
+
+class SelectorError(RewriterError):
+    """A selector of ``include`` or ``exclude`` matches no layer that owns a kernel."""
+
+
+class NotMergeableError(RewriterError):
+    """``strict=True`` and at least one selected kernel and bias pair cannot be merged."""
+
+
+class OptimizerError(RewriterError):
+    """The optimizer, or its state, cannot be carried across the rewrite."""
+
+
+class FileError(RewriterError):
+    """A file cannot be read as a model, or must not be written."""
+
+
+class DifferenceError(RewriterError):
+    """A model computes something else than it did before; nothing was kept."""

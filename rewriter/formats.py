@@ -1,0 +1,111 @@
+"""The three file formats of tf-keras, and where each keeps the manifest of a rewritten model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import h5py
+
+from rewriter.errors import FileError
+from rewriter.manifest import KEY
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_METADATA = "metadata.json"
+_SAVED_MODEL = "saved_model.pb"
+_SIDECAR = "rewriter.json"
+
+
+class Format(Enum):
+    """A file format of tf-keras."""
+
+    KERAS = "keras"
+    H5 = "h5"
+    SAVED_MODEL = "tf"
+
+
+def format_to_write(path: Path) -> Format:
+    """Tell by its name in which format a model is to be written; ``FileError`` for an ending that says nothing."""
+    if path.suffix == ".keras":
+        return Format.KERAS
+    if path.suffix in {".h5", ".hdf5"}:
+        return Format.H5
+    if path.suffix == "" or path.is_dir():
+        return Format.SAVED_MODEL
+    raise FileError(
+        f"{path}: the ending {path.suffix!r} names no model format. "
+        "Use .keras, .h5, or no ending for a SavedModel folder."
+    )
+
+
+def format_of(path: Path) -> Format:
+    """Tell in which format a model was written; ``FileError`` where there is none.
+
+    Args:
+        path: A file or folder.
+    """
+    if not path.exists():
+        raise FileError(f"{path}: no such file or folder.")
+    if path.is_dir():
+        if (path / _SAVED_MODEL).is_file():
+            return Format.SAVED_MODEL
+        raise FileError(f"{path}: this folder is no SavedModel, it has no {_SAVED_MODEL}.")
+    if path.stat().st_size == 0:
+        raise FileError(f"{path}: this file is empty.")
+    if zipfile.is_zipfile(path):
+        if path.suffix == ".keras":
+            return Format.KERAS
+        raise FileError(f"{path}: this is a zip archive; if it is a Keras model, give it the ending .keras.")
+    if h5py.is_hdf5(path):
+        return Format.H5
+    raise FileError(f"{path}: not a model. Expected a .keras archive, an HDF5 file (.h5) or a SavedModel folder.")
+
+
+def digest(path: Path) -> str:
+    """Compute the SHA-256 of a model file; of a folder, that of its files' names and contents, in order."""
+    sha256 = hashlib.sha256()
+    for file in sorted(found for found in path.rglob("*") if found.is_file()) if path.is_dir() else [path]:
+        if file != path:
+            sha256.update(str(file.relative_to(path)).encode())
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                sha256.update(block)
+    return sha256.hexdigest()
+
+
+def read_manifest(path: Path) -> Any:
+    """Read the manifest of a model file, as JSON data; ``None`` where it has none, so is not a rewritten one's."""
+    kind = format_of(path)
+    if kind is Format.KERAS:
+        with zipfile.ZipFile(path) as archive:
+            return json.loads(archive.read(_METADATA)).get(KEY) if _METADATA in archive.namelist() else None
+    if kind is Format.H5:
+        with h5py.File(path, "r") as file:
+            return json.loads(file.attrs[KEY]) if KEY in file.attrs else None
+    sidecar = path / _SIDECAR
+    return json.loads(sidecar.read_text("utf-8")) if sidecar.is_file() else None
+
+
+def write_manifest(path: Path, manifest: dict[str, Any]) -> None:
+    """Add a manifest to a model file just written by Keras."""
+    kind = format_of(path)
+    if kind is Format.KERAS:
+        _replace_metadata(path, manifest)
+    elif kind is Format.H5:
+        with h5py.File(path, "a") as file:
+            file.attrs[KEY] = json.dumps(manifest).encode()
+    else:
+        (path / _SIDECAR).write_text(json.dumps(manifest, indent=1), "utf-8")
+
+
+def _replace_metadata(path: Path, manifest: dict[str, Any]) -> None:
+    # Not a member of its own: at the sight of a fourth member Keras unpacks the whole archive to disk on load.
+    with zipfile.ZipFile(path, "a") as archive:
+        metadata = json.loads(archive.read(_METADATA))
+        archive.filelist.remove(archive.NameToInfo.pop(_METADATA))
+        archive.writestr(_METADATA, json.dumps({**metadata, KEY: manifest}))

@@ -1,0 +1,180 @@
+"""There and back, in memory, in place: ``rewrite``, ``split`` and ``standard_form``.
+
+    split(rewrite(model)) == model
+
+in every weight, bit for bit, and in variable names and order, layer classes, and optimizer state where it is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+from rewriter import keras_internals, slots, surgery
+from rewriter.augmented import Augmented, augmented_class, is_merged, standard_class
+from rewriter.checking import checked
+from rewriter.layout import layout_in
+from rewriter.planning import plan
+from rewriter.training import (
+    OptimizerCarrier,
+    choose_optimizer,
+    describe_choice,
+    install_optimizer,
+    models_in,
+    reset_functions,
+    standard_optimizer,
+)
+from rewriter.walk import locate_layers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rewriter.planning import Plan
+    from rewriter.selection import Selectors
+
+log = logging.getLogger("rewriter")
+
+
+def rewrite(
+    model: Any,
+    optimizer: Any = None,
+    include: Selectors = None,
+    exclude: Selectors = None,
+    strict: bool = False,
+    check: bool = True,
+) -> Any:
+    """Merge each Dense layer's kernel and bias into one variable ``W* = [W; b]``. In place.
+
+    The layer objects and their names stay; each rewritten layer has one ``augmented_kernel`` of shape
+    ``(fan_in + 1, units)``, and its ``kernel`` and ``bias`` are views of that. A compiled model stays compiled.
+    A model that is rewritten already is left as it is; one rewritten in part is completed.
+
+    Args:
+        model: A built tf-keras model: Sequential, Functional or subclassed.
+        optimizer: ``None`` gives :class:`rewriter.JointMomentum`, with the learning rate and momentum of a compiled
+            SGD where there is one. An optimizer instance gives that one. ``"keep"`` keeps the compiled optimizer with
+            its state, slots of kernel and bias stacked as the weights are.
+        include: Selectors of the layers to merge, as in :func:`rewriter.plan`.
+        exclude: Selectors of the layers to leave alone.
+        strict: Raise unless every selected kernel and bias pair can be merged.
+        check: Compare each layer's weights, and its outputs on a random batch, before and after.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ModelError: ``model`` is no tf-keras model.
+        SelectorError: A selector matches no layer that owns a kernel.
+        NotMergeableError: ``strict`` and a selected pair cannot be merged.
+        OptimizerError: The optimizer is none of the choices, or its state cannot be kept.
+        DifferenceError: A layer computes something else once merged.
+
+        Whatever is raised, the model is as it was.
+    """
+    decided = plan(model, include=include, exclude=exclude, strict=strict)
+    apply(decided, model, choose_optimizer(model, optimizer), check=check)
+    return model
+
+
+def apply(decided: Plan, model: Any, optimizer: Any, check: bool = True) -> None:
+    """Carry out a plan on the model it was made for, and give the model its optimizer."""
+    carrier = OptimizerCarrier(model.optimizer)
+    merged = []
+    try:
+        for decision in decided.merges:
+            layer, layout = decision.target, decision.layout
+            assert layout is not None, "a decision to merge has a layout"  # noqa: S101
+            carrier.before_merge(layer, layout)
+            with checked(layer, layout, decision.path) if check else contextlib.nullcontext():
+                surgery.merge(layer, augmented_class(standard_class(layer)), layout)
+                merged.append(layer)
+    except BaseException:
+        for layer in reversed(merged):
+            surgery.separate(layer, standard_class(layer))
+        carrier.roll_back()
+        reset_functions(model)
+        raise
+    log.info("%s", decided.summary())
+    log.info("%s", describe_choice(model.optimizer, optimizer))
+    if optimizer is model.optimizer:
+        carrier.carry(model)
+    install_optimizer(model, optimizer)
+    if merged:
+        reset_functions(model)
+
+
+def split(model: Any) -> Any:
+    """Take every ``W*`` of a model apart into kernel and bias again, for good. In place; the inverse of ``rewrite``.
+
+    A compiled model stays compiled: under the optimizer it has, slots split as the weights are, or, under
+    :class:`rewriter.JointMomentum`, under an SGD of the same learning rate and momentum that starts without velocity.
+
+    Args:
+        model: A tf-keras model, rewritten or not.
+
+    Returns:
+        The same model, plain Keras.
+
+    Raises:
+        ModelError: ``model`` is no tf-keras model.
+    """
+    _separate_all(model)
+    reset_functions(model)
+    return model
+
+
+@contextlib.contextmanager
+def standard_form(model: Any) -> Iterator[Any]:
+    """Inside, a rewritten model *is* plain Keras: classes, variable names and order, weights, optimizer.
+
+    For any tool or format that knows nothing of this library. On exit the model is rewritten again with the same
+    ``W*`` objects, holding whatever was loaded or assigned inside; a compiled ``fit`` goes on without a new trace.
+
+    Args:
+        model: A tf-keras model, rewritten or not.
+
+    Yields:
+        The same model.
+
+    Raises:
+        ModelError: ``model`` is no tf-keras model.
+    """
+    optimizer = model.optimizer
+    state = keras_internals.optimizer_slots(slots.inner_optimizer(optimizer))
+    functions = [(inner, keras_internals.traced_functions(inner)) for inner in models_in(model)]
+    separated = _separate_all(model)
+    reset_functions(model)
+    try:
+        yield model
+    finally:
+        carrier = OptimizerCarrier(model.optimizer)
+        for layer, cls, layout, augmented in separated:
+            carrier.before_merge(layer, layout)
+            surgery.merge(layer, cls, layout, augmented)
+        if model.optimizer is optimizer:
+            carrier.carry(model, reuse=state)
+        else:
+            keras_internals.set_optimizer(model, optimizer)
+        for inner, traced in functions:
+            keras_internals.restore_traced_functions(inner, traced)
+
+
+def _separate_all(model: Any) -> list[tuple[Any, type, Any, Any]]:
+    """Separate every rewritten layer, the optimizer along with them; returns what is needed to go back."""
+    layers = [found.layer for found in locate_layers(model) if isinstance(found.layer, Augmented)]
+    carrier = OptimizerCarrier(model.optimizer)
+    separated = []
+    for layer in layers:
+        if not is_merged(layer):
+            keras_internals.set_class(layer, standard_class(layer))
+            continue
+        separated.append((layer, type(layer), layout_in(layer), layer.augmented_kernel))
+        carrier.before_separate(layer, layout_in(layer))
+        surgery.separate(layer, standard_class(layer))
+    standard = standard_optimizer(model.optimizer)
+    if standard is model.optimizer:
+        carrier.carry(model)
+    else:
+        keras_internals.take_over(model, standard)
+    return separated

@@ -1,0 +1,71 @@
+"""Which layers the user wants rewritten: shell globs on the layer's path, or callables on the layer."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from rewriter.errors import SelectorError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rewriter.walk import LocatedLayer
+
+Selector = str | Callable[[Any], bool]
+Selectors = Selector | Iterable[Selector] | None
+
+
+def select(candidates: Sequence[LocatedLayer], include: Selectors, exclude: Selectors) -> set[int]:
+    """Choose among layers: those that any of ``include`` matches (all, if ``None``) and none of ``exclude`` does.
+
+    Args:
+        candidates: The layers to choose from.
+        include: One selector or several; ``None`` for every layer.
+        exclude: One selector or several; ``None`` for none.
+
+    Returns:
+        The ``id`` of each chosen layer.
+
+    Raises:
+        SelectorError: A selector matches no candidate, or is neither a string nor callable.
+    """
+    included = _matched(candidates, include, "include")
+    excluded = _matched(candidates, exclude, "exclude")
+    chosen = {id(located.layer) for located in candidates} if include is None else included
+    return chosen - excluded
+
+
+def _matched(candidates: Sequence[LocatedLayer], selectors: Selectors, option: str) -> set[int]:
+    if selectors is None:
+        return set()
+    several = selectors if isinstance(selectors, Iterable) and not isinstance(selectors, str) else (selectors,)
+    matched: set[int] = set()
+    for selector in several:
+        hits = {id(located.layer) for located in candidates if _matches(selector, located, option)}
+        if not hits:
+            raise SelectorError(_no_match(candidates, selector, option))
+        matched |= hits
+    return matched
+
+
+def _matches(selector: Selector, located: LocatedLayer, option: str) -> bool:
+    if isinstance(selector, str):
+        return any(fnmatch.fnmatchcase(path, selector) for path in located.paths)
+    if callable(selector):
+        return bool(selector(located.layer))
+    raise SelectorError(
+        f"{option} takes shell globs on the layer's path, or callables on the layer, got {selector!r} "
+        f"of type {type(selector).__name__}."
+    )
+
+
+def _no_match(candidates: Sequence[LocatedLayer], selector: Selector, option: str) -> str:
+    paths = [path for located in candidates for path in located.paths]
+    near = difflib.get_close_matches(selector, paths, n=3, cutoff=0.4) if isinstance(selector, str) else []
+    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    if not hint:
+        hint = f" Paths start with: {', '.join(map(repr, paths[:5]))}." if paths else " The model has no such layer."
+    return f"{option}={selector!r} matches no layer that owns a kernel.{hint} `rewriter.plan(model)` lists all paths."

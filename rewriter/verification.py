@@ -1,0 +1,174 @@
+"""Are two models, each in either form, the same function?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rewriter import keras_internals, tables
+from rewriter.augmented import is_merged
+from rewriter.comparison import INCOMPARABLE, Difference, compare, compare_nests
+from rewriter.layout import layout_in
+from rewriter.probing import make_inputs
+from rewriter.walk import locate_layers
+
+_Weights = dict[str, dict[str, Any]]  # the value of each weight, by the path of its layer and its name there
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One thing two models have in common, compared.
+
+    Attributes:
+        path: The layer's path, or ``"model"`` for the model as a whole.
+        what: The name of the weight, or ``"outputs"``.
+        difference: How far apart the two are.
+    """
+
+    path: str
+    what: str
+    difference: Difference
+
+    @property
+    def same(self) -> bool:
+        """Weights must be the same bit for bit; outputs may differ by what the rounding of their dtype explains."""
+        return self.difference.explained if self.what == "outputs" else self.difference.identical
+
+
+@dataclass(frozen=True)
+class Report:
+    """Whether two models are the same function, and where they are not. ``str(report)`` is a table.
+
+    Attributes:
+        comparisons: Every weight of every layer, and the outputs of the layers and of the model as a whole.
+        unmatched: Paths of layers with weights that only one of the models has.
+        note: What could not be compared, and why; empty if all was.
+    """
+
+    comparisons: tuple[Comparison, ...]
+    unmatched: tuple[str, ...]
+    note: str
+
+    @property
+    def same(self) -> bool:
+        """Whether nothing differs."""
+        return not self.unmatched and all(comparison.same for comparison in self.comparisons)
+
+    @property
+    def differing(self) -> tuple[Comparison, ...]:
+        """The comparisons that found a difference, in the model's order."""
+        return tuple(comparison for comparison in self.comparisons if not comparison.same)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON data: ``same``, ``compared``, ``differing``, ``unmatched``, ``note``."""
+        return {
+            "same": self.same,
+            "compared": len(self.comparisons),
+            "differing": [
+                {"path": one.path, "what": one.what, "largest": _number(one.difference.largest)}
+                for one in self.differing
+            ],
+            "unmatched": list(self.unmatched),
+            "note": self.note,
+        }
+
+    def __str__(self) -> str:
+        weights = sum(comparison.what != "outputs" for comparison in self.comparisons)
+        counts = f"{weights} weights bit for bit, {len(self.comparisons) - weights} outputs"
+        note = f"\n{self.note}" if self.note else ""
+        if self.same:
+            return f"same: {counts} compared{note}"
+        rows = [(one.path, one.what, _largest(one.difference.largest)) for one in self.differing]
+        rows += [(path, "layer", "in one model only") for path in self.unmatched]
+        return f"{tables.render(('layer', 'what', 'largest difference'), rows)}\ndifferent: {counts} compared{note}"
+
+
+def verify(a: Any, b: Any, inputs: Any = None) -> Report:
+    """Compare two models, each rewritten or not: every weight bit for bit, and the outputs of both.
+
+    Neither model is changed. Layers are matched by path or, where Keras numbered their names differently, by order;
+    a rewritten layer is compared as kernel and bias.
+
+    Args:
+        a: A tf-keras model.
+        b: Another.
+        inputs: A batch both models take; ``None`` makes one from what ``a`` says of its inputs.
+
+    Returns:
+        The :class:`Report`; ``report.same`` is the answer.
+
+    Raises:
+        ModelError: ``a`` or ``b`` is no tf-keras model.
+    """
+    left = _standard_weights(a)
+    right = _by_paths_of(left, _standard_weights(b))
+    comparisons = [
+        Comparison(path, name, compare(value, right[path].get(name, float("nan"))))
+        for path, weights in left.items()
+        if path in right
+        for name, value in weights.items()
+    ]
+    comparisons += [
+        Comparison(path, name, INCOMPARABLE)
+        for path in left
+        if path in right
+        for name in right[path]
+        if name not in left[path]
+    ]
+    unmatched = tuple(path for path in [*left, *right] if (path in left) != (path in right))
+    batch = make_inputs(a) if inputs is None else inputs
+    if batch is None:
+        return Report(
+            tuple(comparisons),
+            unmatched,
+            "outputs not compared: the model does not say what it takes; pass inputs=",
+        )
+    try:
+        outputs = a(batch, training=False), b(batch, training=False)
+    except Exception as error:  # noqa: BLE001  whatever a model raises on inputs made for it, its weights are compared
+        reason = str(error).strip().partition("\n")[0]
+        return Report(tuple(comparisons), unmatched, f"outputs not compared: the model raised {reason!r}; pass inputs=")
+    whole = Comparison("model", "outputs", compare_nests(*outputs, terms=_widest(left)))
+    return Report((*comparisons, whole), unmatched, "")
+
+
+def _standard_weights(model: Any) -> _Weights:
+    """Read the weights of every layer that has some, by path, as its standard form names them."""
+    weights: _Weights = {}
+    for found in [("", model), *((located.paths[0], located.layer) for located in locate_layers(model))]:
+        path, layer = found
+        own = _own_standard_weights(layer)
+        if own:
+            weights[path] = own
+    return weights
+
+
+def _by_paths_of(left: _Weights, right: _Weights) -> _Weights:
+    """Give the layers of one model the paths of another's, where the two have as many but call them differently."""
+    if set(left) == set(right) or len(left) != len(right):
+        return right
+    return dict(zip(left, right.values(), strict=True))
+
+
+def _own_standard_weights(layer: Any) -> dict[str, Any]:
+    augmented = layer.augmented_kernel if is_merged(layer) else None
+    named: dict[str, Any] = {}
+    if augmented is not None:
+        # In the stored dtype: a view taken inside a call would be in the compute dtype.
+        named.update({name: value.numpy() for name, value in layout_in(layer).views(augmented).items()})
+    for index, weight in enumerate(weight for weight in keras_internals.own_weights(layer) if weight is not augmented):
+        named[keras_internals.attribute_of(layer, weight) or f"weight {index}"] = weight.numpy()
+    return named
+
+
+def _widest(weights: _Weights) -> int:
+    shapes = [value.shape for own in weights.values() for value in own.values()]
+    return max((shape[0] for shape in shapes if len(shape) > 1), default=1)
+
+
+def _largest(value: float) -> str:
+    return "not comparable" if value != value else f"{value:.3g}"  # noqa: PLR0124  NaN is what differs from itself
+
+
+def _number(value: float) -> float | None:
+    return None if value != value else value  # noqa: PLR0124  JSON has no NaN

@@ -1,0 +1,95 @@
+"""The one walk over a model: every layer in it, once, with the paths by which it is reached.
+
+A path joins, with ``/``, layer names inside Sequential and Functional models, and attribute names, list indices and
+dict keys elsewhere. Sharing is identity of objects and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+import tf_keras
+
+from rewriter import keras_internals
+from rewriter.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass
+class LocatedLayer:
+    """A layer inside a model.
+
+    Attributes:
+        layer: The layer itself.
+        paths: The paths by which it is reached, the first one found first.
+    """
+
+    layer: Any
+    paths: list[str] = field(default_factory=list)
+
+
+def locate_layers(model: Any) -> list[LocatedLayer]:
+    """List every layer inside a model, in Keras's order, each once however often it is shared.
+
+    Args:
+        model: A tf-keras model.
+
+    Raises:
+        ModelError: It is no tf-keras model.
+    """
+    require_model(model)
+    located: dict[int, LocatedLayer] = {}
+    _visit(model, "", located, frozenset())
+    return list(located.values())
+
+
+def require_model(model: Any) -> None:
+    """Raise ``ModelError`` unless the object is a tf-keras model; a model of Keras 3 is refused by name."""
+    if isinstance(model, tf_keras.Model):
+        return
+    given = f"{type(model).__module__}.{type(model).__qualname__}"
+    if any(cls.__module__.split(".")[0] == "keras" for cls in type(model).__mro__):
+        raise ModelError(
+            f"expected a tf_keras model, got {given}, which belongs to Keras 3. Save its weights and build the model "
+            "with tf_keras, or set TF_USE_LEGACY_KERAS=1 before TensorFlow is imported, so that tf.keras is tf_keras."
+        )
+    raise ModelError(f"expected a tf_keras model, got {given}. Load a file with rewriter.load_model(path) first.")
+
+
+def _visit(holder: Any, path: str, located: dict[int, LocatedLayer], above: frozenset[int]) -> None:
+    # `above` holds the way down to here: a layer that reaches itself is not entered again. A layer that is shared
+    # is, so that all paths to the layers inside it are known.
+    if id(holder) in above:
+        return
+    for name, child in _children(holder):
+        child_path = f"{path}/{name}" if path else name
+        if isinstance(child, tf_keras.layers.Layer):
+            located.setdefault(id(child), LocatedLayer(child)).paths.append(child_path)
+        _visit(child, child_path, located, above | {id(holder)})
+
+
+def _children(holder: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what a layer, module or container holds, each with its part of the path."""
+    if isinstance(holder, dict):
+        yield from ((str(key), value) for key, value in holder.items() if _is_node(value))
+    elif isinstance(holder, list | tuple):
+        yield from ((str(index), value) for index, value in enumerate(holder) if _is_node(value))
+    else:
+        by_layer_name = keras_internals.is_graph_network(holder)
+        for child in keras_internals.tracked_children(holder):
+            if not _is_node(child):
+                continue
+            named = by_layer_name and isinstance(child, tf_keras.layers.Layer)
+            name = child.name if named else keras_internals.attribute_of(holder, child)
+            yield name or child.name, child
+
+
+def _is_node(value: Any) -> bool:
+    # Metrics are layers to Python, but no part of what the model computes.
+    if isinstance(value, tf_keras.metrics.Metric):
+        return False
+    return isinstance(value, tf.Module | dict | list | tuple)

@@ -1,0 +1,49 @@
+"""Fixtures. Two runs are compared bit for bit, so every test runs with deterministic ops and the same seed."""
+
+import json
+import os
+import subprocess
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+
+tf.config.experimental.enable_op_determinism()
+
+# Whoever imports rewriter in such a process gets an ImportError, installed or not.
+WITHOUT_REWRITER = "import sys; sys.modules['rewriter'] = None\n"
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    tf_keras.backend.clear_session()
+    tf_keras.utils.set_random_seed(7)
+
+
+@pytest.fixture
+def generator():
+    return np.random.default_rng(11)
+
+
+def run_python(script, *arguments, prelude=""):
+    """Run a script in a fresh process; returns what its last line of output says, as JSON."""
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-c", prelude + script, *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def run_without_rewriter(script, *arguments):
+    """Run a script in a fresh process in which ``rewriter`` cannot be imported."""
+    return run_python(script, *arguments, prelude=WITHOUT_REWRITER)
+
+
+def bits(array):
+    """Everything that makes an array the same as another: dtype, shape and each bit of each number."""
+    array = np.asarray(array)
+    return str(array.dtype), array.shape, array.tobytes()

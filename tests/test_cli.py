@@ -1,0 +1,257 @@
+"""The command line: whole life cycles, exit codes, and one clear line for each mistake."""
+
+import json
+import subprocess
+import sys
+
+import h5py
+import pytest
+import tf_keras
+from models import MODELS, fit
+from rewriter.cli import main
+from tf_keras import layers
+
+import rewriter
+from rewriter import formats
+
+COMMANDS = ["inspect", "rewrite", "export", "verify"]
+
+
+@pytest.fixture
+def run(monkeypatch, capfd):
+    """Run the command line in this process; returns exit code, standard output and standard error."""
+    # Warnings are for the reader of a program's output; tests want them as errors.
+    monkeypatch.setattr("warnings.simplefilter", lambda _: None)
+
+    def run(*arguments):
+        capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", ["rewriter", *map(str, arguments)])
+        with pytest.raises(SystemExit) as raised:
+            main()
+        captured = capfd.readouterr()
+        return raised.value.code or 0, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def base(tmp_path):
+    """A trained standard model in a file."""
+    model = MODELS["nested"]()
+    model.compile(tf_keras.optimizers.SGD(0.05, momentum=0.9), "mse")
+    fit(model)
+    path = tmp_path / "base.keras"
+    model.save(path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5", ""])
+def test_life_cycle(run, base, tmp_path, suffix):
+    """rewrite, inspect, export, verify: every step exits with 0 and the ends are the same function."""
+    joint, plain = tmp_path / f"joint{suffix}", tmp_path / f"plain{suffix}"
+    code, out, err = run("rewrite", base, joint)
+    assert (code, err) == (0, "")
+    assert "3 to merge, 0 skipped" in out
+    assert out.endswith(
+        f"optimizer: SGD replaced by JointMomentum; the state of SGD is not carried over\nwritten: {joint}\n"
+    )
+    code, out, err = run("inspect", joint, "--strict")
+    assert (code, err) == (0, "")
+    assert "3 already merged" in out
+    assert f"rewritten by keras-rewriter {rewriter.__version__}" in out
+    code, out, err = run("export", joint, plain)
+    assert (code, err) == (0, "")
+    assert "3 layers split back into kernel and bias: inner/first, inner/innermost/deep, last" in out
+    for pair in ((base, joint), (joint, plain), (base, plain)):
+        assert run("verify", *pair) == (0, "same: 6 weights bit for bit, 1 outputs compared\n", "")
+    assert all(
+        type(layer) is not layers.Dense or layer.bias is not None for layer in tf_keras.models.load_model(plain).layers
+    )
+
+
+def test_verify_exits_with_1_where_models_differ(run, base, tmp_path):
+    """The answer no has a code of its own, and the first difference is named."""
+    other = tf_keras.models.load_model(base)
+    fit(other)
+    other.save(tmp_path / "other.keras")
+    code, out, err = run("verify", base, tmp_path / "other.keras")
+    assert (code, err) == (1, "")
+    assert "inner/first" in out
+    code, out, _ = run("verify", base, tmp_path / "other.keras", "--json")
+    assert code == 1
+    assert json.loads(out)["same"] is False
+
+
+def test_json(run, base, tmp_path):
+    """--json prints one JSON document, of documented keys, and nothing else."""
+    decided = {"model", "merge", "skip", "already_merged", "decisions"}
+    joint = tmp_path / "joint.keras"
+    for arguments, keys in [
+        (("inspect", base), {"file", "manifest"} | decided),
+        (("rewrite", base, joint), {"file", "output", "optimizer"} | decided),
+        (("inspect", joint), {"file", "manifest"} | decided),
+        (("export", joint, tmp_path / "plain.keras"), {"file", "output", "layers", "optimizer"}),
+        (("verify", base, joint), {"same", "compared", "differing", "unmatched", "note"}),
+    ]:
+        code, out, err = run(*arguments, "--json")
+        assert (code, err) == (0, "")
+        assert set(json.loads(out)) == keys
+    assert formats.read_manifest(joint)["source_sha256"] == formats.digest(base)
+
+
+def test_dry_run_shows_what_the_run_does(run, base, tmp_path):
+    """--dry-run prints the same plan and writes nothing."""
+    code, dry, _ = run("rewrite", base, tmp_path / "joint.keras", "--exclude", "last", "--dry-run")
+    assert code == 0
+    assert not (tmp_path / "joint.keras").exists()
+    _, wet, _ = run("rewrite", base, tmp_path / "joint.keras", "--exclude", "last")
+    assert dry.splitlines()[:-1] == wet.splitlines()[:-1]
+    assert dry.splitlines()[-1] == "dry run: nothing written"
+
+
+def test_settings_of_joint_momentum(run, base, tmp_path):
+    """Given settings win; the rest comes from the compiled SGD."""
+    run("rewrite", base, tmp_path / "joint.keras", "--learning-rate", "0.5")
+    optimizer = rewriter.load_model(tmp_path / "joint.keras").optimizer
+    assert (float(optimizer.learning_rate), optimizer.momentum) == (0.5, 0.9)
+
+
+def test_keep_optimizer(run, base, tmp_path):
+    """--keep-optimizer keeps it with its state, and training goes on bit for bit."""
+    code, out, _ = run("rewrite", base, tmp_path / "joint.keras", "--keep-optimizer")
+    assert code == 0
+    assert "optimizer: SGD kept, with its state" in out
+    original, model = tf_keras.models.load_model(base), rewriter.load_model(tmp_path / "joint.keras")
+    fit(original)
+    fit(model)
+    assert rewriter.verify(original, model).same
+
+
+def test_import_of_a_users_module(run, tmp_path, monkeypatch):
+    """A registered layer of the user's own is found once its module is imported, and asked for where it is not."""
+    (tmp_path / "my_layers.py").write_text(
+        "import tf_keras\n\n\n@tf_keras.saving.register_keras_serializable('mine')\n"
+        "class Scaled(tf_keras.layers.Dense):\n    def call(self, inputs):\n        return 2 * super().call(inputs)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    make = (
+        "import sys, tf_keras, my_layers\n"
+        "tf_keras.Sequential([my_layers.Scaled(3, input_shape=(5,))]).save(sys.argv[1])"
+    )
+    path = tmp_path / "mine.keras"
+    subprocess.run([sys.executable, "-c", make, path], check=True, cwd=tmp_path, capture_output=True)
+    code, out, err = run("rewrite", path, tmp_path / "joint.keras", "--import", "my_layers")
+    assert (code, err) == (0, "")
+    assert "Scaled" in out
+    assert run("verify", path, tmp_path / "joint.keras", "--import", "my_layers")[0] == 0
+    code, _, err = run("inspect", path, "--import", "no_such_module")
+    assert code == 2
+    assert err.startswith("rewriter: --import no_such_module: No module named 'no_such_module'.")
+
+
+def make_bad_inputs(folder):
+    (folder / "text.keras").write_text("not a model")
+    with h5py.File(folder / "data.h5", "w") as file:
+        file["x"] = [1, 2]
+    tf_keras.Sequential([layers.Dense(3, use_bias=False, input_shape=(2,))]).save(folder / "nothing.keras")
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("missing.keras", "no such file or folder."),
+        ("text.keras", "not a model. Expected a .keras archive, an HDF5 file (.h5) or a SavedModel folder."),
+        ("data.h5", "Keras cannot read this model: No model config found in the file at "),
+        ("nothing.keras", "nothing to merge, no selected layer has a kernel and a bias that can be stacked."),
+    ],
+)
+def test_bad_input_gets_one_line_and_2(run, tmp_path, name, line):
+    """One clear line on standard error, exit code 2, no output file, no traceback."""
+    make_bad_inputs(tmp_path)
+    path, output = tmp_path / name, tmp_path / "output.keras"
+    code, out, err = run("rewrite", path, output)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"rewriter: {path}: {line}")
+    assert err.count("\n") == 1
+    assert not output.exists()
+
+
+def test_nothing_to_merge_is_1_with_strict(run, tmp_path):
+    """Under --strict the question is whether all can be merged, and the answer is no."""
+    make_bad_inputs(tmp_path)
+    for arguments in (
+        ("rewrite", tmp_path / "nothing.keras", tmp_path / "output.keras"),
+        ("inspect", tmp_path / "nothing.keras"),
+    ):
+        code, _, err = run(*arguments, "--strict")
+        assert code == 1
+        assert err.count("\n") == 1
+        assert "nothing to merge" in err
+    assert run("inspect", tmp_path / "nothing.keras")[0] == 0
+    assert not (tmp_path / "output.keras").exists()
+
+
+def test_an_existing_output_is_refused(run, base, tmp_path):
+    """Without --overwrite it stays, byte for byte; the input itself is never written to."""
+    output = tmp_path / "output.keras"
+    output.write_bytes(b"mine")
+    for command in ("rewrite", "export"):
+        code, out, err = run(command, base, output)
+        assert (code, out, err) == (
+            2,
+            "",
+            f"rewriter: {output} exists already; overwrite=True (--overwrite) replaces it.\n",
+        )
+        assert output.read_bytes() == b"mine"
+        code, _, err = run(command, base, base, "--overwrite")
+        assert code == 2
+        assert "is the input itself" in err
+    assert run("rewrite", base, output, "--overwrite")[0] == 0
+
+
+def test_a_wrong_call_is_2(run, base, tmp_path):
+    """Options that contradict each other, or do not exist, are the caller's mistake."""
+    code, _, err = run("rewrite", base, tmp_path / "o.keras", "--keep-optimizer", "--momentum", "0.5")
+    assert code == 2
+    assert "--keep-optimizer" in err
+    assert run("rewrite", base)[0] == 2
+    assert run("inspect", base, "--no-such-option")[0] == 2
+    code, _, err = run("inspect", base, "--include", "inner/frist")
+    assert code == 2
+    assert "Did you mean 'inner/first'" in err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_an_example(run, command):
+    """Each command's --help has an example that starts with the command itself."""
+    code, out, err = run(command, "--help")
+    assert (code, err) == (0, "")
+    assert f"rewriter {command} " in out.split("Example:")[1]
+
+
+def test_help_and_version_do_not_import_tensorflow():
+    """They answer in a process in which TensorFlow cannot be imported."""
+    script = (
+        "import sys; sys.modules.update(dict.fromkeys(['tensorflow', 'tf_keras', 'keras']))\n"
+        "from rewriter.cli import main; main()"
+    )
+    for arguments, expected in (
+        (["--help"], "inspect"),
+        (["--version"], f"rewriter {rewriter.__version__}"),
+        (["rewrite", "--help"], "OUTPUT"),
+    ):
+        result = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
+        assert expected in result.stdout
+        assert result.stderr == ""
+
+
+def test_tensorflow_is_quiet_in_a_process_of_its_own(tmp_path):
+    """A mistake prints its one line and nothing of what TensorFlow says while it loads."""
+    result = subprocess.run(
+        [sys.executable, "-m", "rewriter", "inspect", str(tmp_path / "missing.keras")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == f"rewriter: {tmp_path / 'missing.keras'}: no such file or folder.\n"

@@ -1,0 +1,247 @@
+"""Models in files: there and back in fresh processes, and never a piece, an overwritten file or a silent loss."""
+
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import tf_keras
+from conftest import bits, run_python, run_without_rewriter
+from models import MODELS, batch, fit
+
+import rewriter
+from rewriter import formats
+
+FORMATS = ["model.keras", "model.h5", "model"]
+
+# Reads models in a process without rewriter; prints each one's classes, weight names, weights and outputs, digested.
+READ = """
+import hashlib, json, sys
+import numpy as np, tf_keras
+x = np.load(sys.argv[1])
+def digest(array):
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+def state(path):
+    model = tf_keras.models.load_model(path)
+    return {
+        "classes": [type(layer).__module__ + "." + type(layer).__name__ for layer in model.layers],
+        "names": [weight.name for weight in model.weights],
+        "weights": [[str(w.dtype), list(w.shape), digest(w)] for w in model.get_weights()],
+        "outputs": digest(model.predict(x, verbose=0)),
+        "optimizer": type(model.optimizer).__name__ if model.optimizer else None,
+    }
+print(json.dumps([state(path) for path in sys.argv[2:]]))
+"""
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    path = tmp_path / "x.npy"
+    np.save(path, batch()[0])
+    return path
+
+
+@pytest.mark.parametrize("name", ["nested", "shared", "time_distributed", "regularized"])
+def test_there_and_back_through_files(tmp_path, inputs, name):
+    """Standard file in, rewritten file, exported file: array by array the same, in a process without rewriter."""
+    model = MODELS[name]()
+    model.compile("sgd", "mse")
+    for file in FORMATS:
+        (tmp_path / "standard").mkdir(exist_ok=True)
+        model.save(tmp_path / "standard" / file, save_format=formats.format_to_write(tmp_path / file).value)
+        loaded = rewriter.rewrite(rewriter.load_model(tmp_path / "standard" / file))
+        rewriter.save_model(loaded, tmp_path / file)
+        again = rewriter.load_model(tmp_path / file)
+        assert rewriter.plan(again).to_dict()["already_merged"] == len(rewriter.plan(model).merges)
+        (tmp_path / "exported").mkdir(exist_ok=True)
+        rewriter.export(again, tmp_path / "exported" / file)
+    paths = [tmp_path / folder / file for file in FORMATS for folder in ("standard", "exported")]
+    states = run_without_rewriter(READ, inputs, *paths)
+    for standard, exported in zip(states[::2], states[1::2], strict=True):
+        assert standard == exported
+
+
+def test_a_rewritten_file_needs_no_more_than_import_rewriter(tmp_path, inputs):
+    """tf_keras.models.load_model reads every format after `import rewriter`, whichever of the two comes first."""
+    model = MODELS["time_distributed"]()
+    model.compile("sgd", "mse")
+    rewriter.rewrite(model)
+    fit(model)
+    for file in FORMATS:
+        rewriter.save_model(model, tmp_path / file)
+    expected = model.predict(batch()[0], verbose=0)
+    for order in ("import rewriter, tf_keras\n", "import tf_keras, rewriter\n"):
+        states = run_python(READ, inputs, *(tmp_path / file for file in FORMATS), prelude=order)
+        assert {state["outputs"] for state in states} == {hashlib.sha256(expected.tobytes()).hexdigest()}
+        assert [state["optimizer"] for state in states[:2]] == ["JointMomentum"] * 2
+
+
+def test_without_rewriter_a_rewritten_file_is_an_error_never_wrong_numbers(tmp_path):
+    """Where the library is missing, loading fails and the message names it."""
+    model = rewriter.rewrite(MODELS["sequential"]())
+    script = """
+import json, sys, tf_keras
+messages = []
+for path in sys.argv[1:]:
+    try:
+        tf_keras.models.load_model(path)
+    except Exception as error:
+        messages.append(str(error))
+print(json.dumps(messages))
+"""
+    for file in FORMATS[:2]:
+        rewriter.save_model(model, tmp_path / file)
+    messages = run_without_rewriter(script, *(tmp_path / file for file in FORMATS[:2]))
+    assert ["rewriter" in message.lower() for message in messages] == [True, True]
+
+
+@pytest.mark.parametrize("file", FORMATS[:2])
+def test_training_resumes_bit_for_bit(tmp_path, file):
+    """The compact state of joint momentum, iterations included, is in the file."""
+    model = MODELS["sequential"]()
+    model.compile(tf_keras.optimizers.SGD(0.05, momentum=0.9), "mse")
+    rewriter.rewrite(model)
+    fit(model)
+    rewriter.save_model(model, tmp_path / file)
+    loaded = rewriter.load_model(tmp_path / file)
+    fit(model)
+    fit(loaded)
+    assert [bits(weight.numpy()) for weight in loaded.weights] == [bits(weight.numpy()) for weight in model.weights]
+
+
+@pytest.mark.parametrize("file", FORMATS[:2])
+def test_export_compiles_a_plain_sgd_that_counts_on(tmp_path, file):
+    """Under joint momentum, what is exported has an SGD of its settings, no state, and all iterations."""
+    model = MODELS["sequential"]()
+    model.compile(tf_keras.optimizers.SGD(0.25, momentum=0.5), "mse", metrics=["mae"])
+    rewriter.rewrite(model)
+    fit(model)
+    rewriter.export(model, tmp_path / file)
+    exported = tf_keras.models.load_model(tmp_path / file)
+    assert type(exported.optimizer) is tf_keras.optimizers.SGD
+    assert (float(exported.optimizer.learning_rate), exported.optimizer.momentum) == (0.25, 0.5)
+    assert int(exported.optimizer.iterations) == 3
+    assert not any(np.any(slot.numpy()) for slot in exported.optimizer.momentums)
+    assert exported.evaluate(*batch(), verbose=0) == model.evaluate(*batch(), verbose=0)
+    fit(model)
+
+
+@pytest.mark.parametrize("file", ["model.keras", "model.weights.h5"])
+def test_weights_of_the_original_load_straight_into_the_rewritten(tmp_path, file):
+    """model.load_weights takes the original's .keras and .weights.h5 files; a layer in a list keeps its path there."""
+    model = MODELS["nested"]()
+    (model.save if file.endswith(".keras") else model.save_weights)(tmp_path / file)
+    expected = model.predict(batch()[0], verbose=0)
+    rewriter.rewrite(model)
+    for weight in model.weights:
+        weight.assign(weight * 0 + 1)
+    model.load_weights(tmp_path / file)
+    assert bits(model.predict(batch()[0], verbose=0)) == bits(expected)
+
+
+def test_manifest_says_who_wrote_the_file_and_what_is_merged(tmp_path):
+    """Every format carries the manifest; Keras's own metadata stays."""
+    model = rewriter.rewrite(MODELS["nested"](), exclude="last")
+    for file in FORMATS:
+        rewriter.save_model(model, tmp_path / file, source_sha256="abc")
+        manifest = formats.read_manifest(tmp_path / file)
+        assert manifest["format_version"] == 1
+        assert manifest["library_version"] == rewriter.__version__
+        assert manifest["source_sha256"] == "abc"
+        assert [(layer["path"], layer["shape"]) for layer in manifest["layers"]] == [
+            ("inner/first", [6, 6]),
+            ("inner/innermost/deep", [7, 4]),
+        ]
+    with zipfile.ZipFile(tmp_path / "model.keras") as archive:
+        assert sorted(archive.namelist()) == ["config.json", "metadata.json", "model.weights.h5"]
+        assert json.loads(archive.read("metadata.json"))["keras_version"] == tf_keras.__version__
+    rewriter.export(model, tmp_path / "plain.keras")
+    assert formats.read_manifest(tmp_path / "plain.keras") is None
+
+
+def test_a_file_of_a_newer_format_is_refused(tmp_path):
+    """A file this version may misread is not read."""
+    path = tmp_path / "model.h5"
+    rewriter.save_model(rewriter.rewrite(MODELS["sequential"]()), path)
+    with h5py.File(path, "a") as file:
+        file.attrs["rewriter"] = json.dumps({"format_version": 99, "library_version": "7.0"}).encode()
+    with pytest.raises(rewriter.FileError, match=r"written in format 99 by keras-rewriter 7.0.*Upgrade"):
+        rewriter.load_model(path)
+
+
+@pytest.mark.parametrize("write", [rewriter.export, rewriter.save_model], ids=["export", "save_model"])
+def test_nothing_is_overwritten_unless_asked(tmp_path, write):
+    """An existing file or folder stays, byte for byte; with overwrite it is replaced; nothing else is left behind."""
+    model = rewriter.rewrite(MODELS["sequential"]())
+    for file in FORMATS:
+        path = tmp_path / file
+        write(model, path)
+        before = formats.digest(path)
+        with pytest.raises(rewriter.FileError, match="exists already; overwrite=True"):
+            write(model, path)
+        assert formats.digest(path) == before
+        model.layers[0].augmented_kernel.assign_add(model.layers[0].augmented_kernel)
+        write(model, path, overwrite=True)
+        assert formats.digest(path) != before
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FORMATS)
+
+
+def test_a_failed_save_leaves_nothing_and_says_why(tmp_path, monkeypatch):
+    """When Keras cannot write, the old file stays and no temporary is left."""
+    model = rewriter.rewrite(MODELS["sequential"]())
+    path = tmp_path / "model.keras"
+    path.write_bytes(b"old")
+
+    def fail(temporary, **_):
+        Path(temporary).write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(model, "save", fail)
+    with pytest.raises(rewriter.FileError, match=r"not written, .*disk full"):
+        rewriter.save_model(model, path, overwrite=True)
+    assert path.read_bytes() == b"old"
+    assert [found.name for found in tmp_path.iterdir()] == ["model.keras"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("missing/model.keras", "the folder .* does not exist"), ("model.txt", "the ending '.txt' names no model format")],
+)
+def test_a_place_that_cannot_be_written_is_refused(tmp_path, name, message):
+    """A missing folder and an unknown ending are said before any work is done."""
+    with pytest.raises(rewriter.FileError, match=message):
+        rewriter.export(MODELS["sequential"](), tmp_path / name)
+
+
+def make_bad_files(folder):
+    (folder / "empty.keras").write_bytes(b"")
+    (folder / "random.keras").write_bytes(bytes(range(256)) * 20)
+    (folder / "text.h5").write_text("not a model")
+    (folder / "folder").mkdir()
+    with zipfile.ZipFile(folder / "archive.keras", "w") as archive:
+        archive.writestr("readme.txt", "nothing here")
+    with h5py.File(folder / "weights.h5", "w") as file:
+        file["x"] = [1, 2]
+
+
+BAD_FILES = {
+    "missing.keras": "no such file or folder",
+    "empty.keras": "this file is empty",
+    "random.keras": "not a model",
+    "text.h5": "not a model",
+    "folder": "this folder is no SavedModel",
+    "archive.keras": "Keras cannot read this model",
+    "weights.h5": "Keras cannot read this model: No model config found",
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_a_file_that_is_no_model_is_refused(tmp_path, name):
+    """One line says what is wrong with the file."""
+    make_bad_files(tmp_path)
+    with pytest.raises(rewriter.FileError, match=BAD_FILES[name]) as raised:
+        rewriter.load_model(tmp_path / name)
+    assert "\n" not in str(raised.value)

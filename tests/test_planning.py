@@ -1,0 +1,191 @@
+"""The plan names every layer that owns a kernel, says what happens to it and why, and touches nothing."""
+
+import json
+
+import pytest
+import tensorflow as tf
+import tf_keras
+from conftest import bits
+from models import MODELS
+from tf_keras import layers
+
+import rewriter
+
+
+def decision(plan, path):
+    (found,) = [decision for decision in plan.decisions if decision.path == path]
+    return found
+
+
+def test_plan_touches_nothing():
+    """Planning leaves variables, classes and names as they are."""
+    model = MODELS["nested"]()
+    before = [(id(weight), weight.name, bits(weight.numpy())) for weight in model.weights]
+    rewriter.plan(model)
+    assert [(id(weight), weight.name, bits(weight.numpy())) for weight in model.weights] == before
+
+
+def test_paths_are_layer_names_and_attributes():
+    """Layer names inside Sequential and Functional models, the attribute inside a wrapper."""
+    assert [each.path for each in rewriter.plan(MODELS["nested"]()).decisions] == [
+        "inner/first",
+        "inner/innermost/deep",
+        "last",
+    ]
+    assert rewriter.plan(MODELS["time_distributed"]()).decisions[0].path == "time_distributed/layer"
+
+
+def test_a_decision_says_all_that_the_design_promises():
+    """Shapes, dtype, trainability, action and reason of a merged and of a skipped layer."""
+    model = MODELS["functional"]()
+    model.get_layer("left").trainable = False
+    plan = rewriter.plan(model)
+    assert decision(plan, "left").to_dict() == {
+        "path": "left",
+        "layer": "Dense",
+        "action": "merge",
+        "reason": "kernel and bias",
+        "kernel_shape": [5, 4],
+        "bias_shape": [4],
+        "augmented_shape": [6, 4],
+        "dtype": "float32",
+        "trainable": False,
+    }
+    skipped = decision(plan, "right")
+    assert (skipped.action, skipped.reason) == ("skip", "no bias (use_bias=False)")
+    assert (skipped.kernel_shape, skipped.bias_shape, skipped.augmented_shape) == ((5, 4), None, None)
+
+
+def test_to_dict_is_json():
+    """The plan as data goes through JSON unchanged."""
+    data = rewriter.plan(MODELS["functional"]()).to_dict()
+    assert json.loads(json.dumps(data)) == data
+    assert {name: data[name] for name in ("merge", "skip", "already_merged")} == {
+        "merge": 2,
+        "skip": 1,
+        "already_merged": 0,
+    }
+
+
+def test_str_is_a_table():
+    """str(plan) has a line for each layer and a summary."""
+    lines = str(rewriter.plan(MODELS["functional"]())).splitlines()
+    assert [line.split()[:4] for line in lines if "Dense" in line] == [
+        ["left", "Dense", "merge", "5x4"],
+        ["right", "Dense", "skip", "5x4"],
+        ["head", "Dense", "merge", "4x3"],
+    ]
+    assert lines[-1].endswith(": 2 to merge, 1 skipped")
+
+
+class Spectral(layers.Wrapper):
+    """A wrapper that keeps its inner layer's kernel for itself, as SpectralNormalization does."""
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.w = self.layer.kernel
+
+    def call(self, inputs):
+        return self.layer(inputs)
+
+
+def with_reason(builder):
+    model = builder()
+    return rewriter.plan(model)
+
+
+def build_spectral():
+    return tf_keras.Sequential([Spectral(layers.Dense(3, name="inner"), input_shape=(5,), name="wrapper")])
+
+
+def build_tied():
+    first, second = layers.Dense(4, name="first"), layers.Dense(4, name="second")
+    model = tf_keras.Sequential([tf_keras.Input((4,)), first, second])
+    second.kernel = first.kernel
+    return model
+
+
+def build_replaced():
+    model = tf_keras.Sequential([layers.Dense(4, input_shape=(4,), name="dense")])
+    dense = model.layers[0]
+    kernel = dense.kernel
+    del dense.kernel
+    dense.kernel = tf.identity(kernel)
+    return model
+
+
+def build_unbuilt():
+    return tf_keras.Sequential([layers.Dense(4, name="dense")])
+
+
+@pytest.mark.parametrize(
+    ("builder", "path", "reason"),
+    [
+        (build_spectral, "wrapper/layer", "wrapper/layer.kernel and wrapper.w are one variable"),
+        (build_tied, "first", "first.kernel and second.kernel are one variable: merging would untie them"),
+        (build_tied, "second", "second.kernel and first.kernel are one variable: merging would untie them"),
+        (build_replaced, "dense", "its kernel is no variable of its own but EagerTensor: something replaced it"),
+        (build_unbuilt, "dense", "not built, so it has no weights yet: call the model on a batch"),
+    ],
+)
+def test_a_pair_that_cannot_be_merged_says_why(builder, path, reason):
+    """It is skipped with a reason a user understands, and raises under strict, with path and reason."""
+    model = builder()
+    found = decision(rewriter.plan(model), path)
+    assert found.action == "skip"
+    assert reason in found.reason
+    with pytest.raises(rewriter.NotMergeableError, match=f"{path} .Dense.: "):
+        rewriter.plan(model, strict=True)
+    with pytest.raises(rewriter.NotMergeableError):
+        rewriter.rewrite(model, strict=True)
+
+
+def test_other_layers_with_a_kernel_are_named_and_no_obstacle():
+    """A Conv2D is reported and left alone; strict speaks of Dense pairs."""
+    model = tf_keras.Sequential(
+        [layers.Conv2D(2, 2, input_shape=(4, 4, 1), name="conv"), layers.Flatten(), layers.Dense(3, name="dense")]
+    )
+    plan = rewriter.plan(model, strict=True)
+    assert decision(plan, "conv").reason == "Conv2D is not a Dense layer"
+    assert [each.path for each in plan.merges] == ["dense"]
+
+
+def test_strict_raises_where_there_is_nothing_to_merge():
+    """A model without a single pair is no success."""
+    model = tf_keras.Sequential([layers.Dense(3, use_bias=False, input_shape=(2,))])
+    with pytest.raises(rewriter.NotMergeableError, match="has nothing to merge"):
+        rewriter.plan(model, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("include", "exclude", "merged"),
+    [
+        (None, None, ["inner/first", "inner/innermost/deep", "last"]),
+        ("inner/*", None, ["inner/first", "inner/innermost/deep"]),
+        (["last", "inner/first"], None, ["inner/first", "last"]),
+        (None, "*/deep", ["inner/first", "last"]),
+        ("inner/*", ["*/deep"], ["inner/first"]),
+        (lambda layer: layer.units == 3, None, ["last"]),
+    ],
+)
+def test_selectors(include, exclude, merged):
+    """Globs on the path and callables on the layer, one or several."""
+    plan = rewriter.plan(MODELS["nested"](), include=include, exclude=exclude)
+    assert [each.path for each in plan.merges] == merged
+
+
+def test_any_path_of_a_shared_layer_selects_it():
+    """A layer shared between levels goes by all of its paths."""
+    plan = rewriter.plan(MODELS["shared_across_levels"](), include="inner/both")
+    assert [each.reason for each in plan.merges] == ["shared: inner/both, both"]
+
+
+@pytest.mark.parametrize("option", ["include", "exclude"])
+def test_a_selector_that_matches_nothing_is_an_error(option):
+    """The message names the option, the selector and the nearest path."""
+    with pytest.raises(
+        rewriter.SelectorError, match=rf"{option}='inner/frist' matches no .*Did you mean 'inner/first'"
+    ):
+        rewriter.plan(MODELS["nested"](), **{option: "inner/frist"})
+    with pytest.raises(rewriter.SelectorError, match=f"{option} takes shell globs .* got 3 of type int"):
+        rewriter.plan(MODELS["nested"](), **{option: [3]})

@@ -1,0 +1,47 @@
+"""What the package promises to whoever imports it."""
+
+import importlib
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import rewriter
+
+
+def test_all_is_the_public_namespace():
+    """__all__ lists each public name, once and in order, and nothing else resolves."""
+    assert rewriter.__all__ == sorted(rewriter.__all__)
+    assert set(rewriter.__all__) - {"__version__"} == set(rewriter._MODULE_OF)
+    assert set(rewriter.__all__) <= set(dir(rewriter))
+    with pytest.raises(AttributeError, match="no attribute 'rewrit'"):
+        _ = rewriter.rewrit
+
+
+@pytest.mark.parametrize("name", sorted(set(rewriter.__all__) - {"__version__"}))
+def test_every_public_name_is_documented(name):
+    """Each public name, and each public method it has, says what it is."""
+    value = getattr(rewriter, name)
+    assert value.__module__ == f"rewriter.{rewriter._MODULE_OF[name]}"
+    assert inspect.getdoc(value)
+    methods = [method for key, method in vars(value).items() if inspect.isfunction(method) and key[0] != "_"]
+    assert all(inspect.getdoc(method) for method in methods)
+
+
+def test_public_names_are_not_hidden_by_modules():
+    """A submodule of the same name as a function would hide it once imported."""
+    modules = {module.removesuffix(".py") for module in rewriter._MODULES}
+    assert not modules & set(rewriter.__all__)
+    for module in rewriter._MODULES:
+        importlib.import_module(f"rewriter.{module}")
+    assert callable(rewriter.rewrite)
+
+
+@pytest.mark.parametrize("arguments", [["-c", "import rewriter"], ["-m", "rewriter", "--help"]])
+def test_tensorflow_is_not_imported_before_it_is_needed(arguments):
+    """Importing the package and asking for help cost no TensorFlow import."""
+    command = [sys.executable, "-X", "importtime", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "rewriter.version" in result.stderr
+    assert not [line for line in result.stderr.splitlines() if line.endswith((" tensorflow", " tf_keras", " keras"))]

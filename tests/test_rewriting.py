@@ -1,0 +1,282 @@
+"""There and back in memory: every bit, name, class and place is as it was."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+from conftest import bits
+from models import MODELS, batch, fit, trained_pair
+from tf_keras import layers
+
+import rewriter
+from rewriter import surgery
+from rewriter.walk import locate_layers
+
+ALL_MODELS = pytest.mark.parametrize("builder", MODELS.values(), ids=MODELS)
+
+
+def state(model):
+    """What a model is made of, as far as rewriting could disturb it."""
+    found = [model, *(located.layer for located in locate_layers(model))]
+    return {
+        "weights": [(weight.name, bits(weight.numpy())) for weight in model.weights],
+        "trainable": [weight.name for weight in model.trainable_weights],
+        "classes": [type(layer) for layer in found],
+        "names": [layer.name for layer in found],
+        "attributes": [sorted(set(vars(layer)) - {"_obj_reference_counts_dict"}) for layer in found],
+        "losses": [len(layer._callable_losses) for layer in found],
+        "checkpoint": [
+            sorted(reference.name for reference in getattr(layer, "_self_unconditional_checkpoint_dependencies", ()))
+            for layer in found
+        ],
+    }
+
+
+def merged_layers(model):
+    return [located.layer for located in locate_layers(model) if hasattr(located.layer, "augmented_kernel")]
+
+
+@ALL_MODELS
+def test_split_inverts_rewrite(builder):
+    """Rewrite then split gives every weight back bit for bit, with names, order, classes, and nothing left over."""
+    model = builder()
+    model(batch()[0])
+    before = state(model)
+    rewriter.rewrite(model)
+    assert merged_layers(model)
+    rewriter.split(model)
+    assert state(model) == before
+
+
+@ALL_MODELS
+def test_outputs_are_bit_equal(builder):
+    """A rewritten model computes the very same numbers, eagerly and in a graph."""
+    model = builder()
+    x, _ = batch()
+    eager, graph = model(x), model.predict(x, verbose=0)
+    rewriter.rewrite(model)
+    assert bits(model(x)) == bits(eager)
+    assert bits(model.predict(x, verbose=0)) == bits(graph)
+
+
+@ALL_MODELS
+def test_five_epochs_of_adam_are_bit_equal(builder):
+    """Adam takes the rewritten model through the same weights as the original, bit for bit."""
+    original, model = trained_pair(builder, epochs=0)
+    rewriter.rewrite(model, optimizer=tf_keras.optimizers.Adam())
+    fit(original, epochs=5)
+    fit(model, epochs=5)
+    rewriter.split(model)
+    assert [bits(weight.numpy()) for weight in model.weights] == [bits(weight.numpy()) for weight in original.weights]
+
+
+@ALL_MODELS
+def test_losses_are_bit_equal(builder):
+    """Kernel, bias and activity regularizers give the same loss values before and after."""
+    model = builder()
+    model(batch()[0])  # activity losses speak of the last batch
+    before = [bits(loss) for loss in model.losses]
+    rewriter.rewrite(model)
+    model(batch()[0])
+    assert [bits(loss) for loss in model.losses] == before
+
+
+def merged_after(model):
+    return [decision.target for decision in rewriter.plan(model).merges]
+
+
+def test_weight_regularizer_keeps_value_and_gradient():
+    """A weight regularizer's loss reaches the live W*, with the same value and gradient, row by row, as before."""
+    model = MODELS["regularized"]()
+    first, second = model.layers
+    x, _ = batch()
+    with tf.GradientTape() as tape:
+        model(x)
+        losses = model.losses
+        total = sum(losses)
+    weights = [first.kernel, first.bias, second.kernel, second.bias]
+    expected = [gradient.numpy() for gradient in tape.gradient(total, weights)]
+    rewriter.rewrite(model)
+    with tf.GradientTape() as tape:
+        model(x)
+        again = model.losses
+        total = sum(again)
+    gradients = tape.gradient(total, [first.augmented_kernel, second.augmented_kernel])
+    assert [bits(loss) for loss in again] == [bits(loss) for loss in losses]
+    assert bits(gradients[0]) == bits(np.vstack([expected[0], expected[1]]))
+    assert bits(gradients[1]) == bits(np.vstack([expected[2], expected[3]]))
+    value = first.losses[0].numpy()
+    first.augmented_kernel.assign(2 * first.augmented_kernel)
+    assert first.losses[0].numpy() == 4 * value
+
+
+def test_rewrite_is_in_place_with_one_variable_a_layer():
+    """Same model, same layers, same names; one trainable augmented_kernel a layer; kernel and bias are its views."""
+    model = MODELS["nested"]()
+    kept = [(id(located.layer), located.layer.name) for located in locate_layers(model)]
+    values = {id(layer): (layer.kernel.numpy(), layer.bias.numpy()) for layer in merged_after(model)}
+    assert rewriter.rewrite(model) is model
+    assert [(id(located.layer), located.layer.name) for located in locate_layers(model)] == kept
+    layers_now = merged_layers(model)
+    assert len(layers_now) == len(values) == 3
+    for layer in layers_now:
+        kernel, bias = values[id(layer)]
+        assert [weight is layer.augmented_kernel for weight in layer.trainable_weights] == [True]
+        assert layer.augmented_kernel.name.endswith("/augmented_kernel:0")
+        assert bits(layer.augmented_kernel.numpy()) == bits(np.vstack([kernel, bias]))
+        assert (bits(layer.kernel), bits(layer.bias)) == (bits(kernel), bits(bias))
+        assert rewriter.layout_of(layer.augmented_kernel).shape == (kernel.shape[0] + 1, kernel.shape[1])
+        assert isinstance(layer, layers.Dense)
+
+
+@pytest.mark.parametrize("name", ["shared", "shared_across_levels", "nested_called_twice"])
+def test_a_shared_layer_has_one_augmented_kernel(name):
+    """A Dense shared by identity has one W*, and the parameter count stays."""
+    model = MODELS[name]()
+    count = model.count_params()
+    rewriter.rewrite(model)
+    assert model.count_params() == count
+    assert len(model.trainable_weights) == 2
+
+
+def test_rewrite_twice_is_a_no_op():
+    """A rewritten model keeps its variables and its optimizer when it is rewritten again."""
+    model = MODELS["sequential"]()
+    model.compile("sgd", "mse")
+    rewriter.rewrite(model)
+    fit(model)
+    kernels, optimizer = [layer.augmented_kernel for layer in merged_layers(model)], model.optimizer
+    rewriter.rewrite(model)
+    assert all(layer.augmented_kernel is kernel for layer, kernel in zip(merged_layers(model), kernels, strict=True))
+    assert model.optimizer is optimizer
+
+
+def test_a_partial_rewrite_is_completed():
+    """What was excluded the first time is merged the second, the rest left as it is."""
+    model = MODELS["nested"]()
+    rewriter.rewrite(model, exclude="last")
+    kernels = [layer.augmented_kernel for layer in merged_layers(model)]
+    assert len(kernels) == 2
+    rewriter.rewrite(model)
+    assert len(merged_layers(model)) == 3
+    assert merged_layers(model)[0].augmented_kernel is kernels[0]
+
+
+def test_a_fitted_model_fitted_again_moves_its_augmented_kernels():
+    """The functions that fit has traced are not used on: they hold variables that are gone."""
+    model = MODELS["sequential"]()
+    model.compile("sgd", "mse")
+    fit(model)
+    x, _ = batch()
+    model.predict(x, verbose=0)
+    rewriter.rewrite(model)
+    before = [layer.augmented_kernel.numpy() for layer in merged_layers(model)]
+    fit(model)
+    for layer, value in zip(merged_layers(model), before, strict=True):
+        moved = layer.augmented_kernel.numpy() != value
+        assert moved[:-1].any()
+        assert moved[-1].any()
+    assert bits(model.predict(x, verbose=0)) == bits(tf.function(model)(tf.constant(x)))
+
+
+@ALL_MODELS
+def test_one_more_step_after_split_moves_the_weights(builder):
+    """A model that was trained rewritten and split goes on training its own kernels and biases."""
+    model = builder()
+    model.compile("sgd", "mse")
+    rewriter.rewrite(model)
+    fit(model)
+    rewriter.split(model)
+    before = [weight.numpy() for weight in model.trainable_weights]
+    fit(model)
+    assert all((weight.numpy() != value).any() for weight, value in zip(model.trainable_weights, before, strict=True))
+
+
+def test_standard_form_is_plain_keras_inside_and_the_same_variables_outside():
+    """Inside, classes, names and weights are the original's; outside, the same W* objects hold what was assigned."""
+    model = MODELS["sequential"]()
+    model.compile("sgd", "mse")
+    original = state(model)
+    rewriter.rewrite(model)
+    kernels = [layer.augmented_kernel for layer in merged_layers(model)]
+    with rewriter.standard_form(model) as standard:
+        assert standard is model
+        assert state(model) == original
+        assert type(model.optimizer) is tf_keras.optimizers.SGD
+        model.layers[0].bias.assign(tf.range(7, dtype="float32"))
+    assert all(layer.augmented_kernel is kernel for layer, kernel in zip(merged_layers(model), kernels, strict=True))
+    assert bits(model.layers[0].bias) == bits(np.arange(7, dtype="float32"))
+    assert isinstance(model.optimizer, rewriter.JointMomentum)
+
+
+def test_standard_form_restores_the_model_when_the_inside_fails():
+    """An error inside goes through, and the model is rewritten again."""
+    model = rewriter.rewrite(MODELS["sequential"]())
+    with pytest.raises(RuntimeError, match="inside"), rewriter.standard_form(model):
+        raise RuntimeError("inside")
+    assert len(merged_layers(model)) == 2
+
+
+def test_fit_goes_on_after_standard_form_without_a_new_trace():
+    """Training that is interrupted by a standard form ends where training without it ends, with the same functions."""
+    plain, interrupted = trained_pair(MODELS["sequential"], optimizer="sgd")
+    for model in (plain, interrupted):
+        rewriter.rewrite(model)
+        fit(model)
+    traced = interrupted.train_function
+    with rewriter.standard_form(interrupted):
+        interrupted.predict(batch()[0], verbose=0)
+    assert interrupted.train_function is traced
+    fit(plain)
+    fit(interrupted)
+    assert [bits(weight.numpy()) for weight in plain.weights] == [
+        bits(weight.numpy()) for weight in interrupted.weights
+    ]
+
+
+class Contrary(layers.Dense):
+    """A Dense that computes something else once its class is not its own."""
+
+    def call(self, inputs):
+        return super().call(inputs) * (1.0 if type(self) is Contrary else 2.0)
+
+
+def test_a_layer_that_computes_something_else_once_merged_rolls_everything_back():
+    """The gate names the layer, and the model, its optimizer included, is as it was."""
+    untouched, model = trained_pair(
+        lambda: tf_keras.Sequential([layers.Dense(4, input_shape=(5,)), Contrary(3, name="contrary")])
+    )
+    before = state(model)
+    with pytest.raises(rewriter.DifferenceError, match=r"contrary: its outputs differ by up to"):
+        rewriter.rewrite(model, optimizer="keep")
+    assert state(model) == before
+    fit(untouched)
+    fit(model)
+    assert [bits(weight.numpy()) for weight in model.weights] == [bits(weight.numpy()) for weight in untouched.weights]
+
+
+def test_any_failure_rolls_everything_back(monkeypatch):
+    """Whatever is raised while layers are merged, the model is as it was."""
+    model = MODELS["nested"]()
+    before = state(model)
+    real, calls = surgery.merge, []
+
+    def failing(*arguments):
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise MemoryError("third layer")
+        real(*arguments)
+
+    monkeypatch.setattr(surgery, "merge", failing)
+    with pytest.raises(MemoryError, match="third layer"):
+        rewriter.rewrite(model)
+    assert state(model) == before
+
+
+def test_a_model_of_keras_3_is_refused_by_name():
+    """A Keras 3 model would match no layer at all; it is refused, with what to do."""
+    with pytest.raises(rewriter.ModelError, match=r"Keras 3.*TF_USE_LEGACY_KERAS=1"):
+        rewriter.rewrite(keras.Sequential([keras.layers.Dense(2)]))
+    with pytest.raises(rewriter.ModelError, match=r"expected a tf_keras model, got builtins\.str"):
+        rewriter.plan("model.keras")

@@ -1,0 +1,77 @@
+"""verify tells whether two models are the same function, and where they are not."""
+
+import json
+
+import pytest
+import tensorflow as tf
+import tf_keras
+from models import MODELS, trained_pair
+from tf_keras import layers
+
+import rewriter
+from rewriter.comparison import compare, compare_nests
+
+ALL_MODELS = pytest.mark.parametrize("builder", MODELS.values(), ids=MODELS)
+
+
+@ALL_MODELS
+def test_a_model_and_its_rewrite_are_the_same(builder):
+    """In either order; and neither is changed."""
+    original, model = trained_pair(builder)
+    rewriter.rewrite(model)
+    classes = [type(layer) for layer in model.layers]
+    assert rewriter.verify(original, model).same
+    assert rewriter.verify(model, original).same
+    assert [type(layer) for layer in model.layers] == classes
+
+
+@pytest.mark.parametrize("row", [0, -1], ids=["kernel", "bias"])
+def test_one_bit_is_seen(row):
+    """The last bit of one number in one layer is found, and the layer and the weight are named."""
+    original, model = trained_pair(MODELS["nested"])
+    rewriter.rewrite(model)
+    variable = model.get_layer("last").augmented_kernel
+    value = variable.numpy()
+    value.view("int32")[row, 0] ^= 1
+    variable.assign(value)
+    report = rewriter.verify(original, model)
+    assert not report.same
+    ((path, what),) = [(one.path, one.what) for one in report.differing]
+    assert (path, what) == ("last", "kernel" if row == 0 else "bias")
+    assert "last" in str(report)
+    assert str(report).endswith("6 weights bit for bit, 1 outputs compared")
+
+
+def test_another_architecture_is_not_the_same():
+    """Layers that only one model has are named."""
+    report = rewriter.verify(MODELS["functional"](), MODELS["nested"]())
+    assert not report.same
+    data = report.to_dict()
+    assert json.loads(json.dumps(data)) == data
+    assert not data["same"]
+
+
+def test_another_activation_is_not_the_same():
+    """Equal weights are not enough: the outputs tell."""
+    models = []
+    for activation in ("relu", "tanh"):
+        tf_keras.utils.set_random_seed(1)
+        models.append(tf_keras.Sequential([layers.Dense(4, activation, input_shape=(3,), name="d")]))
+    report = rewriter.verify(*models)
+    assert [(one.path, one.what) for one in report.differing] == [("model", "outputs")]
+
+
+def test_compare_knows_bits_rounding_and_nan():
+    """Bit equality, differences that rounding explains and those it does not; NaN equals NaN, zero is signed."""
+    ones = tf.ones(3)
+    assert compare(ones, ones).identical
+    assert compare([float("nan")], [float("nan")]).identical
+    assert not compare([0.0], [-0.0]).identical
+    assert compare(ones, ones + 1e-7).explained
+    assert not compare(ones, ones + 1e-4).explained
+    assert not compare(ones, tf.ones(3, tf.float64)).explained
+    assert not compare([1.0, float("nan")], [float("nan"), 1.0]).explained
+    assert not compare([1.0], [float("inf")]).explained
+    assert not compare(tf.ones(3, tf.bfloat16), tf.ones(3, tf.bfloat16) * 1.5).explained
+    assert not compare_nests([ones], [ones, ones]).explained
+    assert compare_nests({"a": ones}, {"a": ones}).identical
