@@ -7,11 +7,11 @@ import sys
 import h5py
 import pytest
 import tf_keras
-from models import MODELS, fit
 from rewriter.cli import main
 from tf_keras import layers
 
 import rewriter
+from models import MODELS, fit
 from rewriter import formats
 
 COMMANDS = ["inspect", "rewrite", "export", "verify"]

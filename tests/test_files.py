@@ -9,10 +9,10 @@ import h5py
 import numpy as np
 import pytest
 import tf_keras
-from conftest import bits, run_python, run_without_rewriter
-from models import MODELS, batch, fit
 
 import rewriter
+from conftest import bits, run_python, run_without_rewriter
+from models import MODELS, batch, fit
 from rewriter import formats
 
 FORMATS = ["model.keras", "model.h5", "model"]

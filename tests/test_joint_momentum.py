@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-from conftest import bits
 
+from conftest import bits
 from rewriter import JointMomentum, Layout, Part
 
 STEPS = 200

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import bits
 
+from conftest import bits
 from rewriter import Layout, Part, layout_of
 
 

@@ -5,11 +5,11 @@ import json
 import pytest
 import tensorflow as tf
 import tf_keras
-from conftest import bits
-from models import MODELS
 from tf_keras import layers
 
 import rewriter
+from conftest import bits
+from models import MODELS
 
 
 def decision(plan, path):

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-from conftest import bits
-from models import MODELS, batch, fit, trained_pair
 from tf_keras import layers
 
 import rewriter
+from conftest import bits
+from models import MODELS, batch, fit, trained_pair
 from rewriter import surgery
 from rewriter.walk import locate_layers
 

@@ -2,11 +2,11 @@
 
 import pytest
 import tf_keras
-from conftest import bits
-from models import MODELS, batch, fit, trained_pair
 from tf_keras import layers, optimizers
 
 import rewriter
+from conftest import bits
+from models import MODELS, batch, fit, trained_pair
 
 KEPT = {
     "sgd": lambda: optimizers.SGD(0.05),

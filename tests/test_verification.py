@@ -5,10 +5,10 @@ import json
 import pytest
 import tensorflow as tf
 import tf_keras
-from models import MODELS, trained_pair
 from tf_keras import layers
 
 import rewriter
+from models import MODELS, trained_pair
 from rewriter.comparison import compare, compare_nests
 
 ALL_MODELS = pytest.mark.parametrize("builder", MODELS.values(), ids=MODELS)
