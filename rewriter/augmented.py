@@ -38,6 +38,19 @@ _VIEWS: contextvars.ContextVar[Mapping[int, dict[str, Any]]] = contextvars.Conte
     "views", default=MappingProxyType({})
 )
 
+_CONFIGURED: contextvars.ContextVar[set[int]] = contextvars.ContextVar("configured")
+
+
+@contextlib.contextmanager
+def record_configs() -> Iterator[set[int]]:
+    """Inside, the ``id`` of each augmented layer whose config is asked for goes into the set."""
+    recorded: set[int] = set()
+    token = _CONFIGURED.set(recorded)
+    try:
+        yield recorded
+    finally:
+        _CONFIGURED.reset(token)
+
 
 @contextlib.contextmanager
 def _shared_views(layer: Any) -> Iterator[None]:
@@ -69,6 +82,8 @@ class Augmented:
     def get_config(self) -> dict[str, Any]:
         """Return the layer's own config, and the standard class it is for."""
         config: dict[str, Any] = super().get_config()  # type: ignore[misc]
+        if (recorded := _CONFIGURED.get(None)) is not None:
+            recorded.add(id(self))
         return {**config, _STANDARD_CLASS: keras_internals.class_to_config(standard_class(self))}
 
     def build(self, input_shape: Any) -> None:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rewriter.errors import FileError, ModelError, NotMergeableError
-from rewriter.files import export, load_model, save_model, writable
+from rewriter.files import export, load_model, save_model
 from rewriter.formats import digest, read_manifest
+from rewriter.placing import writable
 from rewriter.planning import Plan, plan
 from rewriter.rewriting import apply
 from rewriter.training import choose_optimizer, describe_choice, joint_momentum_for, standard_optimizer

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-import shutil
 import warnings
 import zipfile
 from pathlib import Path
@@ -11,11 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import tf_keras
 
-from rewriter import manifest
-from rewriter.errors import FileError
-from rewriter.formats import Format, format_of, format_to_write, read_manifest, write_manifest
+from rewriter import keras_internals, manifest
+from rewriter.errors import FileError, RewriterError
+from rewriter.formats import Format, edit_config, format_of, format_to_write, read_manifest, write_manifest
+from rewriter.hidden import hidden_layers, merge_at, wrap_config
+from rewriter.optimizer_state import read_state, restore_optimizer, write_optimizer
+from rewriter.placing import place, writable
 from rewriter.rewriting import standard_form
-from rewriter.walk import require_model
+from rewriter.training import reset_functions
+from rewriter.walk import locate_layers, require_model
 
 if TYPE_CHECKING:
     import os
@@ -35,7 +37,7 @@ def export(model: Any, path: str | os.PathLike[str], overwrite: bool = False) ->
     Raises:
         ModelError: ``model`` is no tf-keras model.
         FileError: ``path`` exists, has no parent folder, or an ending that names no format; or Keras cannot save the
-            model in that format. Nothing is written then.
+            model, or not all of it, in that format. Nothing is written then.
     """
     require_model(model)
     destination = writable(path, overwrite)
@@ -46,7 +48,7 @@ def export(model: Any, path: str | os.PathLike[str], overwrite: bool = False) ->
 def save_model(
     model: Any, path: str | os.PathLike[str], overwrite: bool = False, source_sha256: str | None = None
 ) -> None:
-    """Write a model in the form it has, rewritten layers merged, with its optimizer state and a manifest.
+    """Write a model in the form it has, rewritten layers merged, with its optimizer's state and a manifest.
 
     Args:
         model: A tf-keras model.
@@ -61,11 +63,37 @@ def save_model(
     require_model(model)
     destination = writable(path, overwrite)
     described = manifest.describe(model, source_sha256)
-    _write(
-        model,
-        destination,
-        lambda written: write_manifest(written, described) if described["layers"] else None,
-    )
+    if not described["layers"]:
+        _write(model, destination)
+    elif format_to_write(destination) is Format.SAVED_MODEL:
+        _save_folder(model, destination, described)
+    else:
+        hidden = hidden_layers(model)
+
+        def finish(written: Path) -> None:
+            write_manifest(written, described)
+            if hidden:
+                edit_config(written, lambda config: wrap_config(config, manifest.paths(described)))
+
+        _write(model, destination, finish)
+
+
+def _save_folder(model: Any, destination: Path, described: dict[str, Any]) -> None:
+    optimizer = model.optimizer
+    state = None if optimizer is None else read_state(optimizer)
+
+    def finish(written: Path) -> None:
+        write_manifest(written, described)
+        if state is not None:
+            write_optimizer(written, optimizer, state)
+
+    if hidden_layers(model):
+        # Keras revives the layers of a SavedModel one by one and could not know that these are merged.
+        described["standard_form"] = True
+        with standard_form(model):
+            _write(model, destination, finish)
+    else:
+        _write(model, destination, finish)
 
 
 def load_model(
@@ -98,60 +126,50 @@ def load_model(
         manifest.require_readable(described, str(source))
     options = {"safe_mode": safe_mode} if kind is Format.KERAS else {}
     try:
-        return tf_keras.models.load_model(str(source), custom_objects=custom_objects, compile=compile, **options)
+        model = tf_keras.models.load_model(str(source), custom_objects=custom_objects, compile=compile, **options)
+    except RewriterError as error:
+        raise FileError(f"{source}: {error}") from error
     except Exception as error:
         raise FileError(f"{source}: Keras cannot read this model: {_first_line(error)}") from error
-
-
-def writable(path: str | os.PathLike[str], overwrite: bool) -> Path:
-    """Return ``path`` if a model may be written there; ``FileError`` with what to do if not. Touches nothing."""
-    destination = Path(path)
-    format_to_write(destination)
-    if destination.exists() and not overwrite:
-        raise FileError(f"{destination} exists already; overwrite=True (--overwrite) replaces it.")
-    if not destination.absolute().parent.is_dir():
-        raise FileError(f"{destination}: the folder {destination.parent} does not exist.")
-    return destination
+    if kind is Format.SAVED_MODEL and described is not None:
+        if described.get("standard_form"):
+            merge_at(model, manifest.paths(described))
+            reset_functions(model)
+        restore_optimizer(source, model)
+    return model
 
 
 def _write(model: Any, destination: Path, finish: Callable[[Path], None] = lambda _: None) -> None:
-    """Write a model beside its place and move it there in one step, so that no piece of a file is ever seen."""
+    """Write a model as Keras does, in one step, and only if the format holds all of it."""
     kind = format_to_write(destination)
-    # The same ending, since Keras goes by it.
-    temporary = destination.with_name(f".{secrets.token_hex(4)}.{destination.name}")
-    try:
+    if kind is Format.KERAS:
+        _require_all_saved(model, destination)
+
+    def write(temporary: Path) -> None:
         with warnings.catch_warnings():
             # Keras recommends .keras over .h5 each time; whoever wrote .h5 meant it.
             warnings.filterwarnings("ignore", message="You are saving your model as an HDF5 file")
             model.save(str(temporary), save_format=kind.value)
         finish(temporary)
-        _move(temporary, destination)
-    except (ValueError, TypeError, NotImplementedError, OSError) as error:
-        raise FileError(f"{destination}: not written, Keras cannot save this model so: {_first_line(error)}") from error
-    finally:
-        _remove(temporary)
 
-
-def _move(temporary: Path, destination: Path) -> None:
-    if not destination.is_dir():
-        temporary.replace(destination)
-        return
-    # A folder cannot be replaced in one step: the old one steps aside and is there again if the new one fails.
-    aside = destination.with_name(f".{secrets.token_hex(4)}.{destination.name}")
-    destination.rename(aside)
     try:
-        temporary.rename(destination)
-    except OSError:
-        aside.rename(destination)
-        raise
-    _remove(aside)
+        place(destination, write)
+    except (ValueError, TypeError, NotImplementedError, OSError) as error:
+        raise FileError(f"{destination}: not written, Keras cannot save this model: {_first_line(error)}") from error
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def _require_all_saved(model: Any, destination: Path) -> None:
+    saved = keras_internals.layers_saved_in_keras_format(model)
+    left_out = [
+        found.paths[0]
+        for found in locate_layers(model)
+        if keras_internals.own_weights(found.layer) and id(found.layer) not in saved
+    ]
+    if left_out:
+        raise FileError(
+            f"{destination}: not written, Keras's .keras format would silently leave out the weights of "
+            f"{', '.join(left_out)}: it does not look into containers inside containers. Use .h5 or a SavedModel folder."
+        )
 
 
 def _first_line(error: BaseException) -> str:

@@ -14,8 +14,11 @@ from rewriter.errors import FileError
 from rewriter.manifest import KEY
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+_CONFIG = "config.json"
+_H5_CONFIG = "model_config"
 _METADATA = "metadata.json"
 _SAVED_MODEL = "saved_model.pb"
 _SIDECAR = "rewriter.json"
@@ -103,9 +106,23 @@ def write_manifest(path: Path, manifest: dict[str, Any]) -> None:
         (path / _SIDECAR).write_text(json.dumps(manifest, indent=1), "utf-8")
 
 
+def edit_config(path: Path, edit: Callable[[Any], Any]) -> None:
+    """Replace the model's config in a ``.keras`` or ``.h5`` file just written by Keras by an edited one."""
+    if format_of(path) is Format.KERAS:
+        _edit_member(path, _CONFIG, edit)
+    else:
+        with h5py.File(path, "a") as file:
+            file.attrs[_H5_CONFIG] = json.dumps(edit(json.loads(file.attrs[_H5_CONFIG])))
+
+
 def _replace_metadata(path: Path, manifest: dict[str, Any]) -> None:
     # Not a member of its own: at the sight of a fourth member Keras unpacks the whole archive to disk on load.
+    _edit_member(path, _METADATA, lambda metadata: {**metadata, KEY: manifest})
+
+
+def _edit_member(path: Path, name: str, edit: Callable[[Any], Any]) -> None:
+    """Replace a JSON member of an archive by an edited one; the few bytes of the old one stay, named by nothing."""
     with zipfile.ZipFile(path, "a") as archive:
-        metadata = json.loads(archive.read(_METADATA))
-        archive.filelist.remove(archive.NameToInfo.pop(_METADATA))
-        archive.writestr(_METADATA, json.dumps({**metadata, KEY: manifest}))
+        content = json.loads(archive.read(name))
+        archive.filelist.remove(archive.NameToInfo.pop(name))
+        archive.writestr(name, json.dumps(edit(content)))

@@ -19,6 +19,7 @@ from tf_keras.src.mixed_precision.autocast_variable import (
     enable_auto_cast_variables,
 )
 from tf_keras.src.saving.object_registration import _GLOBAL_CUSTOM_NAMES
+from tf_keras.src.saving.saving_lib import _walk_trackable
 from tf_keras.src.saving.serialization_lib import _retrieve_class_or_fn, serialize_with_public_class
 
 if TYPE_CHECKING:
@@ -175,6 +176,31 @@ def class_from_config(config: dict[str, Any]) -> Any:
         obj_type="class",
         full_config=config,
     )
+
+
+def layers_saved_in_keras_format(model: Any) -> set[int]:
+    """Tell which layers Keras's ``.keras`` and ``.weights.h5`` formats reach, by ``id``.
+
+    The same walk as ``saving_lib._save_state``: over all attributes, and into lists, tuples, dicts and sets of layers,
+    but not into containers inside those.
+    """
+    reached: set[int] = set()
+    waiting = [model]
+    while waiting:
+        layer = waiting.pop()
+        if id(layer) in reached:
+            continue
+        reached.add(id(layer))
+        for _, value in _walk_trackable(layer):
+            held = (
+                value.values()
+                if isinstance(value, dict)
+                else value
+                if isinstance(value, list | tuple | set)
+                else [value]
+            )
+            waiting += [each for each in held if isinstance(each, tf_keras.layers.Layer)]
+    return reached
 
 
 # --- models --------------------------------------------------------------------------------------------------

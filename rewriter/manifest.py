@@ -44,6 +44,11 @@ def describe(model: Any, source_sha256: str | None = None) -> dict[str, Any]:
     }
 
 
+def paths(manifest: dict[str, Any]) -> list[str]:
+    """List the paths of the merged layers that a manifest names."""
+    return [layer["path"] for layer in manifest["layers"]]
+
+
 def require_readable(manifest: Any, path: str) -> None:
     """Raise ``FileError`` if a file's manifest is of a newer format than this library reads."""
     version = manifest.get("format_version") if isinstance(manifest, dict) else None

@@ -1,0 +1,88 @@
+"""Merged layers that a config does not name, because a custom layer or model makes them in its own constructor.
+
+Keras would load such a file into plain layers, and fail at the first weight. So the config of the whole model is put
+inside one of ours, which says which layers to merge as soon as Keras has made the model, before it loads the weights.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tf_keras
+
+from rewriter import keras_internals, surgery
+from rewriter.augmented import Augmented, augmented_class, is_merged, record_configs, standard_class
+from rewriter.errors import FileError
+from rewriter.families import family_of, layout_for
+from rewriter.walk import locate_layers
+
+REGISTERED_NAME = "rewriter>Rewritten"
+# The class name in files. Where the library is missing, Keras's error quotes it, so it says what to install.
+_LOADER = "RewrittenByKerasRewriter"
+
+
+def hidden_layers(model: Any) -> list[str]:
+    """List the paths of merged layers that the model's config does not name."""
+    merged = [found for found in locate_layers(model) if is_merged(found.layer)]
+    with record_configs() as named:
+        try:
+            tf_keras.saving.serialize_keras_object(model)
+        except (NotImplementedError, TypeError, ValueError):
+            named.clear()  # no config at all: the format decides what becomes of the model
+    return [found.paths[0] for found in merged if id(found.layer) not in named]
+
+
+def wrap_config(config: dict[str, Any], paths: list[str]) -> dict[str, Any]:
+    """Put a model's config inside one that merges the layers at some paths when it is loaded.
+
+    Args:
+        config: The config as Keras wrote it, of the current or the legacy form.
+        paths: The paths of all merged layers.
+    """
+    # Keras looks for what to compile at the top, and clears it there for compile=False.
+    inner = {key: value for key, value in config.items() if key != "compile_config"}
+    wrapped = {"class_name": REGISTERED_NAME, "config": {"model": inner, "paths": paths}}
+    if "module" not in config:
+        return wrapped
+    compile_config = {key: value for key, value in config.items() if key == "compile_config"}
+    return {**wrapped, "module": __name__, "class_name": _LOADER, "registered_name": None, **compile_config}
+
+
+class Rewritten:
+    """What Keras finds in the place of the model's class; it makes the model instead."""
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """Make the model and merge its layers."""
+        inner = config["model"]
+        deserialize = tf_keras.saving.deserialize_keras_object if "module" in inner else tf_keras.layers.deserialize
+        model = deserialize(inner)
+        merge_at(model, config["paths"])
+        return model
+
+
+def merge_at(model: Any, paths: list[str]) -> None:
+    """Merge the layers at some paths of a model just made; one that is not built yet is merged when it is.
+
+    Raises:
+        FileError: The model has no layer at a path that can be merged.
+    """
+    located = {path: found.layer for found in locate_layers(model) for path in found.paths}
+    for path in paths:
+        layer = located.get(path)
+        family = family_of(layer)
+        if isinstance(layer, Augmented):
+            continue
+        if layer is None or family is None:
+            raise FileError(
+                f"the file says that the layer at {path!r} is merged, and the model made from it has none there: "
+                "is a custom class another one than when it was saved?"
+            )
+        if layer.built:
+            surgery.merge(layer, augmented_class(standard_class(layer)), layout_for(layer, family))
+        else:
+            keras_internals.set_class(layer, augmented_class(standard_class(layer)))
+
+
+globals()[_LOADER] = Rewritten
+tf_keras.saving.get_custom_objects().update({REGISTERED_NAME: Rewritten})
