@@ -100,6 +100,12 @@ class Augmented:
         with tf.name_scope(self.name):  # type: ignore[attr-defined]
             super().build_from_config(config)  # type: ignore[misc]
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[misc]
+        if is_merged(self):
+            # A copied variable has lost its mark; the copied layer has kept its own.
+            surgery.mark(self, self.augmented_kernel, layout_in(self))
+
     def load_own_variables(self, store: Mapping[str, Any]) -> None:
         """Load the weights of an augmented layer, or of the standard layer it stands for, stacked here."""
         weights = keras_internals.own_weights(self)

@@ -168,7 +168,7 @@ def _require_all_saved(model: Any, destination: Path) -> None:
     if left_out:
         raise FileError(
             f"{destination}: not written, Keras's .keras format would silently leave out the weights of "
-            f"{', '.join(left_out)}: it does not look into containers inside containers. Use .h5 or a SavedModel folder."
+            f"{', '.join(left_out)}: it does not look into containers inside containers. Use .h5 or a SavedModel."
         )
 
 

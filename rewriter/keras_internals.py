@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -38,9 +39,19 @@ def tracked_children(layer: Any) -> list[Any]:
     return list(getattr(layer, "_self_tracked_trackables", ()))
 
 
+def layers_below(layer: Any) -> list[Any]:
+    """List all layers that Keras finds inside a layer, in any depth."""
+    return list(layer._flatten_layers(include_self=False))
+
+
 def own_weights(layer: Any) -> list[Any]:
     """List the variables that belong to the layer itself, not to a layer inside it, in Keras's order."""
     return [*getattr(layer, "_trainable_weights", ()), *getattr(layer, "_non_trainable_weights", ())]
+
+
+def is_bookkeeping(attribute: str) -> bool:
+    """Tell whether an attribute is one in which Keras itself lists what a layer holds."""
+    return attribute.startswith(("_self_", "_trainable_weights", "_non_trainable_weights", "_undeduplicated"))
 
 
 def attribute_of(holder: Any, value: Any) -> str | None:
@@ -230,6 +241,20 @@ def restore_traced_functions(model: Any, functions: dict[str, Any]) -> None:
 def reset_traced_functions(model: Any) -> None:
     """Forget the functions that ``fit``, ``evaluate`` and ``predict`` traced: they hold the old variables."""
     model._reset_compile_cache()
+
+
+def forget_traced_methods(layer: Any) -> None:
+    """Forget what ``tf.function`` methods of a layer have traced: it holds the old variables, silently."""
+    for cls in type(layer).__mro__:
+        for method in vars(cls).values():
+            if isinstance(method, tf.types.experimental.PolymorphicFunction):
+                method._descriptor_cache.pop(layer, None)
+
+
+def models_alive() -> list[Any]:
+    """List every model there is, also one over the same layers that nothing in a given model leads to."""
+    # The type first: a dead weak proxy raises when it is asked for its class.
+    return [each for each in gc.get_objects() if issubclass(type(each), tf_keras.Model)]
 
 
 def input_specs(model: Any) -> Any:

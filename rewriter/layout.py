@@ -130,10 +130,11 @@ class Layout:
         """Take an augmented kernel apart as :meth:`unstack` does, by the attribute of each part."""
         return {part.attribute: value for part, value in zip(self.parts, self.unstack(augmented), strict=True)}
 
-    def attach(self, *variables: Any) -> None:
-        """Mark variables as augmented kernels of this layout, for :func:`layout_of` to find."""
-        for variable in variables:
-            setattr(variable, _MARK, self)
+    def attach(self, *holders: Any) -> None:
+        """Mark variables as augmented kernels of this layout, or layers as having one, to be found by it."""
+        for holder in holders:
+            # Past Keras's attribute tracking, where the holder is a layer.
+            object.__setattr__(holder, _MARK, self)
 
 
 def _scope(name: str) -> str:
@@ -158,5 +159,10 @@ def layout_of(variable: Any) -> Layout | None:
 
 def layout_in(layer: Any) -> Layout:
     """Read the layout of a rewritten layer's augmented kernel."""
-    layout: Layout = getattr(getattr(layer, AUGMENTED_KERNEL), _MARK)
+    layout: Layout = vars(layer)[_MARK]
     return layout
+
+
+def detach(layer: Any) -> None:
+    """Take the mark of :meth:`Layout.attach` off a layer that is rewritten no more."""
+    del vars(layer)[_MARK]

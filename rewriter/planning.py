@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +13,14 @@ import tensorflow as tf
 
 from rewriter import keras_internals, tables
 from rewriter.augmented import Augmented, is_merged, standard_class
-from rewriter.errors import NotMergeableError
+from rewriter.errors import ModelError, NotMergeableError
 from rewriter.families import Family, family_of, layout_for
 from rewriter.layout import layout_in
+from rewriter.obstacles import NOT_BUILT, Surroundings
 from rewriter.selection import Selectors, select
 from rewriter.walk import LocatedLayer, locate_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from rewriter.layout import Layout
 
 ALREADY_MERGED = "already merged"
@@ -74,10 +74,17 @@ class Decision:
 
 @dataclass(frozen=True)
 class Plan:
-    """One decision for every layer that owns a kernel, in the model's order. ``str(plan)`` is a table."""
+    """One decision for every layer that owns a kernel, in the model's order. ``str(plan)`` is a table.
+
+    Attributes:
+        model: The model's name.
+        decisions: The decisions.
+        selectors: How many layers each selector matched, by the selector as text.
+    """
 
     model: str
     decisions: tuple[Decision, ...]
+    selectors: dict[str, int] = field(default_factory=dict)
 
     @property
     def merges(self) -> tuple[Decision, ...]:
@@ -90,12 +97,17 @@ class Plan:
         return tuple(decision for decision in self.decisions if decision.reason == ALREADY_MERGED)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the plan as JSON data: ``model``, ``merge``, ``skip`` and ``already_merged`` counts, ``decisions``."""
+        """Return the plan as JSON data.
+
+        The keys are ``model``; the counts ``merge``, ``skip`` and ``already_merged``; ``selectors``, how many layers
+        each matched; and ``decisions``.
+        """
         return {
             "model": self.model,
             "merge": len(self.merges),
             "skip": len(self.decisions) - len(self.merges) - len(self.merged),
             "already_merged": len(self.merged),
+            "selectors": self.selectors,
             "decisions": [decision.to_dict() for decision in self.decisions],
         }
 
@@ -113,11 +125,28 @@ class Plan:
                 f"strict: {self.model} has nothing to merge, no selected layer has a kernel and a bias."
             )
 
+    def require_built(self) -> None:
+        """Raise ``ModelError`` if no pair can be merged for want of weights; warn if that is so for some."""
+        unbuilt = [decision.path for decision in self.decisions if decision.reason == NOT_BUILT]
+        if unbuilt and not self.merges and not self.merged:
+            raise ModelError(
+                f"{self.model} is not built: {', '.join(unbuilt)}. Call it on a batch, or model.build(input_shape), "
+                "so that its layers have weights to merge."
+            )
+        if unbuilt:
+            warnings.warn(
+                f"{self.model} is rewritten in part. {', '.join(unbuilt)}: {NOT_BUILT}, then rewrite the model again.",
+                stacklevel=3,
+            )
+
     def summary(self) -> str:
         """Say in one line how many layers are merged, skipped or merged already."""
         counts = self.to_dict()
         line = f"{self.model}: {counts['merge']} to merge, {counts['skip']} skipped"
-        return f"{line}, {counts['already_merged']} already merged" if self.merged else line
+        if self.merged:
+            line += f", {counts['already_merged']} already merged"
+        matched = "; ".join(f"{selector} matched {count}" for selector, count in self.selectors.items())
+        return f"{line} ({matched})" if matched else line
 
     def __str__(self) -> str:
         rows = [
@@ -156,10 +185,12 @@ def plan(model: Any, include: Selectors = None, exclude: Selectors = None, stric
     """
     located = locate_layers(model)
     candidates = [layer for layer in located if _owns_kernel(layer.layer)]
-    chosen = select(candidates, include, exclude)
-    holders = _holders(model, located)
-    decisions = tuple(_decide(candidate, id(candidate.layer) in chosen, holders) for candidate in candidates)
-    decided = Plan(model.name, decisions)
+    selection = select(candidates, include, exclude)
+    surroundings = Surroundings(model, located)
+    decisions = tuple(
+        _decide(candidate, id(candidate.layer) in selection.chosen, surroundings) for candidate in candidates
+    )
+    decided = Plan(model.name, decisions, selection.matched)
     if strict:
         decided.require_all_merged()
     return decided
@@ -170,21 +201,11 @@ def _owns_kernel(layer: Any) -> bool:
     return family_of(layer) is not None or isinstance(vars(layer).get("kernel"), tf.Variable)
 
 
-def _holders(model: Any, located: Sequence[LocatedLayer]) -> dict[int, list[str]]:
-    """Map each variable, by ``id``, to the attributes that hold it, anywhere in the model."""
-    holders: dict[int, list[str]] = {}
-    for path, layer in [("", model), *((layer.paths[0], layer.layer) for layer in located)]:
-        for attribute, value in vars(layer).items():
-            if isinstance(value, tf.Variable):
-                holders.setdefault(id(value), []).append(f"{path}.{attribute}" if path else attribute)
-    return holders
-
-
-def _decide(located: LocatedLayer, chosen: bool, holders: dict[int, list[str]]) -> Decision:
+def _decide(located: LocatedLayer, chosen: bool, surroundings: Surroundings) -> Decision:
     layer = located.layer
     family = family_of(layer)
     out_of_scope = _out_of_scope(layer, family, chosen)
-    obstacle = _obstacle(located, family, holders) if family is not None and out_of_scope is None else None
+    obstacle = surroundings.obstacle(located, family) if family is not None and out_of_scope is None else None
     merge = out_of_scope is None and obstacle is None
     if isinstance(layer, Augmented):
         layout = layout_in(layer) if is_merged(layer) else None
@@ -220,35 +241,6 @@ def _out_of_scope(layer: Any, family: Family | None, chosen: bool) -> str | None
     if layer.built and getattr(layer, family.bias, None) is None:
         return "no bias (use_bias=False)"
     return None
-
-
-def _obstacle(located: LocatedLayer, family: Family, holders: dict[int, list[str]]) -> str | None:
-    """Say why a pair cannot be merged, ``None`` if it can; each reason says what the user can do, where they can."""
-    layer = located.layer
-    if not layer.built:
-        return "not built, so it has no weights yet: call the model on a batch, or model.build(input_shape)"
-    weights: list[Any] = [getattr(layer, attribute, None) for attribute in (family.kernel, family.bias)]
-    for attribute, weight in zip((family.kernel, family.bias), weights, strict=True):
-        if not isinstance(weight, tf.Variable) or vars(layer).get(attribute) is not weight:
-            return f"its {attribute} is no variable of its own but {type(weight).__name__}: something replaced it"
-        own = f"{located.paths[0]}.{attribute}"
-        others = [held for held in holders[id(weight)] if held != own]
-        if others:
-            return f"{' and '.join([own, *others])} are one variable: merging would untie them"
-    return _misfit(layer, *weights)
-
-
-def _misfit(layer: Any, kernel: Any, bias: Any) -> str | None:
-    """Say why two variables cannot be stacked in one, ``None`` if they can."""
-    if tuple(kernel.shape[-1:]) != tuple(bias.shape):
-        return f"kernel {tables.shape(kernel.shape)} and bias {tables.shape(bias.shape)} differ in units"
-    dtypes = [keras_internals.stored_dtype(weight).name for weight in (kernel, bias)]
-    if dtypes[0] != dtypes[1]:
-        return f"kernel is {dtypes[0]} and bias is {dtypes[1]}: one variable has one dtype"
-    if kernel.trainable != bias.trainable:
-        return "of kernel and bias only one is trainable: one variable is trained whole"
-    own = {id(weight) for weight in keras_internals.own_weights(layer)}
-    return None if {id(kernel), id(bias)} <= own else "its kernel or bias is not among the layer's own weights"
 
 
 def _shape(weight: Any) -> tuple[int, ...] | None:

@@ -21,7 +21,7 @@ from rewriter.training import (
     choose_optimizer,
     describe_choice,
     install_optimizer,
-    models_in,
+    models_over,
     reset_functions,
     standard_optimizer,
 )
@@ -73,6 +73,7 @@ def rewrite(
         Whatever is raised, the model is as it was.
     """
     decided = plan(model, include=include, exclude=exclude, strict=strict)
+    decided.require_built()
     apply(decided, model, choose_optimizer(model, optimizer), check=check)
     return model
 
@@ -142,7 +143,7 @@ def standard_form(model: Any) -> Iterator[Any]:
     """
     optimizer = model.optimizer
     state = keras_internals.optimizer_slots(slots.inner_optimizer(optimizer))
-    functions = [(inner, keras_internals.traced_functions(inner)) for inner in models_in(model)]
+    functions = [(inner, keras_internals.traced_functions(inner)) for inner in models_over(model)]
     separated = _separate_all(model)
     reset_functions(model)
     try:

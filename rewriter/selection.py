@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rewriter.errors import SelectorError
@@ -18,7 +19,20 @@ Selector = str | Callable[[Any], bool]
 Selectors = Selector | Iterable[Selector] | None
 
 
-def select(candidates: Sequence[LocatedLayer], include: Selectors, exclude: Selectors) -> set[int]:
+@dataclass(frozen=True)
+class Selection:
+    """What a user's selectors chose.
+
+    Attributes:
+        chosen: The ``id`` of each chosen layer.
+        matched: How many layers each selector matched, by the selector as text.
+    """
+
+    chosen: frozenset[int]
+    matched: dict[str, int]
+
+
+def select(candidates: Sequence[LocatedLayer], include: Selectors, exclude: Selectors) -> Selection:
     """Choose among layers: those that any of ``include`` matches (all, if ``None``) and none of ``exclude`` does.
 
     Args:
@@ -26,28 +40,30 @@ def select(candidates: Sequence[LocatedLayer], include: Selectors, exclude: Sele
         include: One selector or several; ``None`` for every layer.
         exclude: One selector or several; ``None`` for none.
 
-    Returns:
-        The ``id`` of each chosen layer.
-
     Raises:
         SelectorError: A selector matches no candidate, or is neither a string nor callable.
     """
     included = _matched(candidates, include, "include")
     excluded = _matched(candidates, exclude, "exclude")
-    chosen = {id(located.layer) for located in candidates} if include is None else included
-    return chosen - excluded
+    chosen = {id(located.layer) for located in candidates} if include is None else set().union(*included.values())
+    return Selection(
+        frozenset(chosen.difference(*excluded.values())),
+        {selector: len(hits) for selector, hits in {**included, **excluded}.items()},
+    )
 
 
-def _matched(candidates: Sequence[LocatedLayer], selectors: Selectors, option: str) -> set[int]:
+def _matched(candidates: Sequence[LocatedLayer], selectors: Selectors, option: str) -> dict[str, set[int]]:
+    """Find the layers that each selector of an option matches."""
     if selectors is None:
-        return set()
+        return {}
     several = selectors if isinstance(selectors, Iterable) and not isinstance(selectors, str) else (selectors,)
-    matched: set[int] = set()
+    matched = {}
     for selector in several:
         hits = {id(located.layer) for located in candidates if _matches(selector, located, option)}
         if not hits:
             raise SelectorError(_no_match(candidates, selector, option))
-        matched |= hits
+        text = repr(selector) if isinstance(selector, str) else getattr(selector, "__name__", repr(selector))
+        matched[f"{option}={text}"] = hits
     return matched
 
 

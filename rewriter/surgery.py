@@ -9,7 +9,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from rewriter import keras_internals
-from rewriter.layout import AUGMENTED_KERNEL, layout_in
+from rewriter.layout import AUGMENTED_KERNEL, detach, layout_in
 from rewriter.rows import RowConstraint, RowLoss
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ def merge(layer: Any, cls: type, layout: Layout, augmented: Any = None) -> None:
         constraint = RowConstraint.of(layout, tuple(weight.constraint for weight in weights.values()))
         reference = next(iter(weights.values()))
         augmented = keras_internals.new_variable_like(reference, layout.name, stacked, constraint=constraint)
-        layout.attach(*keras_internals.variable_and_wrapped(augmented))
     else:
         augmented.assign(stacked)
+    mark(layer, augmented, layout)
 
     def on_rows(loss: Any) -> Any:
         regularized = loss.args[0] if isinstance(loss, functools.partial) and loss.args else None
@@ -47,6 +47,11 @@ def merge(layer: Any, cls: type, layout: Layout, augmented: Any = None) -> None:
         keras_internals.drop_weight(layer, attribute)
     keras_internals.set_class(layer, cls)
     keras_internals.add_weight_at(layer, AUGMENTED_KERNEL, augmented, layout.position)
+
+
+def mark(layer: Any, augmented: Any, layout: Layout) -> None:
+    """Make a layer and its augmented kernel, in every wrapping of it, tell their layout."""
+    layout.attach(layer, *keras_internals.variable_and_wrapped(augmented))
 
 
 def separate(layer: Any, cls: type) -> None:
@@ -73,6 +78,7 @@ def separate(layer: Any, cls: type) -> None:
 
     keras_internals.replace_weight_losses(layer, on_weight)
     keras_internals.drop_weight(layer, AUGMENTED_KERNEL)
+    detach(layer)
     keras_internals.set_class(layer, cls)
     for part in sorted(layout.parts, key=lambda part: part.position):
         keras_internals.add_weight_at(layer, part.attribute, weights[part.attribute], part.position)

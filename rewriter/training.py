@@ -154,16 +154,21 @@ def standard_optimizer(optimizer: Any) -> Any:
 
 
 def reset_functions(model: Any) -> None:
-    """Make ``fit``, ``evaluate`` and ``predict``, of a model and those inside it, trace the variables of now."""
-    for inner in models_in(model):
-        keras_internals.reset_traced_functions(inner)
+    """Make everything that was traced of a model, and of other models with some of its layers, trace anew."""
+    for found in locate_layers(model):
+        keras_internals.forget_traced_methods(found.layer)
+    for affected in models_over(model):
+        keras_internals.reset_traced_functions(affected)
+        keras_internals.forget_traced_methods(affected)
 
 
-def models_in(model: Any) -> list[Any]:
-    """List a model and all models inside it."""
-    return [
-        model,
-        *(found.layer for found in locate_layers(model) if isinstance(found.layer, tf_keras.Model)),
+def models_over(model: Any) -> list[Any]:
+    """List the models that share a layer with a model: itself, those inside it, and any other that is alive."""
+    layers = {id(found.layer) for found in locate_layers(model)}
+    return [model] + [
+        other
+        for other in keras_internals.models_alive()
+        if other is not model and any(id(layer) in layers for layer in keras_internals.layers_below(other))
     ]
 
 

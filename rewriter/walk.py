@@ -26,10 +26,12 @@ class LocatedLayer:
     Attributes:
         layer: The layer itself.
         paths: The paths by which it is reached, the first one found first.
+        owners: The layers and models that hold it, itself or in a container, as one for each path.
     """
 
     layer: Any
     paths: list[str] = field(default_factory=list)
+    owners: list[Any] = field(default_factory=list)
 
 
 def locate_layers(model: Any) -> list[LocatedLayer]:
@@ -43,7 +45,7 @@ def locate_layers(model: Any) -> list[LocatedLayer]:
     """
     require_model(model)
     located: dict[int, LocatedLayer] = {}
-    _visit(model, "", located, frozenset())
+    _visit(model, "", model, located, frozenset())
     return list(located.values())
 
 
@@ -60,16 +62,19 @@ def require_model(model: Any) -> None:
     raise ModelError(f"expected a tf_keras model, got {given}. Load a file with rewriter.load_model(path) first.")
 
 
-def _visit(holder: Any, path: str, located: dict[int, LocatedLayer], above: frozenset[int]) -> None:
+def _visit(holder: Any, path: str, owner: Any, located: dict[int, LocatedLayer], above: frozenset[int]) -> None:
     # `above` holds the way down to here: a layer that reaches itself is not entered again. A layer that is shared
     # is, so that all paths to the layers inside it are known.
     if id(holder) in above:
         return
     for name, child in _children(holder):
         child_path = f"{path}/{name}" if path else name
-        if isinstance(child, tf_keras.layers.Layer):
-            located.setdefault(id(child), LocatedLayer(child)).paths.append(child_path)
-        _visit(child, child_path, located, above | {id(holder)})
+        is_layer = isinstance(child, tf_keras.layers.Layer)
+        if is_layer:
+            found = located.setdefault(id(child), LocatedLayer(child))
+            found.paths.append(child_path)
+            found.owners.append(owner)
+        _visit(child, child_path, child if is_layer else owner, located, above | {id(holder)})
 
 
 def _children(holder: Any) -> Iterator[tuple[str, Any]]:
@@ -79,6 +84,11 @@ def _children(holder: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(holder, list | tuple):
         yield from ((str(index), value) for index, value in enumerate(holder) if _is_node(value))
     else:
+        # Keras looks no further than at the attributes of a plain module, so neither does its tracking.
+        if not isinstance(holder, tf_keras.layers.Layer):
+            attributes = vars(holder).items()
+            yield from ((k, v) for k, v in attributes if _is_node(v) and not keras_internals.is_bookkeeping(k))
+            return
         by_layer_name = keras_internals.is_graph_network(holder)
         for child in keras_internals.tracked_children(holder):
             if not _is_node(child):

@@ -12,8 +12,10 @@ from conftest import bits
 from models import MODELS, batch, fit, trained_pair
 from rewriter import surgery
 from rewriter.walk import locate_layers
+from zoo import ZOO
 
-ALL_MODELS = pytest.mark.parametrize("builder", MODELS.values(), ids=MODELS)
+EVERY = {**MODELS, **ZOO}
+ALL_MODELS = pytest.mark.parametrize("builder", EVERY.values(), ids=EVERY)
 
 
 def state(model):
@@ -109,6 +111,9 @@ def test_weight_regularizer_keeps_value_and_gradient():
     value = first.losses[0].numpy()
     first.augmented_kernel.assign(2 * first.augmented_kernel)
     assert first.losses[0].numpy() == 4 * value
+    rewriter.split(model)
+    first.kernel.assign(first.kernel / 4)
+    assert first.losses[0].numpy() == value / 4
 
 
 def test_rewrite_is_in_place_with_one_variable_a_layer():
@@ -187,10 +192,12 @@ def test_one_more_step_after_split_moves_the_weights(builder):
     model.compile("sgd", "mse")
     rewriter.rewrite(model)
     fit(model)
+    dense = [layer for layer in merged_layers(model) if layer.trainable]
     rewriter.split(model)
-    before = [weight.numpy() for weight in model.trainable_weights]
+    before = [weight.numpy() for layer in dense for weight in (layer.kernel, layer.bias)]
     fit(model)
-    assert all((weight.numpy() != value).any() for weight, value in zip(model.trainable_weights, before, strict=True))
+    after = [weight.numpy() for layer in dense for weight in (layer.kernel, layer.bias)]
+    assert all((now != then).any() for now, then in zip(after, before, strict=True))
 
 
 def test_standard_form_is_plain_keras_inside_and_the_same_variables_outside():
@@ -280,3 +287,181 @@ def test_a_model_of_keras_3_is_refused_by_name():
         rewriter.rewrite(keras.Sequential([keras.layers.Dense(2)]))
     with pytest.raises(rewriter.ModelError, match=r"expected a tf_keras model, got builtins\.str"):
         rewriter.plan("model.keras")
+
+
+def test_a_name_that_only_eager_keras_takes():
+    """Letters that a graph's scopes refuse: such a model is rewritten, trained eagerly and split like any other."""
+    model = TwoDense()
+    model(batch()[0])
+    model.compile("sgd", "mse", run_eagerly=True)
+    before = state(model)
+    rewriter.rewrite(model)
+    assert [layer.augmented_kernel.name for layer in merged_layers(model)] == ["two_dense/größe/augmented_kernel:0"]
+    rewriter.split(model)
+    assert state(model) == before
+    fit(rewriter.rewrite(model))
+
+
+class TwoDense(tf_keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(3, name="größe")
+
+    def call(self, inputs):
+        return self.dense(inputs)
+
+
+def test_every_model_over_the_same_layers_uses_the_live_variables():
+    """A second model over some of the layers, with functions traced before, computes with what is trained now."""
+    inputs = tf_keras.Input((5,))
+    code = layers.Dense(4, name="code")(inputs)
+    whole, encoder = tf_keras.Model(inputs, layers.Dense(3)(code)), tf_keras.Model(inputs, code)
+    whole.compile("sgd", "mse")
+    x, _ = batch()
+    encoder.predict(x, verbose=0)
+    for change in (rewriter.rewrite, rewriter.split):
+        change(whole)
+        fit(whole)
+        assert bits(encoder.predict(x, verbose=0)) == bits(tf.function(encoder)(tf.constant(x)))
+
+
+def test_the_gradient_of_a_tied_kernel_reaches_the_augmented_kernel():
+    """What another layer does with the kernel has its share in the gradient; the bias row has none of it."""
+    model = ZOO["tied"]()
+    x, _ = batch()
+    code = tf.constant(x[:, :4])
+
+    def gradient(*weights):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.matmul(code, model.encoder.kernel, transpose_b=True) ** 2)
+        return tape.gradient(loss, weights, unconnected_gradients="zero")
+
+    kernel, bias = gradient(model.encoder.kernel, model.encoder.bias)
+    rewriter.rewrite(model)
+    (augmented,) = gradient(model.encoder.augmented_kernel)
+    assert bits(augmented) == bits(np.vstack([kernel, bias]))
+
+
+DTYPES = ["float64", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_dtype_and_policy(dtype):
+    """Outputs, Adam training and the way back are bit-equal in every dtype; W* is stored in the kernel's dtype."""
+
+    def builder():
+        return tf_keras.Sequential(
+            [
+                layers.Dense(16, activation="relu", input_shape=(5,), dtype=dtype, kernel_regularizer="l2"),
+                layers.Dense(16, dtype=dtype, kernel_constraint=tf_keras.constraints.MaxNorm(0.5)),
+                layers.Dense(3, dtype="float32"),
+            ]
+        )
+
+    def optimizer():
+        adam = tf_keras.optimizers.Adam(0.01, epsilon=1e-3)
+        return tf_keras.mixed_precision.LossScaleOptimizer(adam) if dtype == "mixed_float16" else adam
+
+    original, model = trained_pair(builder, optimizer)
+    before = state(model)
+    stored = model.layers[0].kernel.dtype
+    rewriter.rewrite(model, optimizer="keep")
+    assert merged_layers(model)[0].augmented_kernel.dtype == stored
+    assert bits(model(batch()[0])) == bits(original(batch()[0]))
+    rewriter.split(model)
+    assert state(model) == before
+    rewriter.rewrite(model, optimizer="keep")
+    fit(original, epochs=2)
+    fit(model, epochs=2)
+    rewriter.split(model)
+    assert [bits(weight.numpy()) for weight in model.weights] == [bits(weight.numpy()) for weight in original.weights]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("what", ["layer", "model"])
+def test_frozen_layers_and_models_stay_and_can_be_thawed(what, when):
+    """What is frozen, before the rewrite or after, is not trained; thawed later, it is, as the original would be."""
+
+    def freeze(model, frozen):
+        (model.get_layer("inner") if what == "model" else model.get_layer("last")).trainable = not frozen
+        model.compile(tf_keras.optimizers.Adam(), "mse")
+
+    original, model = trained_pair(MODELS["nested"])
+    if when == "before":
+        freeze(model, frozen=True)
+        rewriter.rewrite(model, optimizer="keep")
+    else:
+        rewriter.rewrite(model, optimizer="keep")
+        freeze(model, frozen=True)
+    freeze(original, frozen=True)
+    for frozen in (True, False):
+        freeze(original, frozen)
+        freeze(model, frozen)
+        fit(original)
+        fit(model)
+        assert rewriter.verify(original, model).same
+    rewriter.split(model)
+    assert rewriter.verify(original, model).same
+
+
+@pytest.mark.parametrize("kind", ["ragged", "sparse"])
+def test_ragged_and_sparse_inputs(kind):
+    """A Dense called on a ragged or sparse tensor computes the same, and its gradient is the same."""
+    dense = layers.Dense(4, activation="tanh")
+    model = tf_keras.Sequential([tf_keras.Input((5,)), dense])
+    x, _ = batch(6)
+    inputs = tf.RaggedTensor.from_row_lengths(x, [2, 0, 4]) if kind == "ragged" else tf.sparse.from_dense(x)
+
+    def run(*weights):
+        with tf.GradientTape() as tape:
+            outputs = dense(inputs)
+            flat = outputs.flat_values if kind == "ragged" else outputs
+            loss = tf.reduce_sum(flat**2)
+        return flat.numpy(), [tf.convert_to_tensor(each).numpy() for each in tape.gradient(loss, weights)]
+
+    outputs, (kernel, bias) = run(dense.kernel, dense.bias)
+    rewriter.rewrite(model)
+    again, (augmented,) = run(dense.augmented_kernel)
+    assert bits(again) == bits(outputs)
+    assert bits(augmented) == bits(np.vstack([kernel, bias]))
+
+
+@pytest.mark.parametrize("container", [dict, list])
+def test_many_inputs_and_outputs_in_dicts_and_lists(container):
+    """Models that take and give dicts or lists are rewritten like any other."""
+
+    def arrange(first, second):
+        return {"a": first, "b": second} if container is dict else [first, second]
+
+    inputs = tf_keras.Input((5,), name="a"), tf_keras.Input((5,), name="b")
+    hidden = layers.Dense(4, name="hidden")(inputs[0]) + layers.Dense(4, name="other")(inputs[1])
+    outputs = layers.Dense(2, name="x")(hidden), layers.Dense(1, name="y")(hidden)
+    model = tf_keras.Model(arrange(*inputs), arrange(*outputs))
+    x, _ = batch()
+    given = arrange(tf.constant(x), 2 * tf.constant(x))
+    before, expected = state(model), model(given)
+    rewriter.rewrite(model)
+    assert len(merged_layers(model)) == 4
+    tf.nest.map_structure(np.testing.assert_array_equal, model(given), expected)
+    rewriter.split(model)
+    assert state(model) == before
+
+
+def test_an_unbuilt_model_is_an_error_that_says_how_to_build_it():
+    """Nothing would be merged, and training would go on as if all were well."""
+    model = tf_keras.Sequential([layers.Dense(4, name="one"), layers.Dense(3, name="two")])
+    with pytest.raises(rewriter.ModelError, match=r"not built: one, two\. Call it on a batch, or model\.build"):
+        rewriter.rewrite(model)
+    assert model.optimizer is None
+
+
+def test_a_partly_built_model_is_rewritten_as_far_as_it_is_built():
+    """The built layers are merged, a warning names the others; rewritten again once they are built, it is complete."""
+    model = ZOO["subclassed"]()
+    model.spare = layers.Dense(2, name="spare")
+    with pytest.warns(UserWarning, match=r"spare: not built, .*rewrite the model again"):
+        rewriter.rewrite(model)
+    assert len(merged_layers(model)) == 7
+    model.spare(tf.zeros((1, 3)))
+    rewriter.rewrite(model)
+    assert len(merged_layers(model)) == 8

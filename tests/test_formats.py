@@ -1,0 +1,228 @@
+"""Every model in every format tf-keras has for it: rewritten and standard, each way, in fresh processes."""
+
+import copy
+import hashlib
+import pickle
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+
+import rewriter
+from conftest import WITHOUT_REWRITER, bits, run_python
+from models import MODELS, batch, fit
+from rewriter import formats
+from rewriter.walk import locate_layers
+from zoo import ZOO, Unregistered
+
+EVERY = {**MODELS, **ZOO}
+# Compiling such a model for a SavedModel takes long and teaches nothing that the others do not.
+SAVED_MODELS = {name: EVERY[name] for name in ("nested", "constrained", *ZOO)}
+
+# Loads each file; prints the digest of what it computes, or the error.
+LOAD = """
+import hashlib, json, sys
+sys.path.insert(0, sys.argv[2])
+import numpy as np, tf_keras, zoo
+LOADER
+results = {}
+for path in sys.argv[3:]:
+    try:
+        outputs = load(path).predict(np.load(sys.argv[1]), verbose=0)
+        results[path] = hashlib.sha256(np.ascontiguousarray(outputs).tobytes()).hexdigest()
+    except Exception as error:
+        results[path] = str(error)
+print(json.dumps(results))
+"""
+WITH_KERAS = LOAD.replace(
+    "LOADER", "def load(path): return tf_keras.models.load_model(path, {'Unregistered': zoo.Unregistered})"
+)
+WITH_REWRITER = LOAD.replace(
+    "LOADER", "import rewriter\ndef load(path): return rewriter.load_model(path, {'Unregistered': zoo.Unregistered})"
+)
+
+
+def digest(outputs):
+    return hashlib.sha256(np.ascontiguousarray(outputs).tobytes()).hexdigest()
+
+
+def keras_itself_can(model, path, expected):
+    """Whether the original survives this format in plain Keras, with what it computes."""
+    kind = formats.format_to_write(path).value
+    try:
+        model.save(path, save_format=kind)
+        loaded = tf_keras.models.load_model(path, {"Unregistered": Unregistered})
+        return bits(loaded.predict(batch()[0], verbose=0)) == bits(expected)
+    except Exception:  # noqa: BLE001  any failure of Keras's own counts
+        return False
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5", ""], ids=["keras", "h5", "savedmodel"])
+def test_rewritten_and_exported_files(tmp_path, suffix):
+    """Wherever Keras itself saves and loads the original, the rewritten model and its export load in a fresh process.
+
+    The export where rewriter cannot be imported; both compute the very same numbers.
+    """
+    x = tmp_path / "x.npy"
+    np.save(x, batch()[0])
+    expected = {}
+    for name, builder in (EVERY if suffix else SAVED_MODELS).items():
+        tf_keras.utils.set_random_seed(5)
+        model = builder()
+        outputs = model.predict(batch()[0], verbose=0)
+        if not keras_itself_can(model, tmp_path / f"{name}_original{suffix}", outputs):
+            continue
+        rewriter.rewrite(model)
+        rewriter.save_model(model, tmp_path / f"{name}_rewritten{suffix}")
+        rewriter.export(model, tmp_path / f"{name}_exported{suffix}")
+        expected[name] = digest(outputs)
+    assert len(expected) >= 15
+    tests = Path(__file__).parent
+    for script, ending, prelude in ((WITH_REWRITER, "rewritten", ""), (WITH_KERAS, "exported", WITHOUT_REWRITER)):
+        paths = {name: str(tmp_path / f"{name}_{ending}{suffix}") for name in expected}
+        results = run_python(script, x, tests, *paths.values(), prelude=prelude)
+        assert {name: results[path] for name, path in paths.items()} == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [("custom_layer", ".keras"), ("custom_layer", ".h5"), ("custom_layer", ""), ("subclassed", ".keras")],
+)
+def test_a_plain_save_of_hidden_layers_fails_to_load_clearly(tmp_path, name, suffix):
+    """model.save cannot say that layers inside a custom one are merged; loading is an error, never wrong numbers."""
+    model = rewriter.rewrite(EVERY[name]())
+    path = tmp_path / f"model{suffix}"
+    model.save(path, save_format=formats.format_to_write(path).value)
+    with pytest.raises(
+        rewriter.FileError, match=r"expected 2 variables|Weight count mismatch|not bound to checkpointed"
+    ):
+        rewriter.load_model(path)
+
+
+def test_what_keras_would_leave_out_is_refused(tmp_path):
+    """Keras's .keras format does not look into lists of lists; a file without those weights is not put in place."""
+    model = rewriter.rewrite(ZOO["deep_layer"]())
+    for write in (rewriter.save_model, rewriter.export):
+        with pytest.raises(rewriter.FileError, match=r"silently leave out the weights of .*/grid/0/0, .*/grid/0/1: "):
+            write(model, tmp_path / "model.keras")
+    assert list(tmp_path.iterdir()) == []
+
+
+WEIGHTS = {
+    "weights_h5": "w.weights.h5",
+    "h5": "w.h5",
+    "checkpoint": "w",
+}
+
+
+@pytest.mark.parametrize("file", WEIGHTS.values(), ids=WEIGHTS)
+@pytest.mark.parametrize("name", ["nested", "shared", "custom_layer", "own_call", "subclassed"])
+def test_weights_files(tmp_path, name, file):
+    """Rewritten weights load into a rewritten model; standard ones inside standard_form, or straight in .weights.h5."""
+    model = rewriter.rewrite(EVERY[name]())
+    path = tmp_path / file
+    values = [bits(weight.numpy()) for weight in model.weights]
+
+    def disturb():
+        for weight in model.weights:
+            weight.assign(weight + 1)
+
+    def current():
+        return [bits(weight.numpy()) for weight in model.weights]
+
+    model.save_weights(path)
+    disturb()
+    model.load_weights(path)
+    assert current() == values
+    with rewriter.standard_form(model):
+        model.save_weights(path)
+    disturb()
+    with rewriter.standard_form(model):
+        model.load_weights(path)
+    assert current() == values
+    if file.endswith(".weights.h5"):
+        disturb()
+        model.load_weights(path)
+        assert current() == values
+
+
+def test_train_checkpoint_and_model_checkpoint(tmp_path):
+    """tf.train.Checkpoint and ModelCheckpoint hold the rewritten model and its optimizer's state."""
+    model = rewriter.rewrite(MODELS["nested"]())
+    model.compile(model.optimizer, "mse")
+    best = tf_keras.callbacks.ModelCheckpoint(str(tmp_path / "best.keras"), monitor="loss")
+    x, y = batch()
+    model.fit(x, y, epochs=2, verbose=0, callbacks=[best])
+    path = tf.train.Checkpoint(model=model, optimizer=model.optimizer).save(tmp_path / "checkpoint")
+    other = rewriter.rewrite(MODELS["nested"]())
+    other.compile(other.optimizer, "mse")
+    other.optimizer.build(other.trainable_variables)
+    tf.train.Checkpoint(model=other, optimizer=other.optimizer).restore(path).assert_consumed()
+    loaded = tf_keras.models.load_model(tmp_path / "best.keras")
+    for restored in (other, loaded):
+        assert rewriter.verify(model, restored).same
+    for each in (model, other, loaded):
+        fit(each)
+    for restored in (other, loaded):
+        assert rewriter.verify(model, restored).same
+
+
+def test_tools_inside_standard_form(tmp_path):
+    """model.export and the TFLite converter see a plain Keras model."""
+    model = rewriter.rewrite(MODELS["nested"]())
+    x, _ = batch(4)
+    with rewriter.standard_form(model), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TensorFlow deprecates its TFLite interpreter at each use
+        model.export(str(tmp_path / "serving"))
+        flat = tf.lite.TFLiteConverter.from_keras_model(model).convert()
+        interpreter = tf.lite.Interpreter(model_content=flat)
+    names = [variable.name for variable in tf.saved_model.load(str(tmp_path / "serving")).variables]
+    assert not any("augmented" in name for name in names)
+    interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], x.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
+    interpreter.invoke()
+    np.testing.assert_allclose(
+        interpreter.get_tensor(interpreter.get_output_details()[0]["index"]), model.predict(x, verbose=0), atol=1e-6
+    )
+
+
+COPIES = {
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda model: pickle.loads(pickle.dumps(model)),  # noqa: S301  our own bytes
+}
+
+
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+@pytest.mark.parametrize("name", ["sequential", "nested", "time_distributed", "own_call"])
+def test_copies_of_models(name, copied):
+    """A copy of a rewritten model is rewritten, equal and independent."""
+    model = rewriter.rewrite(EVERY[name]())
+    other = copied(model)
+    assert rewriter.verify(model, other).same
+    assert len(rewriter.plan(other).merged) == len(rewriter.plan(model).merged)
+    other.weights[0].assign_add(tf.ones_like(other.weights[0]))
+    assert not rewriter.verify(model, other).same
+
+
+def test_deep_copies_of_layers():
+    """A copy of a rewritten layer has an augmented kernel of its own, laid out alike."""
+    layer = rewriter.rewrite(MODELS["sequential"]()).layers[0]
+    other = copy.deepcopy(layer)
+    assert bits(other.augmented_kernel.numpy()) == bits(layer.augmented_kernel.numpy())
+    assert other.augmented_kernel is not layer.augmented_kernel
+    assert rewriter.layout_of(other.augmented_kernel) == rewriter.layout_of(layer.augmented_kernel)
+    assert bits(other(batch()[0])) == bits(layer(batch()[0]))
+
+
+@pytest.mark.parametrize("name", ["nested", "shared", "own_call", "constrained"])
+def test_clone_model(name):
+    """clone_model makes a new model that is rewritten as the old one is."""
+    model = rewriter.rewrite(EVERY[name]())
+    clone = tf_keras.models.clone_model(model)
+    clone.set_weights(model.get_weights())
+    assert rewriter.verify(model, clone).same
+    assert [found.paths for found in locate_layers(clone)] == [found.paths for found in locate_layers(model)]
