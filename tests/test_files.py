@@ -56,6 +56,7 @@ def test_there_and_back_through_files(tmp_path, inputs, name):
         rewriter.save_model(loaded, tmp_path / file)
         again = rewriter.load_model(tmp_path / file)
         assert rewriter.plan(again).to_dict()["already_merged"] == len(rewriter.plan(model).merges)
+        assert [weight.name for weight in again.weights] == [weight.name for weight in loaded.weights]
         (tmp_path / "exported").mkdir(exist_ok=True)
         rewriter.export(again, tmp_path / "exported" / file)
     paths = [tmp_path / folder / file for file in FORMATS for folder in ("standard", "exported")]

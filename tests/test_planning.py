@@ -10,6 +10,7 @@ from tf_keras import layers
 import rewriter
 from conftest import bits
 from models import MODELS
+from zoo import ZOO
 
 
 def decision(plan, path):
@@ -79,7 +80,10 @@ def test_str_is_a_table():
 
 
 class Spectral(layers.Wrapper):
-    """A wrapper that keeps its inner layer's kernel for itself, as SpectralNormalization does."""
+    """A wrapper that keeps its inner layer's kernel for itself, as SpectralNormalization does.
+
+    That one itself builds only where tf.keras is tf_keras: it takes its InputSpec from there.
+    """
 
     def build(self, input_shape):
         super().build(input_shape)
@@ -89,13 +93,61 @@ class Spectral(layers.Wrapper):
         return self.layer(inputs)
 
 
-def with_reason(builder):
-    model = builder()
-    return rewriter.plan(model)
+class Normalized(layers.Wrapper):
+    """A wrapper that replaces its inner layer's kernel by a tensor in each call, as weight normalization does."""
+
+    def call(self, inputs):
+        kernel = self.layer.kernel
+        self.layer.kernel = kernel / tf.norm(kernel, axis=0)
+        outputs = self.layer(inputs)
+        self.layer.kernel = kernel
+        return outputs
 
 
-def build_spectral():
-    return tf_keras.Sequential([Spectral(layers.Dense(3, name="inner"), input_shape=(5,), name="wrapper")])
+class Clipped(layers.Wrapper):
+    """A wrapper that assigns to its inner layer's kernel in place."""
+
+    def call(self, inputs):
+        self.layer.kernel.assign(tf.clip_by_value(self.layer.kernel, -1, 1))
+        return self.layer(inputs)
+
+
+class SelfClipped(layers.Dense):
+    """A Dense subclass that assigns to its own kernel in each call."""
+
+    def call(self, inputs):
+        self.kernel.assign(tf.clip_by_value(self.kernel, -1, 1))
+        return super().call(inputs)
+
+
+class Collector(layers.Layer):
+    """A layer that keeps another one's kernel in a list."""
+
+    def __init__(self, dense):
+        super().__init__()
+        self.dense, self.kernels = dense, []
+
+    def call(self, inputs):
+        outputs = self.dense(inputs)
+        if not self.kernels:
+            self.kernels = [self.dense.kernel]
+        return outputs
+
+
+def wrapped(wrapper):
+    def build():
+        return tf_keras.Sequential([tf_keras.Input((5,)), wrapper(layers.Dense(3), name="wrapper")])
+
+    build.__name__ = wrapper.__name__
+    return build
+
+
+def build_self_clipped():
+    return tf_keras.Sequential([tf_keras.Input((5,)), SelfClipped(3, name="dense")])
+
+
+def build_collected():
+    return tf_keras.Sequential([tf_keras.Input((5,)), Collector(layers.Dense(3))])
 
 
 def build_tied():
@@ -121,7 +173,15 @@ def build_unbuilt():
 @pytest.mark.parametrize(
     ("builder", "path", "reason"),
     [
-        (build_spectral, "wrapper/layer", "wrapper/layer.kernel and wrapper.w are one variable"),
+        (
+            wrapped(Spectral),
+            "wrapper/layer",
+            "wrapper/layer.kernel and wrapper.w are one variable",
+        ),
+        (wrapped(Normalized), "wrapper/layer", "the code of Normalized 'wrapper' assigns to its kernel"),
+        (wrapped(Clipped), "wrapper/layer", "the code of Clipped 'wrapper' assigns to its kernel"),
+        (build_self_clipped, "dense", "the code of SelfClipped 'dense' assigns to its kernel"),
+        (build_collected, "collector/dense", "collector/dense.kernel and collector.kernels[0] are one variable"),
         (build_tied, "first", "first.kernel and second.kernel are one variable: merging would untie them"),
         (build_tied, "second", "second.kernel and first.kernel are one variable: merging would untie them"),
         (build_replaced, "dense", "its kernel is no variable of its own but EagerTensor: something replaced it"),
@@ -134,7 +194,7 @@ def test_a_pair_that_cannot_be_merged_says_why(builder, path, reason):
     found = decision(rewriter.plan(model), path)
     assert found.action == "skip"
     assert reason in found.reason
-    with pytest.raises(rewriter.NotMergeableError, match=f"{path} .Dense.: "):
+    with pytest.raises(rewriter.NotMergeableError, match=rf"{path} \(\w+\): "):
         rewriter.plan(model, strict=True)
     with pytest.raises(rewriter.NotMergeableError):
         rewriter.rewrite(model, strict=True)
@@ -172,6 +232,33 @@ def test_selectors(include, exclude, merged):
     """Globs on the path and callables on the layer, one or several."""
     plan = rewriter.plan(MODELS["nested"](), include=include, exclude=exclude)
     assert [each.path for each in plan.merges] == merged
+
+
+def test_selectors_say_how_many_layers_each_matched():
+    """In the data, and in the summary line."""
+    plan = rewriter.plan(MODELS["nested"](), include=["inner/*", "last"], exclude="*/deep")
+    assert plan.selectors == {"include='inner/*'": 2, "include='last'": 1, "exclude='*/deep'": 1}
+    assert plan.to_dict()["selectors"] == plan.selectors
+    assert plan.summary().endswith(
+        "(include='inner/*' matched 2; include='last' matched 1; exclude='*/deep' matched 1)"
+    )
+
+
+def test_paths_are_attributes_indices_and_keys():
+    """Outside Sequential and Functional models a path is how Python reaches the layer."""
+    assert [each.path for each in rewriter.plan(ZOO["subclassed"]()).decisions] == [
+        "first",
+        "listed/0",
+        "listed/1",
+        "paired/0",
+        "named/a",
+        "named/b",
+        "head",
+    ]
+    paths = [each.path for each in rewriter.plan(ZOO["custom_layer"]()).merges]
+    assert paths[1:-1] == ["block/query", "block/key", "block/feed_forward/0", "block/feed_forward/1"]
+    deep = [each.path.split("/", 1)[1] for each in rewriter.plan(ZOO["deep_layer"]()).merges[:2]]
+    assert deep == ["grid/0/0", "grid/0/1"]
 
 
 def test_any_path_of_a_shared_layer_selects_it():
