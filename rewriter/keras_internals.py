@@ -73,6 +73,14 @@ def set_class(layer: Any, cls: type) -> None:
 # --- variables -----------------------------------------------------------------------------------------------
 
 
+def reads_as_stored(variable: Any) -> bool:
+    """Tell whether a variable is one of TensorFlow's or Keras's own, whose value is what it stores.
+
+    A library that quantizes, say, has variables of its own kind, which a layer reads otherwise than they are stored.
+    """
+    return type(variable).__module__.startswith(("tensorflow.", "tf_keras."))
+
+
 def stored_dtype(variable: Any) -> Any:
     """Read the dtype in which a variable is stored, which under mixed precision is not the one it is read in."""
     return getattr(variable, "true_dtype", variable.dtype)

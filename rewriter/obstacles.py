@@ -44,6 +44,8 @@ class Surroundings:
         for attribute, weight in zip(attributes, weights, strict=True):
             if not isinstance(weight, tf.Variable) or vars(layer).get(attribute) is not weight:
                 return f"its {attribute} is no variable of its own but {type(weight).__name__}: something replaced it"
+            if not keras_internals.reads_as_stored(weight):
+                return f"its {attribute} is a {type(weight).__name__}, which may be read otherwise than it is stored"
             own = f"{located.paths[0]}.{attribute}"
             others = [held for held in self._holders[id(weight)] if held != own]
             if others:

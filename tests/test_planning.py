@@ -150,6 +150,27 @@ def build_collected():
     return tf_keras.Sequential([tf_keras.Input((5,)), Collector(layers.Dense(3))])
 
 
+class Negative(tf.Variable):
+    """A variable of another kind, as quantizing libraries have them: it is read otherwise than it is stored."""
+
+    def __init__(self, variable):
+        self._variable = variable
+
+    def __getattr__(self, name):
+        return getattr(self._variable, name)
+
+    shape = property(lambda self: self._variable.shape)
+    dtype = property(lambda self: self._variable.dtype)
+    trainable = property(lambda self: self._variable.trainable)
+
+
+def build_other_kind():
+    model = tf_keras.Sequential([layers.Dense(4, input_shape=(4,), name="dense")])
+    dense = model.layers[0]
+    vars(dense)["kernel"] = Negative(dense.kernel)
+    return model
+
+
 def build_tied():
     first, second = layers.Dense(4, name="first"), layers.Dense(4, name="second")
     model = tf_keras.Sequential([tf_keras.Input((4,)), first, second])
@@ -185,6 +206,7 @@ def build_unbuilt():
         (build_tied, "first", "first.kernel and second.kernel are one variable: merging would untie them"),
         (build_tied, "second", "second.kernel and first.kernel are one variable: merging would untie them"),
         (build_replaced, "dense", "its kernel is no variable of its own but EagerTensor: something replaced it"),
+        (build_other_kind, "dense", "its kernel is a Negative, which may be read otherwise than it is stored"),
         (build_unbuilt, "dense", "not built, so it has no weights yet: call the model on a batch"),
     ],
 )
