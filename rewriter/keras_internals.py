@@ -368,7 +368,7 @@ def put_slots(optimizer: Any, slots: Slots) -> None:
     for name, variables in slots.lists.items():
         setattr(optimizer, name, variables)
     optimizer._variables = slots.variables
-    optimizer._index_dict = slots.index
+    optimizer._index_dict = dict(slots.index)
     _forget_checkpoint_children(optimizer)
 
 

@@ -90,6 +90,8 @@ def apply(decided: Plan, model: Any, optimizer: Any, check: bool = True) -> None
             with checked(layer, layout, decision.path) if check else contextlib.nullcontext():
                 surgery.merge(layer, augmented_class(standard_class(layer)), layout)
                 merged.append(layer)
+        if optimizer is model.optimizer:
+            carrier.carry(model)
     except BaseException:
         for layer in reversed(merged):
             surgery.separate(layer, standard_class(layer))
@@ -98,8 +100,6 @@ def apply(decided: Plan, model: Any, optimizer: Any, check: bool = True) -> None
         raise
     log.info("%s", decided.summary())
     log.info("%s", describe_choice(model.optimizer, optimizer))
-    if optimizer is model.optimizer:
-        carrier.carry(model)
     install_optimizer(model, optimizer)
     if merged:
         reset_functions(model)

@@ -96,6 +96,7 @@ class OptimizerCarrier:
     def __init__(self, optimizer: Any) -> None:
         self.optimizer = optimizer
         self._inner = slots.inner_optimizer(optimizer)
+        self._before = keras_internals.optimizer_slots(self._inner)
         self._moves: list[Callable[[], Sequence[SlotSource]]] = []
         self._undo: list[tuple[Any, Layout, tuple[int | None, ...]]] = []
 
@@ -131,7 +132,10 @@ class OptimizerCarrier:
         slots.carry(self._inner, [*moved.values(), *stay], reuse)
 
     def roll_back(self) -> None:
-        """Make the optimizer know the weights again of layers that were merged and separated again."""
+        """Give the optimizer back the slots it had, for the weights of layers merged and separated again."""
+        if self._before is None:
+            return
+        keras_internals.put_slots(self._inner, self._before)
         for layer, layout, places in self._undo:
             weights = [getattr(layer, part.attribute) for part in layout.parts]
             for weight, place in zip(weights, places, strict=True):

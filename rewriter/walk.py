@@ -95,7 +95,8 @@ def _children(holder: Any) -> Iterator[tuple[str, Any]]:
                 continue
             named = by_layer_name and isinstance(child, tf_keras.layers.Layer)
             name = child.name if named else keras_internals.attribute_of(holder, child)
-            yield name or child.name, child
+            # Held under no name of its own, behind a property, say.
+            yield str(name or getattr(child, "name", type(child).__name__)), child
 
 
 def _is_node(value: Any) -> bool:

@@ -10,7 +10,7 @@ from tf_keras import layers
 import rewriter
 from conftest import bits
 from models import MODELS, batch, fit, trained_pair
-from rewriter import surgery
+from rewriter import keras_internals, surgery
 from rewriter.walk import locate_layers
 from zoo import ZOO
 
@@ -64,13 +64,18 @@ def test_outputs_are_bit_equal(builder):
 
 @ALL_MODELS
 def test_five_epochs_of_adam_are_bit_equal(builder):
-    """Adam takes the rewritten model through the same weights as the original, bit for bit."""
+    """Adam takes the rewritten model through the same weights as the original; split, it trains on its own weights."""
     original, model = trained_pair(builder, epochs=0)
     rewriter.rewrite(model, optimizer=tf_keras.optimizers.Adam())
     fit(original, epochs=5)
     fit(model, epochs=5)
+    dense = [layer for layer in merged_layers(model) if layer.trainable]
     rewriter.split(model)
     assert [bits(weight.numpy()) for weight in model.weights] == [bits(weight.numpy()) for weight in original.weights]
+    before = [weight.numpy() for layer in dense for weight in (layer.kernel, layer.bias)]
+    fit(model)
+    after = [weight.numpy() for layer in dense for weight in (layer.kernel, layer.bias)]
+    assert all((now != then).any() for now, then in zip(after, before, strict=True))
 
 
 @ALL_MODELS
@@ -185,21 +190,6 @@ def test_a_fitted_model_fitted_again_moves_its_augmented_kernels():
     assert bits(model.predict(x, verbose=0)) == bits(tf.function(model)(tf.constant(x)))
 
 
-@ALL_MODELS
-def test_one_more_step_after_split_moves_the_weights(builder):
-    """A model that was trained rewritten and split goes on training its own kernels and biases."""
-    model = builder()
-    model.compile("sgd", "mse")
-    rewriter.rewrite(model)
-    fit(model)
-    dense = [layer for layer in merged_layers(model) if layer.trainable]
-    rewriter.split(model)
-    before = [weight.numpy() for layer in dense for weight in (layer.kernel, layer.bias)]
-    fit(model)
-    after = [weight.numpy() for layer in dense for weight in (layer.kernel, layer.bias)]
-    assert all((now != then).any() for now, then in zip(after, before, strict=True))
-
-
 def test_standard_form_is_plain_keras_inside_and_the_same_variables_outside():
     """Inside, classes, names and weights are the original's; outside, the same W* objects hold what was assigned."""
     model = MODELS["sequential"]()
@@ -279,6 +269,24 @@ def test_any_failure_rolls_everything_back(monkeypatch):
     with pytest.raises(MemoryError, match="third layer"):
         rewriter.rewrite(model)
     assert state(model) == before
+
+
+def test_a_failure_in_the_optimizer_rolls_everything_back(monkeypatch):
+    """When its slots cannot be carried after all, the optimizer has the old ones again, and training goes on."""
+    untouched, model = trained_pair(MODELS["nested"])
+    before, optimizer = state(model), [bits(variable.numpy()) for variable in model.optimizer.variables]
+
+    def fail(*_):
+        raise MemoryError("no room for slots")
+
+    monkeypatch.setattr(keras_internals, "rebuild_slots", fail)
+    with pytest.raises(MemoryError, match="no room for slots"):
+        rewriter.rewrite(model, optimizer="keep")
+    assert state(model) == before
+    assert [bits(variable.numpy()) for variable in model.optimizer.variables] == optimizer
+    fit(untouched)
+    fit(model)
+    assert rewriter.verify(untouched, model).same
 
 
 def test_a_model_of_keras_3_is_refused_by_name():

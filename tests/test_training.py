@@ -37,8 +37,9 @@ def weights(model):
 KEEPING = [
     (optimizer, name)
     for optimizer in KEPT
-    for name in ("sequential", "shared_across_levels", "partly_frozen", "whole_vectors")
+    for name in ("shared_across_levels", "partly_frozen", "whole_vectors")
     if name == "whole_vectors" or optimizer not in WITH_RSQRT
+    if name != "partly_frozen" or optimizer in {"adam", "loss-scale"}
 ]
 
 
