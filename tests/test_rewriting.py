@@ -350,6 +350,14 @@ def test_the_gradient_of_a_tied_kernel_reaches_the_augmented_kernel():
     assert bits(augmented) == bits(np.vstack([kernel, bias]))
 
 
+def test_custom_steps_keep_working():
+    """A model's own train_step and test_step are what fit and evaluate go on using."""
+    original, model = trained_pair(ZOO["own_steps"])
+    rewriter.rewrite(model, optimizer="keep")
+    assert model.evaluate(*batch(), verbose=0) == original.evaluate(*batch(), verbose=0)
+    assert fit(model).history == fit(original).history
+
+
 DTYPES = ["float64", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16"]
 
 

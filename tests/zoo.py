@@ -258,7 +258,7 @@ def operators_and_lambda():
     inputs = tf_keras.Input((5,))
     x = layers.Dense(4)(inputs)
     x = tf.nn.relu(x) * 2.0 + tf.reduce_mean(x, axis=1, keepdims=True)
-    return tf_keras.Model(inputs, layers.Dense(3)(layers.Activation("tanh")(x[:, :3])))
+    return tf_keras.Model(inputs, layers.Dense(3)(layers.Lambda(tf.tanh)(x[:, :3])))
 
 
 def masked():
