@@ -1,5 +1,7 @@
 """There and back in memory: every bit, name, class and place is as it was."""
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
@@ -276,7 +278,10 @@ def test_a_failure_in_the_optimizer_rolls_everything_back(monkeypatch):
     untouched, model = trained_pair(MODELS["nested"])
     before, optimizer = state(model), [bits(variable.numpy()) for variable in model.optimizer.variables]
 
-    def fail(*_):
+    real = keras_internals.rebuild_slots
+
+    def fail(*arguments):
+        real(*arguments)
         raise MemoryError("no room for slots")
 
     monkeypatch.setattr(keras_internals, "rebuild_slots", fail)
@@ -348,6 +353,16 @@ def test_the_gradient_of_a_tied_kernel_reaches_the_augmented_kernel():
     rewriter.rewrite(model)
     (augmented,) = gradient(model.encoder.augmented_kernel)
     assert bits(augmented) == bits(np.vstack([kernel, bias]))
+
+
+def test_call_keeps_its_parameters():
+    """Wrappers ask a layer's call which arguments it takes before they pass training or a mask."""
+    model = ZOO["own_call"]()
+    layer = model.layers[0]
+    before = inspect.getfullargspec(layer.call)
+    assert "training" in before.args
+    rewriter.rewrite(model)
+    assert inspect.getfullargspec(layer.call) == before
 
 
 def test_custom_steps_keep_working():
