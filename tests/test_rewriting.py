@@ -255,6 +255,20 @@ def test_a_layer_that_computes_something_else_once_merged_rolls_everything_back(
     assert [bits(weight.numpy()) for weight in model.weights] == [bits(weight.numpy()) for weight in untouched.weights]
 
 
+class Noisy(layers.Dense):
+    """A Dense that draws random numbers in each call, as exploring agents have it."""
+
+    def call(self, inputs):
+        return super().call(inputs) + tf.random.normal((self.units,))
+
+
+def test_a_layer_that_draws_random_numbers_is_merged():
+    """It differs from itself in each call, so a difference says nothing about the merge."""
+    model = tf_keras.Sequential([layers.Dense(4, input_shape=(5,)), Noisy(3)])
+    rewriter.rewrite(model)
+    assert len(merged_layers(model)) == 2
+
+
 def test_any_failure_rolls_everything_back(monkeypatch):
     """Whatever is raised while layers are merged, the model is as it was."""
     model = MODELS["nested"]()
