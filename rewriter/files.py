@@ -80,7 +80,8 @@ def save_model(
 
 def _save_folder(model: Any, destination: Path, described: dict[str, Any]) -> None:
     optimizer = model.optimizer
-    state = None if optimizer is None else read_state(optimizer)
+    # A legacy optimizer has no such state to read; Keras saves it, and drops it on load, as it always does.
+    state = read_state(optimizer) if isinstance(optimizer, tf_keras.optimizers.Optimizer) else None
 
     def finish(written: Path) -> None:
         write_manifest(written, described)

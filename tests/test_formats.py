@@ -256,3 +256,11 @@ def test_a_saved_model_leaves_no_call_behind(tmp_path):
     rewriter.rewrite(model)
     assert not any("call" in vars(found.layer) for found in locate_layers(model) if hasattr(found.layer, "kernel"))
     assert bits(model.predict(x, verbose=0)) == bits(expected)
+
+
+def test_a_legacy_optimizer_is_no_obstacle_to_a_saved_model(tmp_path):
+    """Compiled after the rewrite, it has no state this library reads; the model is written and loads all the same."""
+    model = rewriter.rewrite(MODELS["sequential"]())
+    model.compile(tf_keras.optimizers.legacy.SGD(0.1), "mse")
+    rewriter.save_model(model, tmp_path / "model")
+    assert rewriter.verify(model, rewriter.load_model(tmp_path / "model")).same
