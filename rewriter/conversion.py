@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from rewriter.errors import FileError, ModelError, NotMergeableError
 from rewriter.files import export, load_model, save_model
 from rewriter.formats import digest, read_manifest
+from rewriter.optimizer_choice import KEEP, choose_optimizer, choose_standard_optimizer
 from rewriter.placing import writable
 from rewriter.planning import Plan, plan
 from rewriter.rewriting import apply
-from rewriter.training import choose_optimizer, describe_choice, joint_momentum_for, standard_optimizer
 from rewriter.verification import Report, verify
 
 if TYPE_CHECKING:
@@ -46,13 +46,13 @@ class Rewritten:
         source: The file read.
         output: The file written, ``None`` in a dry run.
         plan: What was decided about each layer.
-        optimizer: One line on what became of the optimizer and its state.
+        optimizer: What became of the optimizer and its state, one line each.
     """
 
     source: Path
     output: Path | None
     plan: Plan
-    optimizer: str
+    optimizer: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Return ``file``, ``output`` (``null`` in a dry run), ``optimizer`` and the keys of ``Plan.to_dict``."""
@@ -60,13 +60,13 @@ class Rewritten:
         return {
             "file": str(self.source),
             "output": output,
-            "optimizer": self.optimizer,
+            "optimizer": list(self.optimizer),
             **self.plan.to_dict(),
         }
 
     def __str__(self) -> str:
         last = "dry run: nothing written" if self.output is None else f"written: {self.output}"
-        return f"{self.plan}\n{self.optimizer}\n{last}"
+        return "\n".join([str(self.plan), *self.optimizer, last])
 
 
 @dataclass(frozen=True)
@@ -77,13 +77,13 @@ class Exported:
         source: The file read.
         output: The file written.
         layers: Paths of the layers whose augmented kernel was split back.
-        optimizer: One line on what became of the optimizer and its state.
+        optimizer: What became of the optimizer and its state, one line each.
     """
 
     source: Path
     output: Path
     layers: tuple[str, ...]
-    optimizer: str
+    optimizer: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Return ``file``, ``output``, ``layers`` and ``optimizer``."""
@@ -91,12 +91,12 @@ class Exported:
             "file": str(self.source),
             "output": str(self.output),
             "layers": list(self.layers),
-            "optimizer": self.optimizer,
+            "optimizer": list(self.optimizer),
         }
 
     def __str__(self) -> str:
         layers = f"{len(self.layers)} layers split back into kernel and bias: {', '.join(self.layers)}"
-        return f"{layers if self.layers else 'nothing was merged'}\n{self.optimizer}\nwritten: {self.output}"
+        return "\n".join([layers if self.layers else "nothing was merged", *self.optimizer, f"written: {self.output}"])
 
 
 def inspect_file(path: Path, include: Selectors = None, exclude: Selectors = None) -> Inspected:
@@ -130,14 +130,12 @@ def rewrite_file(
     if not decided.merges and not decided.merged:
         error = NotMergeableError if strict else ModelError
         raise error(f"{path}: nothing to merge, no selected layer has a kernel and a bias that can be stacked.")
-    joint = None if keep_optimizer else joint_momentum_for(model, learning_rate, momentum)
-    optimizer = choose_optimizer(model, "keep" if keep_optimizer else joint)
-    line = describe_choice(model.optimizer, optimizer)
+    choice = choose_optimizer(model, KEEP if keep_optimizer else None, learning_rate, momentum)
     if dry_run:
-        return Rewritten(path, None, decided, line)
-    apply(decided, model, optimizer)
+        return Rewritten(path, None, decided, choice.lines)
+    apply(decided, model, choice)
     save_model(model, destination, overwrite=overwrite, source_sha256=digest(path))
-    return Rewritten(path, destination, decided, line)
+    return Rewritten(path, destination, decided, choice.lines)
 
 
 def export_file(path: Path, output: Path, overwrite: bool = False) -> Exported:
@@ -148,10 +146,10 @@ def export_file(path: Path, output: Path, overwrite: bool = False) -> Exported:
     """
     destination = _destination(path, output, overwrite)
     model = load_model(path)
-    line = describe_choice(model.optimizer, standard_optimizer(model.optimizer))
+    choice = choose_standard_optimizer(model.optimizer)
     layers = tuple(decision.path for decision in plan(model).merged)
     export(model, destination, overwrite=overwrite)
-    return Exported(path, destination, layers, line)
+    return Exported(path, destination, layers, choice.lines)
 
 
 def verify_files(path: Path, other: Path) -> Report:

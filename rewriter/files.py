@@ -16,7 +16,7 @@ from rewriter.hidden import hidden_layers, merge_at, wrap_config
 from rewriter.optimizer_state import read_state, restore_optimizer, write_optimizer
 from rewriter.placing import place, writable
 from rewriter.rewriting import standard_form
-from rewriter.training import reset_functions
+from rewriter.stale import reset_functions
 from rewriter.walk import locate_layers, require_model
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 import tf_keras
 
+from rewriter import keras_internals
 from rewriter.layout import Layout, layout_of
 
 if TYPE_CHECKING:
@@ -173,6 +174,11 @@ class JointMomentum(tf_keras.optimizers.Optimizer):
             if self._use_weight_decay(variable):
                 factor = tf.cast(self.learning_rate, variable.dtype) * tf.cast(self.weight_decay, variable.dtype)
                 variable.assign_sub(factor * _decayed_rows(variable, layout_of(variable)))
+
+
+def is_joint(optimizer: Any) -> bool:
+    """Tell whether an optimizer is a joint momentum, be it inside a ``LossScaleOptimizer``."""
+    return isinstance(keras_internals.inner_optimizer(optimizer), JointMomentum)
 
 
 def _decayed_rows(variable: Any, layout: Layout | None) -> Any:

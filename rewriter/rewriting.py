@@ -11,25 +11,20 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
-from rewriter import keras_internals, slots, surgery
+from rewriter import keras_internals, surgery, warm_start
 from rewriter.augmented import Augmented, augmented_class, is_merged, standard_class
+from rewriter.carrying import StateCarrier
 from rewriter.checking import checked
 from rewriter.layout import layout_in
+from rewriter.optimizer_choice import choose_optimizer, choose_standard_optimizer
 from rewriter.planning import plan
-from rewriter.training import (
-    OptimizerCarrier,
-    choose_optimizer,
-    describe_choice,
-    install_optimizer,
-    models_over,
-    reset_functions,
-    standard_optimizer,
-)
+from rewriter.stale import models_over, refuse_stale_optimizers, reset_functions
 from rewriter.walk import locate_layers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rewriter.optimizer_choice import OptimizerChoice
     from rewriter.planning import Plan
     from rewriter.selection import Selectors
 
@@ -78,31 +73,47 @@ def rewrite(
     return model
 
 
-def apply(decided: Plan, model: Any, optimizer: Any, check: bool = True) -> None:
+def apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool = True) -> None:
     """Carry out a plan on the model it was made for, and give the model its optimizer."""
-    carrier = OptimizerCarrier(model.optimizer)
+    carriers = {id(each): StateCarrier(each) for each in (model.optimizer, choice.state_of) if each is not None}
     merged = []
+    replaced = []
     try:
         for decision in decided.merges:
             layer, layout = decision.target, decision.layout
             assert layout is not None, "a decision to merge has a layout"  # noqa: S101
-            carrier.before_merge(layer, layout)
+            weights = [getattr(layer, part.attribute) for part in layout.parts]
+            for carrier in carriers.values():
+                carrier.before_merge(layer, layout)
             with checked(layer, layout, decision.path) if check else contextlib.nullcontext():
                 surgery.merge(layer, augmented_class(standard_class(layer)), layout)
                 merged.append(layer)
-        if optimizer is model.optimizer:
-            carrier.carry(model)
+            replaced += weights
+        _carry(model, choice, carriers.get(id(choice.state_of)))
     except BaseException:
         for layer in reversed(merged):
             surgery.separate(layer, standard_class(layer))
-        carrier.roll_back()
+        for carrier in carriers.values():
+            carrier.roll_back()
         reset_functions(model)
         raise
     log.info("%s", decided.summary())
-    log.info("%s", describe_choice(model.optimizer, optimizer))
-    install_optimizer(model, optimizer)
+    for line in choice.lines:
+        log.info("%s", line)
+    if choice.optimizer is not None:
+        keras_internals.set_optimizer(model, choice.optimizer)
     if merged:
         reset_functions(model)
+        refuse_stale_optimizers(replaced)
+
+
+def _carry(model: Any, choice: OptimizerChoice, carrier: StateCarrier | None) -> None:
+    if carrier is None:
+        return
+    if choice.keeps:
+        carrier.carry(model)
+    else:
+        warm_start.start(choice.optimizer, choice.state_of, carrier.sources(model), model.trainable_variables)
 
 
 def split(model: Any) -> Any:
@@ -120,8 +131,9 @@ def split(model: Any) -> Any:
     Raises:
         ModelError: ``model`` is no tf-keras model.
     """
-    _separate_all(model)
+    separated = _separate_all(model)
     reset_functions(model)
+    refuse_stale_optimizers(augmented for *_, augmented in separated)
     return model
 
 
@@ -142,14 +154,14 @@ def standard_form(model: Any) -> Iterator[Any]:
         ModelError: ``model`` is no tf-keras model.
     """
     optimizer = model.optimizer
-    state = keras_internals.optimizer_slots(slots.inner_optimizer(optimizer))
+    state = keras_internals.optimizer_slots(keras_internals.inner_optimizer(optimizer))
     functions = [(inner, keras_internals.traced_functions(inner)) for inner in models_over(model)]
     separated = _separate_all(model)
     reset_functions(model)
     try:
         yield model
     finally:
-        carrier = OptimizerCarrier(model.optimizer)
+        carrier = StateCarrier(model.optimizer)
         for layer, cls, layout, augmented in separated:
             carrier.before_merge(layer, layout)
             surgery.merge(layer, cls, layout, augmented)
@@ -164,7 +176,7 @@ def standard_form(model: Any) -> Iterator[Any]:
 def _separate_all(model: Any) -> list[tuple[Any, type, Any, Any]]:
     """Separate every rewritten layer, the optimizer along with them; returns what is needed to go back."""
     layers = [found.layer for found in locate_layers(model) if isinstance(found.layer, Augmented)]
-    carrier = OptimizerCarrier(model.optimizer)
+    carrier = StateCarrier(model.optimizer)
     separated = []
     for layer in layers:
         if not is_merged(layer):
@@ -173,9 +185,9 @@ def _separate_all(model: Any) -> list[tuple[Any, type, Any, Any]]:
         separated.append((layer, type(layer), layout_in(layer), layer.augmented_kernel))
         carrier.before_separate(layer, layout_in(layer))
         surgery.separate(layer, standard_class(layer))
-    standard = standard_optimizer(model.optimizer)
-    if standard is model.optimizer:
+    choice = choose_standard_optimizer(model.optimizer)
+    if choice.keeps:
         carrier.carry(model)
-    else:
-        keras_internals.take_over(model, standard)
+    elif choice.optimizer is not None:
+        keras_internals.take_over(model, choice.optimizer)
     return separated

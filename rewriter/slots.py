@@ -9,13 +9,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import tf_keras
+from tf_keras import optimizers
 
 from rewriter import keras_internals
 from rewriter.errors import OptimizerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+# The optimizers whose rule treats each number by itself, so that stacking changes nothing of what they do.
+ELEMENTWISE = frozenset(
+    getattr(module, name)
+    for module in (optimizers, optimizers.legacy)
+    for name in ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Adamax", "Nadam", "Ftrl", "Lion")
+    if hasattr(module, name)
+)
 
 
 @dataclass(frozen=True)
@@ -32,21 +40,37 @@ class SlotSource:
     places: tuple[int | None, ...]
     combine: Callable[[Sequence[Any]], Any]
 
+    @property
+    def trained(self) -> bool:
+        """Whether the optimizer has slots to make these of."""
+        return None not in self.places
 
-def inner_optimizer(optimizer: Any) -> Any:
-    """Reach through a ``LossScaleOptimizer`` to the optimizer that keeps the slots."""
-    return getattr(optimizer, "inner_optimizer", optimizer)
+    def value(self, slots: Sequence[Any]) -> Any:
+        """Make the slot of those in a list."""
+        return self.combine([slots[place] for place in self.places if place is not None])
+
+
+def require_known(optimizer: Any) -> None:
+    """Raise ``OptimizerError`` unless an optimizer is known to go on bit for bit when its slots are stacked."""
+    cls = type(keras_internals.inner_optimizer(optimizer))
+    if cls in ELEMENTWISE:
+        return
+    if cls is optimizers.Adafactor:
+        raise OptimizerError(
+            "optimizer='keep' cannot carry the state of Adafactor: its slots are not one number for each weight but "
+            "means over rows and columns. Pass optimizer=None for joint momentum, or another optimizer."
+        )
+    raise OptimizerError(
+        f"optimizer='keep' is promised for the elementwise optimizers of tf_keras, and {cls.__module__}.{cls.__name__} "
+        "is not one of them: its rule may treat a kernel and its bias otherwise once they are one variable. If that is "
+        "as you want it, pass the optimizer itself, optimizer=model.optimizer: its slots are stacked all the same."
+    )
 
 
 def require_elementwise(optimizer: Any, variables: Sequence[Any]) -> None:
     """Raise ``OptimizerError`` unless the slots an optimizer has for a model's variables can be carried to others."""
-    inner = inner_optimizer(optimizer)
+    inner = keras_internals.inner_optimizer(optimizer)
     name = type(inner).__name__
-    if not isinstance(inner, tf_keras.optimizers.Optimizer):
-        raise OptimizerError(
-            f"optimizer='keep' cannot carry the state of {type(inner).__module__}.{name}: only optimizers derived from "
-            "tf_keras.optimizers.Optimizer are known. Compile with one of those, or pass another optimizer=."
-        )
     slots = keras_internals.optimizer_slots(inner)
     if slots is None:
         return
@@ -54,23 +78,28 @@ def require_elementwise(optimizer: Any, variables: Sequence[Any]) -> None:
     foreign = [key for key in slots.index if key not in shapes]
     if foreign:
         raise OptimizerError(
-            f"optimizer='keep' cannot carry the state of {name}: it also trains {len(foreign)} variables that are not "
-            "in this model. Compile the model with an optimizer of its own."
+            f"the state of {name} cannot be carried over: it also trains {len(foreign)} variables that are not in this "
+            "model. Compile the model with an optimizer of its own."
         )
     if any(lists[place].shape != shapes[key] for lists in slots.lists.values() for key, place in slots.index.items()):
         raise OptimizerError(
-            f"optimizer='keep' cannot carry the state of {name}: its slots are not one number for each weight. "
+            f"the state of {name} cannot be carried over: its slots are not one number for each weight. "
             "Pass optimizer=None for joint momentum, or another optimizer."
         )
 
 
 def slot_places(optimizer: Any, variables: Sequence[Any]) -> tuple[int | None, ...]:
     """Read the places of the slots of some variables, ``None`` for a variable that has none."""
-    inner = inner_optimizer(optimizer)
+    inner = keras_internals.inner_optimizer(optimizer)
     slots = keras_internals.optimizer_slots(inner)
     if slots is None:
         return (None,) * len(variables)
     return tuple(slots.index.get(keras_internals.variable_key(inner, variable)) for variable in variables)
+
+
+def has_slots_of(optimizer: Any, variables: Sequence[Any]) -> bool:
+    """Tell whether an optimizer is built for any of some variables."""
+    return any(place is not None for place in slot_places(optimizer, variables))
 
 
 def carry(optimizer: Any, sources: Sequence[SlotSource], reuse: keras_internals.Slots | None = None) -> None:
@@ -81,11 +110,11 @@ def carry(optimizer: Any, sources: Sequence[SlotSource], reuse: keras_internals.
         sources: For every variable of the model from now on, where its slots come from.
         reuse: Slots that the optimizer had for these variables before, to be filled instead of new ones.
     """
-    inner = inner_optimizer(optimizer)
+    inner = keras_internals.inner_optimizer(optimizer)
     old = keras_internals.optimizer_slots(inner)
     if old is None:
         return
-    trained = [source for source in sources if None not in source.places]
+    trained = [source for source in sources if source.trained]
     # The sort is stable: weights that come from one slot keep their own order.
     trained.sort(key=lambda source: min(place for place in source.places if place is not None))
     if reuse is None:
@@ -97,6 +126,4 @@ def carry(optimizer: Any, sources: Sequence[SlotSource], reuse: keras_internals.
     for source in trained:
         place = new.index[keras_internals.variable_key(inner, source.variable)]
         for name, slots in new.lists.items():
-            slots[place].assign(
-                source.combine([old.lists[name][origin] for origin in source.places if origin is not None])
-            )
+            slots[place].assign(source.value(old.lists[name]))

@@ -75,9 +75,12 @@ def test_five_epochs_of_adam_are_bit_equal(builder):
     rewriter.split(model)
     assert [bits(weight.numpy()) for weight in model.weights] == [bits(weight.numpy()) for weight in original.weights]
     before = [weight.numpy() for layer in dense for weight in (layer.kernel, layer.bias)]
+    fit(original)
     fit(model)
     after = [weight.numpy() for layer in dense for weight in (layer.kernel, layer.bias)]
-    assert all((now != then).any() for now, then in zip(after, before, strict=True))
+    # Some may have no gradient here, behind a ReLU that is never active.
+    assert any((now != then).any() for now, then in zip(after, before, strict=True))
+    assert [bits(weight.numpy()) for weight in model.weights] == [bits(weight.numpy()) for weight in original.weights]
 
 
 @ALL_MODELS

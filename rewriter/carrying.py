@@ -1,0 +1,85 @@
+"""The state of an optimizer on its way from one form of a model to the other."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from rewriter import keras_internals, slots
+from rewriter.joint_momentum import is_joint
+from rewriter.slots import SlotSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rewriter.layout import Layout
+
+
+class StateCarrier:
+    """Where each slot of an optimizer goes while layers are merged or separated.
+
+    Tell it of each layer before the layer changes; once all have, :meth:`carry` moves the state, or :meth:`sources`
+    tells another optimizer what it can start from.
+    """
+
+    def __init__(self, optimizer: Any) -> None:
+        self.optimizer = optimizer
+        self._inner = keras_internals.inner_optimizer(optimizer)
+        self._before = keras_internals.optimizer_slots(self._inner)
+        self._moves: list[Callable[[], Sequence[SlotSource]]] = []
+        self._undo: list[tuple[Any, Layout, tuple[int | None, ...]]] = []
+
+    def before_merge(self, layer: Any, layout: Layout) -> None:
+        """Note that the weights of a layer are about to be merged."""
+        places = self._places([getattr(layer, part.attribute) for part in layout.parts])
+        condense = self._inner.condense if is_joint(self.optimizer) else tf.identity
+        self._undo.append((layer, layout, places))
+        self._moves.append(
+            lambda: [SlotSource(layer.augmented_kernel, places, lambda values: condense(layout.stack(values)))]
+        )
+
+    def before_separate(self, layer: Any, layout: Layout) -> None:
+        """Note that the augmented kernel of a layer is about to be taken apart."""
+        places = self._places([layer.augmented_kernel])
+        self._moves.append(
+            lambda: [
+                SlotSource(getattr(layer, part.attribute), places, functools.partial(_part, layout, part.attribute))
+                for part in layout.parts
+            ]
+        )
+
+    def sources(self, model: Any) -> list[SlotSource]:
+        """List, for every variable the model has now, where its slots come from."""
+        moved = {id(source.variable): source for move in self._moves for source in move()}
+        unmoved = [variable for variable in model.variables if id(variable) not in moved]
+        stay = [
+            SlotSource(variable, (place,), lambda values: values[0])
+            for variable, place in zip(unmoved, self._places(unmoved), strict=True)
+        ]
+        return [*moved.values(), *stay]
+
+    def carry(self, model: Any, reuse: keras_internals.Slots | None = None) -> None:
+        """Bring the optimizer's state to the variables the model has now."""
+        if self.optimizer is not None and self._moves:
+            slots.carry(self._inner, self.sources(model), reuse)
+
+    def roll_back(self) -> None:
+        """Give the optimizer back the slots it had, for the weights of layers merged and separated again."""
+        if self._before is None:
+            return
+        moved = {
+            place: getattr(layer, part.attribute)
+            for layer, layout, places in self._undo
+            for part, place in zip(layout.parts, places, strict=True)
+            if place is not None
+        }
+        keras_internals.put_slots(self._inner, self._before, moved)
+
+    def _places(self, variables: Sequence[Any]) -> tuple[int | None, ...]:
+        return slots.slot_places(self._inner, variables)
+
+
+def _part(layout: Layout, attribute: str, values: Sequence[Any]) -> Any:
+    return layout.views(*values)[attribute]

@@ -1,0 +1,147 @@
+"""Layers: what they hold, and their weights put on and taken off."""
+
+from __future__ import annotations
+
+import functools
+import gc
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+import tf_keras
+from tf_keras.src.mixed_precision.autocast_variable import AutoCastVariable, create_autocast_variable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def is_graph_network(layer: Any) -> bool:
+    """Tell whether the layer is a Sequential or Functional model, whose layers go by their names."""
+    return isinstance(layer, tf_keras.Sequential) or bool(getattr(layer, "_is_graph_network", False))
+
+
+def tracked_children(layer: Any) -> list[Any]:
+    """List the layers, modules and containers of them that Keras tracks in a layer, in Keras's order."""
+    return list(getattr(layer, "_self_tracked_trackables", ()))
+
+
+def layers_below(layer: Any) -> list[Any]:
+    """List all layers that Keras finds inside a layer, in any depth."""
+    return list(layer._flatten_layers(include_self=False))
+
+
+def own_weights(layer: Any) -> list[Any]:
+    """List the variables that belong to the layer itself, not to a layer inside it, in Keras's order."""
+    return [*getattr(layer, "_trainable_weights", ()), *getattr(layer, "_non_trainable_weights", ())]
+
+
+def is_bookkeeping(attribute: str) -> bool:
+    """Tell whether an attribute is one in which Keras itself lists what a layer holds."""
+    return attribute.startswith(("_self_", "_trainable_weights", "_non_trainable_weights", "_undeduplicated"))
+
+
+def attribute_of(holder: Any, value: Any) -> str | None:
+    """Name the attribute under which ``holder`` keeps ``value`` (by identity), ``None`` if it does not."""
+    return next((name for name, held in vars(holder).items() if held is value), None)
+
+
+def set_class(holder: Any, cls: type) -> None:
+    """Give a layer or an optimizer another class, past Keras's attribute tracking.
+
+    Saving as a SavedModel leaves ``call``, bound to the class of that moment, among the layer's own attributes, where
+    it would hide the ``call`` of the new class; that leftover goes.
+    """
+    leftover = vars(holder).get("call")
+    if leftover is not None and getattr(leftover, "__func__", None) is type(holder).call:
+        del vars(holder)["call"]
+    object.__setattr__(holder, "__class__", cls)
+
+
+def reads_as_stored(variable: Any) -> bool:
+    """Tell whether a variable is one of TensorFlow's or Keras's own, whose value is what it stores.
+
+    A library that quantizes, say, has variables of its own kind, which a layer reads otherwise than they are stored.
+    """
+    return type(variable).__module__.startswith(("tensorflow.", "tf_keras."))
+
+
+def stored_dtype(variable: Any) -> Any:
+    """Read the dtype in which a variable is stored, which under mixed precision is not the one it is read in."""
+    return getattr(variable, "true_dtype", variable.dtype)
+
+
+def variable_and_wrapped(variable: Any) -> list[Any]:
+    """List a variable and the ones it wraps: autocast wrapper, distributed container, per-device components."""
+    inner = variable._variable if isinstance(variable, AutoCastVariable) else variable
+    chain = [variable] if inner is variable else [variable, inner]
+    return [*chain, *getattr(inner, "values", ())] if isinstance(inner, tf.distribute.DistributedValues) else chain
+
+
+def new_variable_like(reference: Any, name: str, value: Any, *, constraint: Any = None) -> Any:
+    """Create a variable that differs from ``reference`` in name, value and constraint alone.
+
+    It is created in the distribution strategy of the reference and, under mixed precision, wrapped as it is.
+    """
+    inner = reference._variable if isinstance(reference, AutoCastVariable) else reference
+    strategy = getattr(inner, "distribute_strategy", None) or tf.distribute.get_strategy()
+    # A name scope that is open when a layer is built would go before the name, which has its scope already.
+    with tf.init_scope(), strategy.scope(), tf.compat.v1.name_scope(None):
+        variable = tf.Variable(
+            value,
+            trainable=reference.trainable,
+            name=name,
+            dtype=inner.dtype,
+            constraint=constraint,
+            synchronization=reference.synchronization,
+            aggregation=reference.aggregation,
+        )
+    return create_autocast_variable(variable) if inner is not reference else variable
+
+
+def drop_weight(layer: Any, attribute: str) -> None:
+    """Take a variable off a layer and out of every list in which Keras keeps it."""
+    variable = vars(layer).pop(attribute)
+    layer._obj_reference_counts.pop(variable, None)
+    for weights in (layer._trainable_weights, layer._non_trainable_weights):
+        weights[:] = [weight for weight in weights if weight is not variable]
+    untrack(layer, attribute)
+
+
+def untrack(holder: Any, name: str) -> None:
+    """Take an attribute out of what is saved in checkpoints."""
+    dependencies = holder._self_unconditional_checkpoint_dependencies
+    dependencies[:] = [reference for reference in dependencies if reference.name != name]
+    holder._self_unconditional_dependency_names.pop(name, None)
+
+
+def add_weight_at(layer: Any, attribute: str, variable: Any, position: int) -> None:
+    """Put a variable on a layer as Keras's ``add_weight`` would, at a given place among the layer's own weights."""
+    object.__setattr__(layer, attribute, variable)
+    layer._obj_reference_counts[variable] = 1
+    trainable = layer._trainable_weights
+    if variable.trainable:
+        trainable.insert(position, variable)
+    else:
+        layer._non_trainable_weights.insert(position - len(trainable), variable)
+    # Also hands the variable its value from a checkpoint that was restored before the layer was built.
+    layer._track_trackable(variable, name=attribute, overwrite=True)
+
+
+def replace_weight_losses(layer: Any, replacement: Callable[[Any], Any]) -> None:
+    """Replace the layer's weight regularization losses, in place.
+
+    Keras keeps each as ``partial(tag, partial(loss, variable))``, closed over the variable, so that after a swap of
+    variables it would go on regularizing a dead one, silently.
+
+    Args:
+        layer: The layer.
+        replacement: Gets each loss, ``partial(loss, variable)`` where Keras made it, and returns the one that takes
+            its place: itself, to leave it.
+    """
+    losses = layer._callable_losses
+    losses[:] = [functools.partial(tagged.func, replacement(*tagged.args)) for tagged in losses]
+
+
+def instances_alive(*classes: type) -> list[Any]:
+    """List every object there is of some classes."""
+    # The type first: a dead weak proxy raises when it is asked for its class.
+    return [each for each in gc.get_objects() if issubclass(type(each), classes)]

@@ -1,0 +1,88 @@
+"""Models: what was compiled and traced, and what they take."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+import tf_keras
+from tf_keras.src.mixed_precision.autocast_variable import enable_auto_cast_variables
+
+from rewriter.keras_internals.layers import instances_alive, is_graph_network, untrack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def autocast_of(layer: Any) -> Iterator[None]:
+    """Inside, mixed-precision variables read in the layer's compute dtype, as they do in its ``__call__``."""
+    with enable_auto_cast_variables(layer._compute_dtype_object):
+        yield
+
+
+_FUNCTIONS = ("train_function", "test_function", "predict_function", "train_tf_function")
+
+
+def traced_functions(model: Any) -> dict[str, Any]:
+    """Read the functions that ``fit``, ``evaluate`` and ``predict`` have traced on a model."""
+    return {name: getattr(model, name) for name in _FUNCTIONS}
+
+
+def restore_traced_functions(model: Any, functions: dict[str, Any]) -> None:
+    """Put traced functions back, valid again because the variables they hold are the model's again."""
+    for name, function in functions.items():
+        object.__setattr__(model, name, function)
+
+
+def reset_traced_functions(model: Any) -> None:
+    """Forget the functions that ``fit``, ``evaluate`` and ``predict`` traced: they hold the old variables."""
+    model._reset_compile_cache()
+
+
+def forget_traced_methods(layer: Any) -> None:
+    """Forget what ``tf.function`` methods of a layer have traced: it holds the old variables, silently."""
+    for cls in type(layer).__mro__:
+        for method in vars(cls).values():
+            if isinstance(method, tf.types.experimental.PolymorphicFunction):
+                method._descriptor_cache.pop(layer, None)
+
+
+def models_alive() -> list[Any]:
+    """List every model there is, also one over the same layers that nothing in a given model leads to."""
+    return instances_alive(tf_keras.Model)
+
+
+def input_specs(model: Any) -> Any:
+    """Read the structure of ``TensorSpec`` of a model's inputs, ``None`` where it was never told or called."""
+    if getattr(model, "inputs", None) and is_graph_network(model):
+        return tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), model.input)
+    return model._saved_model_inputs_spec
+
+
+def is_compiled(model: Any) -> bool:
+    """Tell whether ``compile`` was called on the model."""
+    return bool(getattr(model, "_is_compiled", False))
+
+
+def set_optimizer(model: Any, optimizer: Any) -> None:
+    """Give a model another optimizer, leaving loss, metrics and all else that was compiled as it is."""
+    if is_compiled(model):
+        # Saving reads the optimizer from what compile() was called with.
+        model._compile_config.config["optimizer"] = optimizer
+    model.optimizer = optimizer
+
+
+def take_over(model: Any, optimizer: Any) -> None:
+    """Give a model a fresh optimizer in the place of its own, counting on where that stopped.
+
+    A model that is not compiled gets none. The fresh one is built, so that what is saved of it is whole.
+    """
+    if not is_compiled(model):
+        model.optimizer = None
+        untrack(model, "optimizer")
+        return
+    optimizer.build(model.trainable_variables)
+    optimizer.iterations.assign(model.optimizer.iterations)
+    set_optimizer(model, optimizer)

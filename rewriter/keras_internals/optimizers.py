@@ -1,0 +1,196 @@
+"""Optimizers, current and legacy: their slots, their settings, and what Keras keeps of them beside both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+import tf_keras
+from tf_keras.src.optimizers.legacy.optimizer_v2 import _var_key as legacy_variable_key
+
+from rewriter.keras_internals.layers import instances_alive
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+@dataclass(frozen=True)
+class Slots:
+    """The slots of an optimizer.
+
+    Attributes:
+        index: The place of each variable's slot in every list, by :func:`variable_key`.
+        lists: The lists of slots, by the optimizer's name for them, each in the order of ``index``.
+        variables: All variables of the optimizer, in the order in which they are saved.
+    """
+
+    index: dict[Any, int]
+    lists: dict[str, list[Any]]
+    variables: list[Any]
+
+
+def inner_optimizer(optimizer: Any) -> Any:
+    """Reach through a ``LossScaleOptimizer`` to the optimizer that keeps the slots."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def is_legacy(optimizer: Any) -> bool:
+    """Tell whether an optimizer is one of ``tf_keras.optimizers.legacy``."""
+    return isinstance(optimizer, tf_keras.optimizers.legacy.Optimizer)
+
+
+def is_optimizer(value: Any) -> bool:
+    """Tell whether a value is an optimizer of tf-keras, current or legacy."""
+    return is_legacy(value) or isinstance(value, tf_keras.optimizers.Optimizer)
+
+
+def optimizers_alive() -> list[Any]:
+    """List every optimizer there is that keeps slots, current or legacy."""
+    found = instances_alive(tf_keras.optimizers.Optimizer, tf_keras.optimizers.legacy.Optimizer)
+    return [optimizer for optimizer in found if inner_optimizer(optimizer) is optimizer]
+
+
+def variable_key(optimizer: Any, variable: Any) -> Any:
+    """Read the key by which an optimizer knows a variable."""
+    return legacy_variable_key(variable) if is_legacy(optimizer) else optimizer._var_key(variable)
+
+
+def optimizer_slots(optimizer: Any) -> Slots | None:
+    """Read the slots of an optimizer, ``None`` where it is not built."""
+    if optimizer is not None and is_legacy(optimizer):
+        if not optimizer._weights:
+            return None
+        index = {key: place for place, key in enumerate(optimizer._slots)}
+        lists = {
+            name: [slots[name] for slots in optimizer._slots.values()]
+            for name in optimizer.get_slot_names()
+            if all(name in slots for slots in optimizer._slots.values())
+        }
+        return Slots(index, lists, list(optimizer._weights))
+    if not getattr(optimizer, "_built", False):
+        return None
+    index = dict(optimizer._index_dict)
+    lists = {
+        name: list(value)
+        for name, value in vars(optimizer).items()
+        if name != "_variables" and isinstance(value, list) and len(value) == len(index)
+        if all(isinstance(slot, tf.Variable) for slot in value)
+    }
+    return Slots(index, lists, list(optimizer._variables))
+
+
+def build_slots(optimizer: Any, variables: Sequence[Any]) -> None:
+    """Make the slots of an optimizer for some variables, where it has none yet."""
+    if is_legacy(optimizer):
+        optimizer._create_all_weights(variables)
+    else:
+        optimizer.build(variables)
+
+
+def rebuild_slots(optimizer: Any, variables: Sequence[Any]) -> None:
+    """Build an optimizer anew for other variables, all but its slots kept as they are.
+
+    The optimizer's own ``build`` makes the slots, so that their names and order are those of a loaded optimizer.
+    """
+    slots = optimizer_slots(optimizer)
+    replaced = {id(slot) for slots_of_one in slots.lists.values() for slot in slots_of_one} if slots else set()
+    if is_legacy(optimizer):
+        optimizer._slots = {}
+        optimizer._weights = [variable for variable in optimizer._weights if id(variable) not in replaced]
+        optimizer._create_all_weights(variables)
+        return
+    kept = dict(vars(optimizer))
+    optimizer._variables = [variable for variable in optimizer._variables if id(variable) not in replaced]
+    optimizer._built = False
+    optimizer.build(variables)
+    # Nadam's build also starts its running product anew.
+    for name, value in kept.items():
+        if isinstance(value, tf.Variable | int) and name != "_built":
+            object.__setattr__(optimizer, name, value)
+    _forget_checkpoint_children(optimizer)
+
+
+def put_slots(optimizer: Any, slots: Slots, moved: Mapping[int, Any] | None = None) -> None:
+    """Give an optimizer slots it had before, the very same variables.
+
+    Args:
+        optimizer: The optimizer.
+        slots: The slots.
+        moved: The variables that the slots at some places belong to from now on, instead of those they belonged to.
+    """
+    moved_keys = {place: variable_key(optimizer, variable) for place, variable in (moved or {}).items()}
+    index = {moved_keys.get(place, key): place for key, place in slots.index.items()}
+    if is_legacy(optimizer):
+        optimizer._slots = {
+            key: {name: values[place] for name, values in slots.lists.items()} for key, place in index.items()
+        }
+        optimizer._weights = list(slots.variables)
+        return
+    for name, variables in slots.lists.items():
+        setattr(optimizer, name, list(variables))
+    optimizer._variables = list(slots.variables)
+    optimizer._index_dict = index
+    _forget_checkpoint_children(optimizer)
+
+
+def _forget_checkpoint_children(optimizer: Any) -> None:
+    # Made once, at the first checkpoint, and never looked at again.
+    vars(optimizer).pop("_coalesced_children", None)
+
+
+def learning_rate_of(optimizer: Any) -> Any:
+    """Read the learning rate as given: a float, or the schedule itself.
+
+    The time decay of a legacy optimizer, ``rate / (1 + decay * iterations)``, is given as the schedule it is.
+    """
+    rate = optimizer._get_hyper("learning_rate") if is_legacy(optimizer) else optimizer._learning_rate
+    if isinstance(rate, tf_keras.optimizers.schedules.LearningRateSchedule):
+        return rate
+    decay = optimizer._initial_decay if is_legacy(optimizer) else 0.0
+    if decay:
+        return tf_keras.optimizers.schedules.InverseTimeDecay(float(rate), decay_steps=1, decay_rate=decay)
+    return float(rate)
+
+
+def setting_of(optimizer: Any, name: str) -> Any:
+    """Read a numeric setting of an optimizer, such as its momentum, as a Python number."""
+    return float(optimizer._get_hyper(name)) if is_legacy(optimizer) else getattr(optimizer, name)
+
+
+def uncounted_variables(optimizer: Any) -> dict[str, Any]:
+    """List the state of an optimizer that Keras leaves out of ``.keras`` and ``.h5`` files, by name.
+
+    That is the scale and the counter of a dynamic loss scale, and the running product of Nadam.
+    """
+    inner = inner_optimizer(optimizer)
+    scale = getattr(optimizer, "_loss_scale", None) if inner is not optimizer else None
+    found = {f"loss_scale.{name}": variable for (name, _), variable in getattr(scale, "_weights", {}).items()}
+    if isinstance(getattr(inner, "_u_product", None), tf.Variable):
+        found["u_product"] = inner._u_product
+    return found
+
+
+def recount_steps(optimizer: Any) -> None:
+    """Make a loaded Nadam count the steps it has done, as it does while it trains eagerly."""
+    inner = inner_optimizer(optimizer)
+    if hasattr(inner, "_u_product_counter"):
+        inner._u_product_counter = int(inner.iterations) + 1
+
+
+def with_loss_scale_of(wrapper: Any, optimizer: Any) -> Any:
+    """Wrap an optimizer in a ``LossScaleOptimizer`` where another one is wrapped in it, with the scale that has now."""
+    if not isinstance(wrapper, tf_keras.mixed_precision.LossScaleOptimizer):
+        return optimizer
+    if isinstance(optimizer, tf_keras.mixed_precision.LossScaleOptimizer):
+        return optimizer
+    wrapped = tf_keras.mixed_precision.LossScaleOptimizer(
+        optimizer,
+        dynamic=wrapper.dynamic,
+        initial_scale=wrapper.initial_scale,
+        dynamic_growth_steps=wrapper.dynamic_growth_steps,
+    )
+    if wrapper.dynamic:
+        wrapped._loss_scale.current_loss_scale.assign(wrapper.loss_scale)
+        wrapped._loss_scale.counter.assign(wrapper.dynamic_counter)
+    return wrapped

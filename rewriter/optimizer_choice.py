@@ -1,0 +1,181 @@
+"""Which optimizer a model gets, and what becomes of the state of the one it has: decided before anything is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import tf_keras
+
+from rewriter import keras_internals, slots, warm_start
+from rewriter.errors import OptimizerError
+from rewriter.joint_momentum import JointMomentum, is_joint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KEEP = "keep"
+
+
+@dataclass(frozen=True)
+class OptimizerChoice:
+    """The optimizer a model gets.
+
+    Attributes:
+        optimizer: The optimizer; ``None`` where the model has none to keep.
+        state_of: The optimizer whose state it goes on with: itself, one that it can start from, or ``None``.
+        lines: What is carried, converted and reset, one line each.
+    """
+
+    optimizer: Any
+    state_of: Any
+    lines: tuple[str, ...]
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the optimizer goes on with its own state."""
+        return self.optimizer is not None and self.optimizer is self.state_of
+
+
+def choose_optimizer(
+    model: Any, optimizer: Any = None, learning_rate: float | None = None, momentum: float | None = None
+) -> OptimizerChoice:
+    """Decide which optimizer a rewritten model gets; touches nothing.
+
+    Args:
+        model: The model.
+        optimizer: As in :func:`rewriter.rewrite`.
+        learning_rate: Of the joint momentum, where ``optimizer`` is ``None``; that of a compiled SGD if not given.
+        momentum: Likewise.
+
+    Raises:
+        OptimizerError: ``optimizer`` is none of the choices, or the state of the model's own cannot be kept.
+    """
+    current = model.optimizer
+    if isinstance(optimizer, str) and optimizer == KEEP:
+        if current is None:
+            return OptimizerChoice(None, None, ("optimizer: none, the model is not compiled",))
+        if not is_joint(current):
+            slots.require_known(current)
+        return _kept(model, current)
+    if optimizer is None:
+        given = {"learning_rate": learning_rate, "momentum": momentum}
+        return _joint(current, {name: value for name, value in given.items() if value is not None})
+    if not keras_internals.is_optimizer(optimizer):
+        raise OptimizerError(
+            f"optimizer must be None, 'keep' or a tf_keras optimizer, got {optimizer!r} of type "
+            f"{type(optimizer).__module__}.{type(optimizer).__name__}."
+        )
+    if optimizer is current or slots.has_slots_of(optimizer, model.variables):
+        return _kept(model, optimizer)
+    state = keras_internals.optimizer_slots(keras_internals.inner_optimizer(optimizer))
+    if state is not None and state.index:
+        raise OptimizerError(
+            f"optimizer= is a {_name(optimizer)} that is built for other variables than those of this model; "
+            "give it one that is new, or the one that trained this model."
+        )
+    return OptimizerChoice(optimizer, None, (f"optimizer: {_name(optimizer)}, as given", *_not_carried(current)))
+
+
+def choose_standard_optimizer(optimizer: Any) -> OptimizerChoice:
+    """Decide which plain Keras optimizer the standard form of a model gets: an SGD for a joint one, else its own."""
+    if optimizer is None:
+        return OptimizerChoice(None, None, ("optimizer: none, the model is not compiled",))
+    if not is_joint(optimizer):
+        return OptimizerChoice(optimizer, optimizer, (f"optimizer: {_name(optimizer)} kept", *_kept_state(optimizer)))
+    inner = keras_internals.inner_optimizer(optimizer)
+    standard = keras_internals.with_loss_scale_of(optimizer, inner.standard_optimizer())
+    lines = (
+        "optimizer: JointMomentum replaced by SGD of the same learning rate and momentum",
+        "velocity: reset, SGD starts without",
+        f"iterations: {int(inner.iterations)} carried",
+    )
+    return OptimizerChoice(standard, None, lines)
+
+
+def _kept(model: Any, optimizer: Any) -> OptimizerChoice:
+    if not is_joint(optimizer):
+        slots.require_elementwise(optimizer, model.variables)
+    replaced = () if optimizer is model.optimizer else _not_carried(model.optimizer)
+    lines = (f"optimizer: {_name(optimizer)} kept", *_kept_state(optimizer), *replaced)
+    return OptimizerChoice(optimizer, optimizer, lines)
+
+
+def _joint(current: Any, given: dict[str, Any]) -> OptimizerChoice:
+    """Choose the joint momentum of a model: with the settings given, else those of its compiled SGD, else the defaults.
+
+    A model that has a joint momentum already keeps it, unless a setting is given.
+    """
+    if is_joint(current) and not given:
+        return OptimizerChoice(current, current, ("optimizer: JointMomentum kept", *_kept_state(current)))
+    if not warm_start.can_start_from(current):
+        joint = JointMomentum(**given)
+        head = "optimizer: JointMomentum, new"
+        if current is None:
+            return OptimizerChoice(joint, None, (f"{head}, for compile(optimizer=model.optimizer, ...)",))
+        optimizer = keras_internals.with_loss_scale_of(current, joint)
+        return OptimizerChoice(optimizer, None, (head, *_not_carried(current)))
+    settings = {**warm_start.settings_from(current), **given}
+    optimizer = keras_internals.with_loss_scale_of(current, JointMomentum(**settings))
+    return OptimizerChoice(optimizer, current, tuple(_warm_lines(current, settings, given)))
+
+
+def _warm_lines(current: Any, settings: dict[str, Any], given: dict[str, Any]) -> Iterator[str]:
+    inner = keras_internals.inner_optimizer(current)
+    yield f"optimizer: {_name(current)} converted to JointMomentum"
+    for name, value in settings.items():
+        shown = type(value).__name__ if isinstance(value, _Schedule) else f"{value:.6g}" if _real(value) else value
+        rows = ", from now on on kernel rows only" if name == "weight_decay" and not is_joint(inner) else ""
+        yield f"{name}: {shown} {'as given' if name in given else 'carried'}{rows}"
+    if getattr(inner, "nesterov", False):
+        yield "nesterov: not carried, joint momentum has none"
+    count = _slot_count(inner)
+    if not count:
+        yield "velocity: none yet"
+    elif is_joint(inner):
+        yield f"velocity: {count} slots carried"
+    elif warm_start.last_learning_rate(inner):
+        yield f"velocity: {count} slots converted, divided by the learning rate, to their mean per unit"
+    else:
+        yield f"velocity: {count} slots reset, at a learning rate of 0 they say nothing"
+    yield f"iterations: {int(inner.iterations)} carried"
+    yield from _loss_scale(current)
+
+
+def _kept_state(optimizer: Any) -> Iterator[str]:
+    inner = keras_internals.inner_optimizer(optimizer)
+    yield f"slots: {_slot_count(inner)} carried"
+    yield f"iterations: {int(inner.iterations)} carried"
+    yield from _loss_scale(optimizer)
+    if (clipnorm := getattr(inner, "clipnorm", None)) is not None:
+        yield f"clipnorm: {clipnorm:.6g} carried; it bounds a merged kernel and bias together, each of them when split"
+
+
+def _not_carried(current: Any) -> Iterator[str]:
+    if current is None:
+        return
+    inner = keras_internals.inner_optimizer(current)
+    yield f"state of {_name(current)}: not carried, {_slot_count(inner)} slots and {int(inner.iterations)} iterations"
+    yield from _loss_scale(current)
+
+
+def _loss_scale(optimizer: Any) -> Iterator[str]:
+    if keras_internals.inner_optimizer(optimizer) is not optimizer:
+        yield f"loss scale: {float(optimizer.loss_scale):.6g} carried"
+
+
+def _slot_count(inner: Any) -> int:
+    state = keras_internals.optimizer_slots(inner)
+    return 0 if state is None else sum(len(slots) for slots in state.lists.values())
+
+
+def _real(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _name(optimizer: Any) -> str:
+    inner = keras_internals.inner_optimizer(optimizer)
+    return f"legacy {type(inner).__name__}" if keras_internals.is_legacy(inner) else type(inner).__name__
+
+
+_Schedule = tf_keras.optimizers.schedules.LearningRateSchedule

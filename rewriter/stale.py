@@ -1,0 +1,72 @@
+"""What still holds variables that were replaced: traced functions are made anew, optimizers refuse with the remedy."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+from rewriter import keras_internals
+from rewriter.errors import OptimizerError
+from rewriter.walk import locate_layers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def reset_functions(model: Any) -> None:
+    """Make everything that was traced of a model, and of other models with some of its layers, trace anew."""
+    for found in locate_layers(model):
+        keras_internals.forget_traced_methods(found.layer)
+    for affected in models_over(model):
+        keras_internals.reset_traced_functions(affected)
+        keras_internals.forget_traced_methods(affected)
+
+
+def models_over(model: Any) -> list[Any]:
+    """List the models that share a layer with a model: itself, those inside it, and any other that is alive."""
+    layers = {id(found.layer) for found in locate_layers(model)}
+    return [model] + [
+        other
+        for other in keras_internals.models_alive()
+        if other is not model and any(id(layer) in layers for layer in keras_internals.layers_below(other))
+    ]
+
+
+class StaleOptimizer:
+    """What an optimizer becomes once variables it was built for are replaced: it refuses the new ones.
+
+    Keras's own optimizers would say that they cannot recognize a variable, and the legacy ones would train it as if
+    it had never been trained.
+    """
+
+    def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Any]], *args: Any, **kwargs: Any) -> Any:
+        """Apply gradients as the optimizer does, unless one is of a variable it was not built for."""
+        pairs = list(grads_and_vars)
+        slots = keras_internals.optimizer_slots(self)
+        known = {} if slots is None else slots.index
+        unknown = [variable for _, variable in pairs if keras_internals.variable_key(self, variable) not in known]
+        if unknown:
+            raise OptimizerError(
+                f"this {type(self).__name__} was built for weights that rewriter has replaced since, and does not know "
+                f"{unknown[0].name}. Train with model.optimizer, or compile the model with a new optimizer. To go on "
+                "with the state of this one, give it to rewriter.rewrite(model, optimizer=...) on the model as it was."
+            )
+        return super().apply_gradients(pairs, *args, **kwargs)  # type: ignore[misc]
+
+
+@functools.cache
+def _stale_class(cls: type) -> type:
+    names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
+    return type(cls.__name__, (StaleOptimizer, cls), names)
+
+
+def refuse_stale_optimizers(replaced: Iterable[Any]) -> None:
+    """Make every optimizer alive that was built for one of some replaced variables refuse those in their place."""
+    variables = list(replaced)
+    for optimizer in keras_internals.optimizers_alive():
+        slots = keras_internals.optimizer_slots(optimizer)
+        if slots is None or isinstance(optimizer, StaleOptimizer):
+            continue
+        if any(keras_internals.variable_key(optimizer, variable) in slots.index for variable in variables):
+            cls: type = type(optimizer)
+            keras_internals.set_class(optimizer, _stale_class(cls))

@@ -1,0 +1,92 @@
+"""Warm start: a joint momentum that goes on with the settings and the velocity of an SGD, or of another joint one.
+
+tf-keras's SGD keeps ``slot ← μ slot - η G`` and adds it to the weights, so that the velocity of the rule in
+:mod:`rewriter.joint_momentum` is ``V = -slot / η``, with η the learning rate of the last step. What an augmented
+kernel starts from is the mean of that, per unit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+import tf_keras
+
+from rewriter import keras_internals
+from rewriter.joint_momentum import JointMomentum, is_joint
+from rewriter.layout import layout_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rewriter.slots import SlotSource
+
+_SGD = (tf_keras.optimizers.SGD, tf_keras.optimizers.legacy.SGD)
+_VELOCITY = {"momentums", "momentum"}  # the attribute of the current SGD and of ours, the slot of the legacy one
+# What every optimizer of tf-keras has, and an SGD hands on.
+_SHARED = ("weight_decay", "clipnorm", "clipvalue", "global_clipnorm")
+_EMA = ("use_ema", "ema_momentum", "ema_overwrite_frequency")
+
+
+def can_start_from(optimizer: Any) -> bool:
+    """Tell whether a joint momentum can go on where an optimizer stopped."""
+    return isinstance(keras_internals.inner_optimizer(optimizer), (*_SGD, JointMomentum))
+
+
+def settings_from(optimizer: Any) -> dict[str, Any]:
+    """Read the settings that a joint momentum takes from an SGD or another joint momentum."""
+    inner = keras_internals.inner_optimizer(optimizer)
+    config = inner.get_config()
+    ema = _EMA if config.get("use_ema") else ()
+    average = {"average": inner.average} if is_joint(inner) else {}
+    return {
+        "learning_rate": keras_internals.learning_rate_of(inner),
+        "momentum": keras_internals.setting_of(inner, "momentum"),
+        **average,
+        **{name: config[name] for name in (*_SHARED, *ema) if config.get(name) is not None},
+    }
+
+
+def last_learning_rate(optimizer: Any) -> float:
+    """Read the learning rate with which an optimizer made its last step, or will make its first."""
+    rate = keras_internals.learning_rate_of(optimizer)
+    if not isinstance(rate, tf_keras.optimizers.schedules.LearningRateSchedule):
+        return float(rate)
+    return float(rate(tf.maximum(optimizer.iterations - 1, 0)))
+
+
+def start(optimizer: Any, stopped: Any, sources: Sequence[SlotSource], trainable: Sequence[Any]) -> None:
+    """Build a joint momentum and fill its state from what an SGD, or another joint momentum, has.
+
+    Args:
+        optimizer: The joint momentum, not built yet.
+        stopped: The optimizer it goes on from; it is left as it is.
+        sources: For every variable of the model, where its slots in ``stopped`` come from.
+        trainable: The trainable variables of the model, in its order.
+    """
+    joint, inner = keras_internals.inner_optimizer(optimizer), keras_internals.inner_optimizer(stopped)
+    slots = keras_internals.optimizer_slots(inner)
+    joint.iterations.assign(inner.iterations)
+    if slots is None:
+        return
+    trained = [source for source in sources if source.trained]
+    known = {id(variable) for variable in trainable}
+    joint.build([*trainable, *(source.variable for source in trained if id(source.variable) not in known)])
+    started = keras_internals.optimizer_slots(joint)
+    assert started is not None, "it was built just now"  # noqa: S101
+    for name, values in slots.lists.items():
+        for source in trained:
+            place = started.index[keras_internals.variable_key(joint, source.variable)]
+            if name in _VELOCITY:
+                velocity = _velocity(source.value(values), joint, inner, source.variable)
+                started.lists["momentums"][place].assign(velocity)
+            elif name in started.lists:
+                started.lists[name][place].assign(source.value(values))
+
+
+def _velocity(slot: Any, joint: Any, stopped: Any, variable: Any) -> Any:
+    if is_joint(stopped):
+        return slot
+    rate = last_learning_rate(stopped)
+    velocity = slot / tf.cast(-rate, slot.dtype) if rate else tf.zeros_like(slot)
+    return velocity if layout_of(variable) is None else joint.condense(velocity)
