@@ -23,7 +23,7 @@ import tf_keras
 
 from rewriter import keras_internals, surgery
 from rewriter.families import family_of, layout_for
-from rewriter.layout import AUGMENTED_KERNEL, Layout, layout_in
+from rewriter.layout import Layout, is_merged, layout_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -131,11 +131,6 @@ def _stack_store(store: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
         if index == first or index not in positions
     ]
     return {str(index): value for index, value in enumerate(values)}
-
-
-def is_merged(layer: Any) -> bool:
-    """Tell whether a layer is rewritten and built, so has an augmented kernel."""
-    return isinstance(layer, Augmented) and AUGMENTED_KERNEL in vars(layer)
 
 
 def standard_class(layer: Any) -> type:

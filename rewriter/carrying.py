@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from rewriter import keras_internals, slots
+from rewriter import keras_internals, slots, weight_decay
 from rewriter.joint_momentum import is_joint
 from rewriter.slots import SlotSource
 
@@ -30,9 +30,11 @@ class StateCarrier:
         self._before = keras_internals.optimizer_slots(self._inner)
         self._moves: list[Callable[[], Sequence[SlotSource]]] = []
         self._undo: list[tuple[Any, Layout, tuple[int | None, ...]]] = []
+        self._excluded: list[tuple[Any, tuple[str, ...]]] = []
 
     def before_merge(self, layer: Any, layout: Layout) -> None:
         """Note that the weights of a layer are about to be merged."""
+        self._note_exclusions(layer, layout)
         places = self._places([getattr(layer, part.attribute) for part in layout.parts])
         condense = self._inner.condense if is_joint(self.optimizer) else tf.identity
         self._undo.append((layer, layout, places))
@@ -42,6 +44,7 @@ class StateCarrier:
 
     def before_separate(self, layer: Any, layout: Layout) -> None:
         """Note that the augmented kernel of a layer is about to be taken apart."""
+        self._note_exclusions(layer, layout)
         places = self._places([layer.augmented_kernel])
         self._moves.append(
             lambda: [
@@ -64,9 +67,11 @@ class StateCarrier:
         """Bring the optimizer's state to the variables the model has now."""
         if self.optimizer is not None and self._moves:
             slots.carry(self._inner, self.sources(model), reuse)
+            self._exclude()
 
     def roll_back(self) -> None:
         """Give the optimizer back the slots it had, for the weights of layers merged and separated again."""
+        self._exclude()
         if self._before is None:
             return
         moved = {
@@ -76,6 +81,14 @@ class StateCarrier:
             if place is not None
         }
         keras_internals.put_slots(self._inner, self._before, moved)
+
+    def _note_exclusions(self, layer: Any, layout: Layout) -> None:
+        if self._inner is not None and weight_decay.has_exclusions(self._inner):
+            self._excluded.append((layer, weight_decay.excluded_parts(self._inner, layer, layout)))
+
+    def _exclude(self) -> None:
+        if self._excluded:
+            weight_decay.exclude_parts(self._inner, self._excluded)
 
     def _places(self, variables: Sequence[Any]) -> tuple[int | None, ...]:
         return slots.slot_places(self._inner, variables)

@@ -11,9 +11,10 @@ from typing import Any
 import tf_keras
 
 from rewriter import keras_internals, surgery
-from rewriter.augmented import Augmented, augmented_class, is_merged, record_configs, standard_class
+from rewriter.augmented import Augmented, augmented_class, record_configs, standard_class
 from rewriter.errors import FileError
 from rewriter.families import family_of, layout_for
+from rewriter.layout import is_merged
 from rewriter.walk import locate_layers
 
 REGISTERED_NAME = "rewriter>Rewritten"

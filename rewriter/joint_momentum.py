@@ -19,16 +19,19 @@ import tensorflow as tf
 import tf_keras
 
 from rewriter import keras_internals
-from rewriter.layout import Layout, layout_of
+from rewriter.layout import layout_of
+from rewriter.weight_decay import RowwiseWeightDecay
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from rewriter.layout import Layout
 
 _AXES = {"incoming": 0, "outgoing": 1}
 
 
 @tf_keras.saving.register_keras_serializable(package="rewriter")
-class JointMomentum(tf_keras.optimizers.Optimizer):
+class JointMomentum(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
     """Momentum that sees a layer whole: one number a unit, averaged over its incoming connections and its bias.
 
     Variables that are not augmented kernels get ordinary heavy-ball momentum, ``V ← G + μV``, with a slot of their
@@ -167,23 +170,17 @@ class JointMomentum(tf_keras.optimizers.Optimizer):
         layout = layout_of(variable)
         return None if layout is None else (layout.shape[1 - _AXES[self.average]],)
 
-    def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
-        if self.weight_decay is None:
-            return
-        for variable in variables:
-            if self._use_weight_decay(variable):
-                factor = tf.cast(self.learning_rate, variable.dtype) * tf.cast(self.weight_decay, variable.dtype)
-                variable.assign_sub(factor * _decayed_rows(variable, layout_of(variable)))
+    def decayed_parts(self, variable: Any, layout: Layout) -> tuple[str, ...]:
+        """Name the parts of an augmented kernel that weight decay acts on: of the kernel rows, never of the bias row.
+
+        Args:
+            variable: The augmented kernel.
+            layout: Its layout.
+        """
+        bias = layout.parts[-1].attribute
+        return tuple(part for part in super().decayed_parts(variable, layout) if part != bias)
 
 
 def is_joint(optimizer: Any) -> bool:
     """Tell whether an optimizer is a joint momentum, be it inside a ``LossScaleOptimizer``."""
     return isinstance(keras_internals.inner_optimizer(optimizer), JointMomentum)
-
-
-def _decayed_rows(variable: Any, layout: Layout | None) -> Any:
-    """Read a variable with its bias rows zeroed: what weight decay acts on."""
-    if layout is None:
-        return variable
-    bias = layout.bias_rows
-    return tf.pad(variable[layout.kernel_rows], [[0, bias.stop - bias.start], [0, 0]])

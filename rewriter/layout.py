@@ -157,6 +157,11 @@ def layout_of(variable: Any) -> Layout | None:
     return layout
 
 
+def is_merged(layer: Any) -> bool:
+    """Tell whether a layer is rewritten and built, so has an augmented kernel."""
+    return _MARK in vars(layer)
+
+
 def layout_in(layer: Any) -> Layout:
     """Read the layout of a rewritten layer's augmented kernel."""
     layout: Layout = vars(layer)[_MARK]

@@ -6,9 +6,9 @@ from typing import Any
 
 import tf_keras
 
-from rewriter.augmented import is_merged, standard_class
+from rewriter.augmented import standard_class
 from rewriter.errors import FileError
-from rewriter.layout import layout_in
+from rewriter.layout import is_merged, layout_in
 from rewriter.version import __version__
 from rewriter.walk import locate_layers
 

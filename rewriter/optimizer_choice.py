@@ -74,7 +74,8 @@ def choose_optimizer(
             f"optimizer= is a {_name(optimizer)} that is built for other variables than those of this model; "
             "give it one that is new, or the one that trained this model."
         )
-    return OptimizerChoice(optimizer, None, (f"optimizer: {_name(optimizer)}, as given", *_not_carried(current)))
+    lines = (f"optimizer: {_name(optimizer)}, as given", *_not_carried(current))
+    return OptimizerChoice(optimizer, optimizer, lines)
 
 
 def choose_standard_optimizer(optimizer: Any) -> OptimizerChoice:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from rewriter import keras_internals, tables
-from rewriter.augmented import Augmented, is_merged, standard_class
+from rewriter.augmented import Augmented, standard_class
 from rewriter.errors import ModelError, NotMergeableError
 from rewriter.families import Family, family_of, layout_for
-from rewriter.layout import layout_in
+from rewriter.layout import is_merged, layout_in
 from rewriter.obstacles import NOT_BUILT, Surroundings
 from rewriter.selection import Selectors, select
 from rewriter.walk import LocatedLayer, locate_layers

@@ -12,10 +12,10 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from rewriter import keras_internals, surgery, warm_start
-from rewriter.augmented import Augmented, augmented_class, is_merged, standard_class
+from rewriter.augmented import Augmented, augmented_class, standard_class
 from rewriter.carrying import StateCarrier
 from rewriter.checking import checked
-from rewriter.layout import layout_in
+from rewriter.layout import is_merged, layout_in
 from rewriter.optimizer_choice import choose_optimizer, choose_standard_optimizer
 from rewriter.planning import plan
 from rewriter.stale import models_over, refuse_stale_optimizers, reset_functions

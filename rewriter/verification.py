@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rewriter import keras_internals, tables
-from rewriter.augmented import is_merged
 from rewriter.comparison import INCOMPARABLE, Difference, compare, compare_nests
-from rewriter.layout import layout_in
+from rewriter.layout import is_merged, layout_in
 from rewriter.probing import make_inputs
 from rewriter.walk import locate_layers
 

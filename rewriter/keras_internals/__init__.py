@@ -41,8 +41,11 @@ from rewriter.keras_internals.models import (
     traced_functions,
 )
 from rewriter.keras_internals.optimizers import (
+    DecayExclusions,
     Slots,
     build_slots,
+    decay_exclusions,
+    exclude_from_decay,
     inner_optimizer,
     is_legacy,
     is_optimizer,
@@ -54,11 +57,13 @@ from rewriter.keras_internals.optimizers import (
     recount_steps,
     setting_of,
     uncounted_variables,
+    update_on_every_replica,
     variable_key,
     with_loss_scale_of,
 )
 
 __all__ = [
+    "DecayExclusions",
     "Slots",
     "add_weight_at",
     "attribute_of",
@@ -66,7 +71,9 @@ __all__ = [
     "build_slots",
     "class_from_config",
     "class_to_config",
+    "decay_exclusions",
     "drop_weight",
+    "exclude_from_decay",
     "forget_traced_methods",
     "has_public_name",
     "inner_optimizer",
@@ -100,6 +107,7 @@ __all__ = [
     "traced_functions",
     "tracked_children",
     "uncounted_variables",
+    "update_on_every_replica",
     "variable_and_wrapped",
     "variable_key",
     "with_loss_scale_of",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tensorflow as tf
 import tf_keras
@@ -12,7 +12,7 @@ from tf_keras.src.optimizers.legacy.optimizer_v2 import _var_key as legacy_varia
 from rewriter.keras_internals.layers import instances_alive
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 
 @dataclass(frozen=True)
@@ -156,6 +156,34 @@ def learning_rate_of(optimizer: Any) -> Any:
 def setting_of(optimizer: Any, name: str) -> Any:
     """Read a numeric setting of an optimizer, such as its momentum, as a Python number."""
     return float(optimizer._get_hyper(name)) if is_legacy(optimizer) else getattr(optimizer, name)
+
+
+class DecayExclusions(NamedTuple):
+    """What weight decay leaves out: variables, by :func:`variable_key`, and patterns of variable names."""
+
+    keys: list[Any]
+    patterns: list[str]
+
+
+def decay_exclusions(optimizer: Any) -> DecayExclusions:
+    """Read what was told to ``exclude_from_weight_decay``; legacy optimizers have no weight decay."""
+    keys = getattr(optimizer, "_exclude_from_weight_decay", None) or []
+    return DecayExclusions(list(keys), list(getattr(optimizer, "_exclude_from_weight_decay_names", None) or []))
+
+
+def exclude_from_decay(optimizer: Any, keys: Sequence[Any]) -> None:
+    """Exclude variables from weight decay, by key; built or not."""
+    optimizer._exclude_from_weight_decay = list(keys)
+
+
+def update_on_every_replica(optimizer: Any, variable: Any, update: Callable[[Any], None]) -> None:
+    """Run an update on a variable, or under ``tf.distribute`` on its copy on each replica, as Keras does its own."""
+
+    def on_all(strategy: Any, variable: Any) -> None:
+        strategy.extended.update(variable, update, group=False)
+
+    merge_call = tf.__internal__.distribute.interim.maybe_merge_call
+    merge_call(on_all, optimizer._distribution_strategy, variable)
 
 
 def uncounted_variables(optimizer: Any) -> dict[str, Any]:

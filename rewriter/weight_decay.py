@@ -1,0 +1,113 @@
+"""Weight decay row by row: the kernel and the bias in one augmented kernel need not decay alike."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from rewriter import keras_internals
+from rewriter.layout import is_merged, layout_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rewriter.layout import Layout
+
+_EXCLUDED = "_rewriter_excluded_parts"
+_STANDARD_CLASS = "_rewriter_standard_class"
+
+
+class RowwiseWeightDecay:
+    """What an optimizer has beside its own class where weight decay leaves out a part of an augmented kernel."""
+
+    learning_rate: Any
+    weight_decay: float | None
+
+    def decayed_parts(self, variable: Any, layout: Layout) -> tuple[str, ...]:
+        """Name the parts of an augmented kernel that weight decay acts on.
+
+        As in the standard form, a part is left out whose variable was excluded, or whose variable's name matches a
+        pattern of ``exclude_from_weight_decay``.
+        """
+        excluded = vars(self).get(_EXCLUDED, {}).get(keras_internals.variable_key(self, variable), ())
+        patterns = keras_internals.decay_exclusions(self).patterns
+        return tuple(
+            part.attribute
+            for part, name in zip(layout.parts, layout.part_names(variable.name), strict=True)
+            if part.attribute not in excluded and not any(re.search(pattern, f"{name}:0") for pattern in patterns)
+        )
+
+    def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
+        if self.weight_decay is None:
+            return
+        whole = [variable for variable in variables if layout_of(variable) is None]
+        super()._apply_weight_decay(whole)  # type: ignore[misc]
+        for variable in variables:
+            layout = layout_of(variable)
+            if layout is None:
+                continue
+            parts = self.decayed_parts(variable, layout)
+            if parts:
+                decay = functools.partial(self._decay, layout=layout, parts=parts)
+                keras_internals.update_on_every_replica(self, variable, decay)
+
+    def _decay(self, variable: Any, layout: Layout, parts: tuple[str, ...]) -> None:
+        # In the order of operations of tf-keras, so that each row comes out as its variable would.
+        weight_decay, rate = tf.cast(self.weight_decay, variable.dtype), tf.cast(self.learning_rate, variable.dtype)
+        steps = [
+            value * weight_decay * rate if attribute in parts else tf.zeros_like(value)
+            for attribute, value in layout.views(variable).items()
+        ]
+        variable.assign_sub(layout.stack(steps))
+
+
+@functools.cache
+def _rowwise_class(cls: type) -> type:
+    names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
+    return type(cls.__name__, (RowwiseWeightDecay, cls), {**names, _STANDARD_CLASS: cls})
+
+
+def has_exclusions(optimizer: Any) -> bool:
+    """Tell whether weight decay leaves out some variables of an optimizer."""
+    exclusions = keras_internals.decay_exclusions(optimizer)
+    return bool(exclusions.keys or exclusions.patterns or vars(optimizer).get(_EXCLUDED))
+
+
+def excluded_parts(optimizer: Any, layer: Any, layout: Layout) -> tuple[str, ...]:
+    """Name the parts of a layer, merged or not, that were excluded as variables, whatever they are called."""
+    if is_merged(layer):
+        parts: dict[Any, tuple[str, ...]] = vars(optimizer).get(_EXCLUDED, {})
+        return parts.get(keras_internals.variable_key(optimizer, layer.augmented_kernel), ())
+    keys = keras_internals.decay_exclusions(optimizer).keys
+    return tuple(
+        part.attribute
+        for part in layout.parts
+        if keras_internals.variable_key(optimizer, getattr(layer, part.attribute)) in keys
+    )
+
+
+def exclude_parts(optimizer: Any, excluded: Sequence[tuple[Any, tuple[str, ...]]]) -> None:
+    """Make weight decay leave out parts of layers, in the form they have now.
+
+    Args:
+        optimizer: An optimizer that :func:`has_exclusions`. While any layer is merged it has a class that knows rows.
+        excluded: Layers that were all merged, or all separated, and what :func:`excluded_parts` said of each before.
+    """
+    keys = list(keras_internals.decay_exclusions(optimizer).keys)
+    merged = {}
+    for layer, attributes in excluded:
+        if is_merged(layer):
+            merged[keras_internals.variable_key(optimizer, layer.augmented_kernel)] = attributes
+        else:
+            keys += [keras_internals.variable_key(optimizer, getattr(layer, attribute)) for attribute in attributes]
+    keras_internals.exclude_from_decay(optimizer, keys)
+    merged = {**vars(optimizer).get(_EXCLUDED, {}), **merged} if merged else {}
+    object.__setattr__(optimizer, _EXCLUDED, merged)
+    cls: type = type(optimizer)
+    if merged and not isinstance(optimizer, RowwiseWeightDecay):
+        keras_internals.set_class(optimizer, _rowwise_class(cls))
+    elif not merged and _STANDARD_CLASS in vars(cls):
+        keras_internals.set_class(optimizer, vars(cls)[_STANDARD_CLASS])
