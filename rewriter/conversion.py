@@ -160,4 +160,6 @@ def verify_files(path: Path, other: Path) -> Report:
 def _destination(path: Path, output: Path, overwrite: bool) -> Path:
     if path.exists() and output.exists() and path.samefile(output):
         raise FileError(f"{output} is the input itself; give another OUTPUT, the input is never written to.")
+    if path.is_dir() and path.resolve() in output.resolve().parents:
+        raise FileError(f"{output} is inside the input, which is never written to; give another OUTPUT.")
     return writable(output, overwrite)

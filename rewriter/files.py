@@ -7,15 +7,27 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import tensorflow as tf
 import tf_keras
 
 from rewriter import keras_internals, manifest
+from rewriter.counting import require_all_written, require_readable
 from rewriter.errors import FileError, RewriterError
 from rewriter.formats import Format, edit_config, format_of, format_to_write, read_manifest, write_manifest
 from rewriter.hidden import hidden_layers, merge_at, wrap_config
-from rewriter.optimizer_state import read_state, restore_optimizer, write_optimizer
+from rewriter.layout import is_merged
+from rewriter.optimizer_state import (
+    dropped_state,
+    read_state,
+    read_uncounted,
+    restore_from_checkpoint,
+    restore_optimizer,
+    restore_uncounted,
+    write_optimizer,
+)
 from rewriter.placing import place, writable
 from rewriter.rewriting import standard_form
+from rewriter.saving import take_over_saving
 from rewriter.stale import reset_functions
 from rewriter.walk import locate_layers, require_model
 
@@ -46,7 +58,11 @@ def export(model: Any, path: str | os.PathLike[str], overwrite: bool = False) ->
 
 
 def save_model(
-    model: Any, path: str | os.PathLike[str], overwrite: bool = False, source_sha256: str | None = None
+    model: Any,
+    path: str | os.PathLike[str],
+    overwrite: bool = False,
+    source_sha256: str | None = None,
+    **options: Any,
 ) -> None:
     """Write a model in the form it has, rewritten layers merged, with its optimizer's state and a manifest.
 
@@ -55,6 +71,7 @@ def save_model(
         path: Where to, as in :func:`export`.
         overwrite: Replace what is there.
         source_sha256: Digest of the file the model was rewritten from, for the manifest.
+        **options: What ``tf_keras.Model.save`` takes beside these: ``include_optimizer``, ``signatures``, ``options``.
 
     Raises:
         ModelError: ``model`` is no tf-keras model.
@@ -64,37 +81,36 @@ def save_model(
     destination = writable(path, overwrite)
     described = manifest.describe(model, source_sha256)
     if not described["layers"]:
-        _write(model, destination)
-    elif format_to_write(destination) is Format.SAVED_MODEL:
-        _save_folder(model, destination, described)
-    else:
-        hidden = hidden_layers(model)
+        _write(model, destination, options=options)
+        return
+    if options.get("include_optimizer", True) and keras_internals.is_optimizer(model.optimizer):
+        described["optimizer_state"] = read_uncounted(model.optimizer)
+    hidden = hidden_layers(model)
+    if hidden and format_to_write(destination) is Format.SAVED_MODEL:
+        _save_hidden_folder(model, destination, described, options)
+        return
 
-        def finish(written: Path) -> None:
-            write_manifest(written, described)
-            if hidden:
-                edit_config(written, lambda config: wrap_config(config, manifest.paths(described)))
+    def finish(written: Path) -> None:
+        write_manifest(written, described)
+        if hidden:
+            edit_config(written, lambda config: wrap_config(config, manifest.paths(described)))
 
-        _write(model, destination, finish)
+    _write(model, destination, finish, options)
 
 
-def _save_folder(model: Any, destination: Path, described: dict[str, Any]) -> None:
+def _save_hidden_folder(model: Any, destination: Path, described: dict[str, Any], options: dict[str, Any]) -> None:
+    """Write a SavedModel in standard form: Keras revives its layers one by one and could not know which are merged."""
     optimizer = model.optimizer
-    # A legacy optimizer has no such state to read; Keras saves it, and drops it on load, as it always does.
-    state = read_state(optimizer) if isinstance(optimizer, tf_keras.optimizers.Optimizer) else None
+    state = read_state(optimizer) if keras_internals.is_optimizer(optimizer) else None
+    described["standard_form"] = True
 
     def finish(written: Path) -> None:
         write_manifest(written, described)
         if state is not None:
             write_optimizer(written, optimizer, state)
 
-    if hidden_layers(model):
-        # Keras revives the layers of a SavedModel one by one and could not know that these are merged.
-        described["standard_form"] = True
-        with standard_form(model):
-            _write(model, destination, finish)
-    else:
-        _write(model, destination, finish)
+    with standard_form(model):
+        _write(model, destination, finish, options)
 
 
 def load_model(
@@ -117,6 +133,23 @@ def load_model(
     Raises:
         FileError: The file is missing, is not a model, or Keras cannot read it.
     """
+    model, dropped = read_model(path, custom_objects, compile, safe_mode)
+    if dropped:
+        warnings.warn(f"{path}: {dropped}", stacklevel=2)
+    return model
+
+
+def read_model(
+    path: str | os.PathLike[str],
+    custom_objects: dict[str, Any] | None = None,
+    compile: bool = True,  # noqa: A002  the name Keras gives it
+    safe_mode: bool = True,
+) -> tuple[Any, str]:
+    """Read a model as :func:`load_model` does.
+
+    Returns:
+        The model, and what of its optimizer's state could not be loaded; ``""`` if all was.
+    """
     source = Path(path)
     kind = format_of(source)
     try:
@@ -128,49 +161,60 @@ def load_model(
     options = {"safe_mode": safe_mode} if kind is Format.KERAS else {}
     try:
         model = tf_keras.models.load_model(str(source), custom_objects=custom_objects, compile=compile, **options)
+        return model, _restore(source, kind, model, described or {})
     except RewriterError as error:
         raise FileError(f"{source}: {error}") from error
     except Exception as error:
         raise FileError(f"{source}: Keras cannot read this model: {_first_line(error)}") from error
-    if kind is Format.SAVED_MODEL and described is not None:
-        if described.get("standard_form"):
-            merge_at(model, manifest.paths(described))
-            reset_functions(model)
+
+
+def _restore(source: Path, kind: Format, model: Any, described: dict[str, Any]) -> str:
+    """Bring back what Keras does not of a model it has loaded; returns what of its optimizer is lost."""
+    dropped = restore_from_checkpoint(source, model) if kind is Format.SAVED_MODEL else ""
+    hidden = described.get("standard_form", False)
+    if hidden:
+        merge_at(model, manifest.paths(described))
+        reset_functions(model)
+    if any(is_merged(found.layer) for found in locate_layers(model)):
+        take_over_saving(model)
+    if not keras_internals.is_compiled(model) or not keras_internals.is_optimizer(model.optimizer):
+        return ""
+    if hidden:
         restore_optimizer(source, model)
-    return model
+        dropped = ""
+    elif kind is not Format.SAVED_MODEL:
+        dropped = dropped_state(source, kind, model)
+    if not dropped:
+        restore_uncounted(model, described.get("optimizer_state", {}))
+    return dropped
 
 
-def _write(model: Any, destination: Path, finish: Callable[[Path], None] = lambda _: None) -> None:
-    """Write a model as Keras does, in one step, and only if the format holds all of it."""
+def _write(
+    model: Any,
+    destination: Path,
+    finish: Callable[[Path], None] = lambda _: None,
+    options: dict[str, Any] | None = None,
+) -> None:
+    """Write a model as Keras does, in one step, and only if the file holds all of it."""
     kind = format_to_write(destination)
+    given = options or {}
     if kind is Format.KERAS:
-        _require_all_saved(model, destination)
+        require_readable(model, destination)
 
     def write(temporary: Path) -> None:
         with warnings.catch_warnings():
             # Keras recommends .keras over .h5 each time; whoever wrote .h5 meant it.
             warnings.filterwarnings("ignore", message="You are saving your model as an HDF5 file")
-            model.save(str(temporary), save_format=kind.value)
+            type(model).save(model, str(temporary), save_format=kind.value, **given)
         finish(temporary)
+        require_all_written(model, temporary, kind, destination, given.get("include_optimizer", True))
 
     try:
         place(destination, write)
-    except (ValueError, TypeError, NotImplementedError, OSError) as error:
+    except OSError as error:
+        raise FileError(f"{destination}: not written, {_first_line(error)}") from error
+    except (ValueError, TypeError, NotImplementedError, RuntimeError, tf.errors.OpError) as error:
         raise FileError(f"{destination}: not written, Keras cannot save this model: {_first_line(error)}") from error
-
-
-def _require_all_saved(model: Any, destination: Path) -> None:
-    saved = keras_internals.layers_saved_in_keras_format(model)
-    left_out = [
-        found.paths[0]
-        for found in locate_layers(model)
-        if keras_internals.own_weights(found.layer) and id(found.layer) not in saved
-    ]
-    if left_out:
-        raise FileError(
-            f"{destination}: not written, Keras's .keras format would silently leave out the weights of "
-            f"{', '.join(left_out)}: it does not look into containers inside containers. Use .h5 or a SavedModel."
-        )
 
 
 def _first_line(error: BaseException) -> str:

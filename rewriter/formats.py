@@ -6,22 +6,30 @@ import hashlib
 import json
 import zipfile
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
 
+from rewriter.archive import edit_member
 from rewriter.errors import FileError
 from rewriter.manifest import KEY
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable
-    from pathlib import Path
 
 _CONFIG = "config.json"
 _H5_CONFIG = "model_config"
 _METADATA = "metadata.json"
 _SAVED_MODEL = "saved_model.pb"
 _SIDECAR = "rewriter.json"
+# What TensorFlow, Keras and this library write into the folder of a SavedModel.
+SAVED_MODEL_CONTENT = {_SAVED_MODEL, "keras_metadata.pb", "fingerprint.pb", "variables", "assets", "assets.extra"} | {
+    _SIDECAR,
+    "rewriter_optimizer.json",
+    "rewriter_optimizer.npz",
+}
 
 
 class Format(Enum):
@@ -44,6 +52,15 @@ def format_to_write(path: Path) -> Format:
         f"{path}: the ending {path.suffix!r} names no model format. "
         "Use .keras, .h5, or no ending for a SavedModel folder."
     )
+
+
+def names_format(path: str | os.PathLike[str], save_format: str | None = None) -> bool:
+    """Tell whether a path says in which format a model is to be written, and it is the one that Keras calls so."""
+    try:
+        kind = format_to_write(Path(path))
+    except FileError:
+        return False
+    return "://" not in str(path) and save_format in {None, kind.value}
 
 
 def format_of(path: Path) -> Format:
@@ -109,7 +126,7 @@ def write_manifest(path: Path, manifest: dict[str, Any]) -> None:
 def edit_config(path: Path, edit: Callable[[Any], Any]) -> None:
     """Replace the model's config in a ``.keras`` or ``.h5`` file just written by Keras by an edited one."""
     if format_of(path) is Format.KERAS:
-        _edit_member(path, _CONFIG, edit)
+        edit_member(path, _CONFIG, edit)
     else:
         with h5py.File(path, "a") as file:
             file.attrs[_H5_CONFIG] = json.dumps(edit(json.loads(file.attrs[_H5_CONFIG])))
@@ -117,12 +134,4 @@ def edit_config(path: Path, edit: Callable[[Any], Any]) -> None:
 
 def _replace_metadata(path: Path, manifest: dict[str, Any]) -> None:
     # Not a member of its own: at the sight of a fourth member Keras unpacks the whole archive to disk on load.
-    _edit_member(path, _METADATA, lambda metadata: {**metadata, KEY: manifest})
-
-
-def _edit_member(path: Path, name: str, edit: Callable[[Any], Any]) -> None:
-    """Replace a JSON member of an archive by an edited one; the few bytes of the old one stay, named by nothing."""
-    with zipfile.ZipFile(path, "a") as archive:
-        content = json.loads(archive.read(name))
-        archive.filelist.remove(archive.NameToInfo.pop(name))
-        archive.writestr(name, json.dumps(edit(content)))
+    edit_member(path, _METADATA, lambda metadata: {**metadata, KEY: manifest})

@@ -1,4 +1,4 @@
-"""The optimizer of a rewritten model in a SavedModel folder: Keras writes its state there and never reads it again."""
+"""The optimizer of a model in a file: what Keras leaves there and does not read again, and what it leaves out."""
 
 from __future__ import annotations
 
@@ -6,35 +6,93 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import tensorflow as tf
 import tf_keras
 
 from rewriter import keras_internals
+from rewriter.counting import holding, optimizer_shapes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+    from rewriter.formats import Format
 
 _CONFIG, _STATE = "rewriter_optimizer.json", "rewriter_optimizer.npz"
 
 
-def read_state(optimizer: Any) -> dict[str, Any]:
-    """Read an optimizer's variables, numbered in the order in which Keras saves them; copies."""
-    state: dict[str, Any] = {}
-    optimizer.save_own_variables(state)
-    return state
+def read_uncounted(optimizer: Any) -> dict[str, float]:
+    """Read the numbers of an optimizer that Keras does not save in ``.keras`` and ``.h5``, each exact in JSON."""
+    return {name: float(value) for name, value in keras_internals.uncounted_variables(optimizer).items()}
 
 
-def write_optimizer(folder: Path, optimizer: Any, state: dict[str, Any]) -> None:
+def restore_uncounted(model: Any, values: Mapping[str, float]) -> None:
+    """Give the optimizer of a loaded model the numbers that :func:`read_uncounted` read."""
+    for name, variable in keras_internals.uncounted_variables(model.optimizer).items():
+        if name in values:
+            variable.assign(values[name])
+    if model.run_eagerly:
+        keras_internals.recount_steps(model.optimizer)
+
+
+def dropped_state(path: Path, kind: Format, model: Any) -> str:
+    """Tell whether Keras did not load the optimizer state in a ``.keras`` or ``.h5`` file; ``""`` where it did.
+
+    Keras leaves the optimizer fresh then, or, in ``.h5``, filled in part; it is made anew. Keras only logs it.
+    """
+    stored = holding(path, kind, model).optimizer
+    # A state that was saved before the first step is a count of iterations.
+    if len(stored) <= 1 or stored == optimizer_shapes(model.optimizer):
+        return ""
+    return _start_anew(model, f"{len(stored)} variables in the file, {len(optimizer_shapes(model.optimizer))} needed")
+
+
+def restore_from_checkpoint(folder: Path, model: Any) -> str:
+    """Give a model loaded from a SavedModel what Keras has written there and not read.
+
+    That is the state of its optimizer, and weights that some custom layers make anew when Keras revives them.
+
+    Returns:
+        Why the optimizer's state could not be restored, ``""`` where it was, or where there is none.
+    """
+    path = str(folder / "variables" / "variables")
+    has_slots = any("/_variables/" in key or ".OPTIMIZER_SLOT" in key for key, _ in tf.train.list_variables(path))
+    optimizer = model.optimizer if keras_internals.is_compiled(model) else None
+    try:
+        if optimizer is not None and has_slots:
+            keras_internals.build_slots(keras_internals.inner_optimizer(optimizer), model.trainable_variables)
+        status = tf.train.Checkpoint(root=model).read(path)
+        if optimizer is not None:
+            status.assert_existing_objects_matched()
+            if model.run_eagerly:
+                keras_internals.recount_steps(optimizer)
+    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        return "" if optimizer is None else _start_anew(model, str(error).strip().partition("\n")[0])
+    return ""
+
+
+def _start_anew(model: Any, reason: str) -> str:
+    optimizer = model.optimizer
+    keras_internals.set_optimizer(model, type(optimizer).from_config(optimizer.get_config()))
+    name = type(keras_internals.inner_optimizer(optimizer)).__name__
+    return f"the state of its {name} does not fit the model and is not loaded, training starts anew: {reason}"
+
+
+def write_optimizer(folder: Path, optimizer: Any, state: Mapping[str, Any]) -> None:
     """Write an optimizer's settings and its state, as :func:`read_state` read it, into a SavedModel folder."""
     (folder / _CONFIG).write_text(json.dumps(tf_keras.optimizers.serialize(optimizer)), "utf-8")
     np.savez(folder / _STATE, **state)
 
 
+def read_state(optimizer: Any) -> dict[str, Any]:
+    """Read an optimizer's variables, numbered in the order in which Keras saves them; copies."""
+    return {str(index): value.numpy() for index, value in enumerate(keras_internals.saved_variables(optimizer))}
+
+
 def restore_optimizer(folder: Path, model: Any) -> None:
     """Give a model loaded from a SavedModel folder the optimizer, with its state, that was written beside it."""
-    if not (folder / _CONFIG).is_file() or not keras_internals.is_compiled(model):
-        return
     optimizer = tf_keras.optimizers.deserialize(json.loads((folder / _CONFIG).read_text("utf-8")))
-    optimizer.build(model.trainable_variables)
+    keras_internals.build_slots(keras_internals.inner_optimizer(optimizer), model.trainable_variables)
     with np.load(folder / _STATE, allow_pickle=False) as state:
-        optimizer.load_own_variables(dict(state))
+        keras_internals.load_variables(optimizer, [state[str(index)] for index in range(len(state))])
     keras_internals.set_optimizer(model, optimizer)

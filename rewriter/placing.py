@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import secrets
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rewriter.errors import FileError
-from rewriter.formats import format_to_write
+from rewriter.formats import SAVED_MODEL_CONTENT, format_to_write
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable
+
+_AT_FDCWD = -100  # paths are relative to the working directory
 
 
 def writable(path: str | os.PathLike[str], overwrite: bool) -> Path:
@@ -23,6 +27,13 @@ def writable(path: str | os.PathLike[str], overwrite: bool) -> Path:
         raise FileError(f"{destination} exists already; overwrite=True (--overwrite) replaces it.")
     if not destination.absolute().parent.is_dir():
         raise FileError(f"{destination}: the folder {destination.parent} does not exist.")
+    if destination.is_dir():
+        others = sorted(found.name for found in destination.iterdir() if found.name not in SAVED_MODEL_CONTENT)
+        if others:
+            raise FileError(
+                f"{destination} is a folder that holds {others[0]}, no part of a SavedModel; it would be lost, "
+                "so the folder is not replaced. Give another place."
+            )
     return destination
 
 
@@ -30,7 +41,7 @@ def place(destination: Path, write: Callable[[Path], None]) -> None:
     """Let ``write`` write a file or folder beside its destination, then move it there.
 
     Args:
-        destination: Where it belongs; what is there is replaced, a file at once, a folder by stepping aside.
+        destination: Where it belongs; what is there is replaced.
         write: Gets the path to write to, which has the destination's ending since Keras goes by it.
 
     Raises:
@@ -48,6 +59,9 @@ def place(destination: Path, write: Callable[[Path], None]) -> None:
 
 
 def _replace_folder(temporary: Path, destination: Path) -> None:
+    """Put a folder in the place of another; in one step where the system has one for it, else in two."""
+    if _exchange(temporary, destination):
+        return
     aside = _beside(destination)
     destination.rename(aside)
     try:
@@ -56,6 +70,19 @@ def _replace_folder(temporary: Path, destination: Path) -> None:
         aside.rename(destination)
         raise
     _remove(aside)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two paths change places in one step; ``False`` where the system or the file system cannot."""
+    paths = os.fsencode(one), os.fsencode(other)
+    if sys.platform == "linux":
+        # renameat2(2), with RENAME_EXCHANGE.
+        call = getattr(ctypes.CDLL(None), "renameat2", None)
+        return call is not None and call(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], 2) == 0
+    if sys.platform == "darwin":
+        # renamex_np(2), with RENAME_SWAP.
+        return bool(ctypes.CDLL(None).renamex_np(*paths, 2) == 0)
+    return False
 
 
 def _beside(path: Path) -> Path:

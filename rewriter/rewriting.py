@@ -18,6 +18,7 @@ from rewriter.checking import checked
 from rewriter.layout import is_merged, layout_in
 from rewriter.optimizer_choice import choose_optimizer, choose_standard_optimizer
 from rewriter.planning import plan
+from rewriter.saving import give_back_saving, take_over_saving
 from rewriter.stale import models_over, refuse_stale_optimizers, reset_functions
 from rewriter.walk import locate_layers
 
@@ -103,6 +104,7 @@ def apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool = True
     if choice.optimizer is not None:
         keras_internals.set_optimizer(model, choice.optimizer)
     if merged:
+        take_over_saving(model)
         reset_functions(model)
         refuse_stale_optimizers(replaced)
 
@@ -169,6 +171,8 @@ def standard_form(model: Any) -> Iterator[Any]:
             carrier.carry(model, reuse=state)
         else:
             keras_internals.set_optimizer(model, optimizer)
+        if separated:
+            take_over_saving(model)
         for inner, traced in functions:
             keras_internals.restore_traced_functions(inner, traced)
 
@@ -176,6 +180,7 @@ def standard_form(model: Any) -> Iterator[Any]:
 def _separate_all(model: Any) -> list[tuple[Any, type, Any, Any]]:
     """Separate every rewritten layer, the optimizer along with them; returns what is needed to go back."""
     layers = [found.layer for found in locate_layers(model) if isinstance(found.layer, Augmented)]
+    give_back_saving(model)
     carrier = StateCarrier(model.optimizer)
     separated = []
     for layer in layers:

@@ -196,11 +196,11 @@ def test_a_failed_save_leaves_nothing_and_says_why(tmp_path, monkeypatch):
     path = tmp_path / "model.keras"
     path.write_bytes(b"old")
 
-    def fail(temporary, **_):
+    def fail(_, temporary, **_options):
         Path(temporary).write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(model, "save", fail)
+    monkeypatch.setattr(type(model), "save", fail)
     with pytest.raises(rewriter.FileError, match=r"not written, .*disk full"):
         rewriter.save_model(model, path, overwrite=True)
     assert path.read_bytes() == b"old"

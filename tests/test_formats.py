@@ -105,11 +105,29 @@ def test_rewritten_and_exported_files(tmp_path, suffix):
     ("name", "suffix"),
     [("custom_layer", ".keras"), ("custom_layer", ".h5"), ("custom_layer", ""), ("subclassed", ".keras")],
 )
-def test_a_plain_save_of_hidden_layers_fails_to_load_clearly(tmp_path, name, suffix):
-    """model.save cannot say that layers inside a custom one are merged; loading is an error, never wrong numbers."""
+def test_model_save_writes_what_save_model_does(tmp_path, name, suffix):
+    """Even where a config cannot say which layers are merged: ModelCheckpoint saves so, and it must be readable."""
     model = rewriter.rewrite(EVERY[name]())
     path = tmp_path / f"model{suffix}"
-    model.save(path, save_format=formats.format_to_write(path).value)
+    outputs = model.predict(batch()[0], verbose=0)
+    model.save(path)
+    model.save(path, overwrite=True)
+    loaded = rewriter.load_model(path)
+    assert bits(loaded.predict(batch()[0], verbose=0)) == bits(outputs)
+    assert rewriter.plan(loaded).to_dict()["already_merged"] == rewriter.plan(model).to_dict()["already_merged"]
+    # What was loaded saves itself in the same way, and what is split saves itself as Keras does.
+    loaded.save(path)
+    assert formats.read_manifest(path) is not None
+    rewriter.split(loaded)
+    assert "save" not in vars(loaded)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5", ""])
+def test_a_save_past_the_model_fails_to_load_clearly(tmp_path, suffix):
+    """tf_keras.models.save_model cannot say that hidden layers are merged; loading is an error, never wrong numbers."""
+    model = rewriter.rewrite(EVERY["custom_layer"]())
+    path = tmp_path / f"model{suffix}"
+    tf_keras.models.save_model(model, path, save_format=formats.format_to_write(path).value)
     with pytest.raises(
         rewriter.FileError, match=r"expected 2 variables|Weight count mismatch|not bound to checkpointed"
     ):

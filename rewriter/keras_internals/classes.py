@@ -6,6 +6,7 @@ from typing import Any
 
 import tf_keras
 from tensorflow.python.util.tf_export import get_canonical_name_for_symbol
+from tf_keras.src.saving.legacy.hdf5_format import load_attributes_from_hdf5_group
 from tf_keras.src.saving.object_registration import _GLOBAL_CUSTOM_NAMES
 from tf_keras.src.saving.saving_lib import _walk_trackable
 from tf_keras.src.saving.serialization_lib import _retrieve_class_or_fn, serialize_with_public_class
@@ -67,3 +68,14 @@ def layers_saved_in_keras_format(model: Any) -> set[int]:
             )
             waiting += [each for each in held if isinstance(each, tf_keras.layers.Layer)]
     return reached
+
+
+def weight_names(group: Any) -> list[str]:
+    """List the weights that Keras has written into a group of an HDF5 file, in its order."""
+    return list(load_attributes_from_hdf5_group(group, "weight_names"))
+
+
+def optimizer_path_in_keras_format(model: Any) -> str:
+    """Name the attribute under which Keras's ``.keras`` format keeps a model's optimizer: the first it finds."""
+    held = (name for name, value in _walk_trackable(model) if value is not None and value is model.optimizer)
+    return next(held, "optimizer")

@@ -186,6 +186,16 @@ def update_on_every_replica(optimizer: Any, variable: Any, update: Callable[[Any
     merge_call(on_all, optimizer._distribution_strategy, variable)
 
 
+def saved_variables(optimizer: Any) -> list[Any]:
+    """List the variables of an optimizer in the order in which Keras saves them."""
+    return list(inner_optimizer(optimizer).weights if is_legacy(optimizer) else optimizer.variables)
+
+
+def load_variables(optimizer: Any, values: Sequence[Any]) -> None:
+    """Give an optimizer, built, the values of :func:`saved_variables`; ``ValueError`` where they do not fit."""
+    inner_optimizer(optimizer).set_weights(values)
+
+
 def uncounted_variables(optimizer: Any) -> dict[str, Any]:
     """List the state of an optimizer that Keras leaves out of ``.keras`` and ``.h5`` files, by name.
 

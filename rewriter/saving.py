@@ -1,0 +1,30 @@
+"""``model.save`` of a rewritten model is ``rewriter.save_model``, so that what callbacks save of it is whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import rewriter
+from rewriter.formats import names_format
+
+
+def take_over_saving(model: Any) -> None:
+    """Make ``model.save`` write the rewritten form, with its manifest: ``ModelCheckpoint`` calls it, say.
+
+    Keras's own would write a file that cannot be read where the model's config does not name its merged layers.
+    """
+
+    def save(filepath: Any, overwrite: bool = True, save_format: str | None = None, **options: Any) -> None:
+        if names_format(filepath, save_format):
+            rewriter.save_model(model, filepath, overwrite=overwrite, **options)
+        else:
+            type(model).save(model, filepath, overwrite=overwrite, save_format=save_format, **options)
+
+    save.__doc__ = type(model).save.__doc__
+    # Past Keras's attribute tracking.
+    object.__setattr__(model, "save", save)
+
+
+def give_back_saving(model: Any) -> None:
+    """Make ``model.save`` Keras's own again."""
+    vars(model).pop("save", None)
