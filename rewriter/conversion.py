@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rewriter.errors import FileError, ModelError, NotMergeableError
-from rewriter.files import export, load_model, save_model
+from rewriter.files import export, read_model, save_model
 from rewriter.formats import digest, read_manifest
 from rewriter.optimizer_choice import KEEP, choose_optimizer, choose_standard_optimizer
 from rewriter.placing import writable
@@ -17,6 +17,7 @@ from rewriter.verification import Report, verify
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rewriter.optimizer_choice import OptimizerChoice
     from rewriter.selection import Selectors
 
 
@@ -101,7 +102,7 @@ class Exported:
 
 def inspect_file(path: Path, include: Selectors = None, exclude: Selectors = None) -> Inspected:
     """Read a model file and plan its rewrite."""
-    model = load_model(path)
+    model, _ = read_model(path)
     return Inspected(path, plan(model, include=include, exclude=exclude), read_manifest(path))
 
 
@@ -125,17 +126,20 @@ def rewrite_file(
         RewriterError: As ``load_model``, ``rewrite`` and ``save_model``.
     """
     destination = _destination(path, output, overwrite)
-    model = load_model(path)
+    model, dropped = read_model(path)
+    if dropped and keep_optimizer:
+        raise FileError(f"{path}: {dropped}. Without --keep-optimizer the model is rewritten all the same.")
     decided = plan(model, include=include, exclude=exclude, strict=strict)
     if not decided.merges and not decided.merged:
         error = NotMergeableError if strict else ModelError
         raise error(f"{path}: nothing to merge, no selected layer has a kernel and a bias that can be stacked.")
     choice = choose_optimizer(model, KEEP if keep_optimizer else None, learning_rate, momentum)
+    lines = _lines(dropped, choice)
     if dry_run:
-        return Rewritten(path, None, decided, choice.lines)
+        return Rewritten(path, None, decided, lines)
     apply(decided, model, choice)
     save_model(model, destination, overwrite=overwrite, source_sha256=digest(path))
-    return Rewritten(path, destination, decided, choice.lines)
+    return Rewritten(path, destination, decided, lines)
 
 
 def export_file(path: Path, output: Path, overwrite: bool = False) -> Exported:
@@ -145,16 +149,20 @@ def export_file(path: Path, output: Path, overwrite: bool = False) -> Exported:
         RewriterError: As ``load_model`` and ``export``.
     """
     destination = _destination(path, output, overwrite)
-    model = load_model(path)
+    model, dropped = read_model(path)
     choice = choose_standard_optimizer(model.optimizer)
     layers = tuple(decision.path for decision in plan(model).merged)
     export(model, destination, overwrite=overwrite)
-    return Exported(path, destination, layers, choice.lines)
+    return Exported(path, destination, layers, _lines(dropped, choice))
 
 
 def verify_files(path: Path, other: Path) -> Report:
     """Read two model files and compare the models."""
-    return verify(load_model(path), load_model(other))
+    return verify(read_model(path)[0], read_model(other)[0])
+
+
+def _lines(dropped: str, choice: OptimizerChoice) -> tuple[str, ...]:
+    return (*([f"note: {dropped}"] if dropped else []), *choice.lines)
 
 
 def _destination(path: Path, output: Path, overwrite: bool) -> Path:

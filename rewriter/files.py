@@ -17,10 +17,10 @@ from rewriter.formats import Format, edit_config, format_of, format_to_write, re
 from rewriter.hidden import hidden_layers, merge_at, wrap_config
 from rewriter.layout import is_merged
 from rewriter.optimizer_state import (
-    dropped_state,
     read_state,
     read_uncounted,
     restore_from_checkpoint,
+    restore_from_file,
     restore_optimizer,
     restore_uncounted,
     write_optimizer,
@@ -183,7 +183,7 @@ def _restore(source: Path, kind: Format, model: Any, described: dict[str, Any]) 
         restore_optimizer(source, model)
         dropped = ""
     elif kind is not Format.SAVED_MODEL:
-        dropped = dropped_state(source, kind, model)
+        dropped = restore_from_file(source, kind, model)
     if not dropped:
         restore_uncounted(model, described.get("optimizer_state", {}))
     return dropped

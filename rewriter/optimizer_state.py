@@ -5,25 +5,26 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import h5py
 import numpy as np
 import tensorflow as tf
 import tf_keras
 
 from rewriter import keras_internals
 from rewriter.counting import holding, optimizer_shapes
+from rewriter.formats import Format
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from rewriter.formats import Format
 
 _CONFIG, _STATE = "rewriter_optimizer.json", "rewriter_optimizer.npz"
 
 
 def read_uncounted(optimizer: Any) -> dict[str, float]:
     """Read the numbers of an optimizer that Keras does not save in ``.keras`` and ``.h5``, each exact in JSON."""
-    return {name: float(value) for name, value in keras_internals.uncounted_variables(optimizer).items()}
+    return {name: value.numpy().item() for name, value in keras_internals.uncounted_variables(optimizer).items()}
 
 
 def restore_uncounted(model: Any, values: Mapping[str, float]) -> None:
@@ -35,16 +36,28 @@ def restore_uncounted(model: Any, values: Mapping[str, float]) -> None:
         keras_internals.recount_steps(model.optimizer)
 
 
-def dropped_state(path: Path, kind: Format, model: Any) -> str:
-    """Tell whether Keras did not load the optimizer state in a ``.keras`` or ``.h5`` file; ``""`` where it did.
+def restore_from_file(path: Path, kind: Format, model: Any) -> str:
+    """See that the optimizer of a model loaded from a ``.keras`` or ``.h5`` file has the state in it.
 
-    Keras leaves the optimizer fresh then, or, in ``.h5``, filled in part; it is made anew. Keras only logs it.
+    Keras leaves an optimizer fresh, or filled in part, where the state does not fit it, and only logs that; it is made
+    anew then. In ``.h5`` Keras also fails at any state inside a ``LossScaleOptimizer``; that is loaded here.
+
+    Returns:
+        Why the state could not be loaded, ``""`` where it was, or where there is none.
     """
     stored = holding(path, kind, model).optimizer
     # A state that was saved before the first step is a count of iterations.
-    if len(stored) <= 1 or stored == optimizer_shapes(model.optimizer):
+    if len(stored) <= 1:
         return ""
-    return _start_anew(model, f"{len(stored)} variables in the file, {len(optimizer_shapes(model.optimizer))} needed")
+    if stored != optimizer_shapes(model.optimizer):
+        needed = len(optimizer_shapes(model.optimizer))
+        return _start_anew(model, f"{len(stored)} variables in the file, {needed} needed")
+    if kind is Format.H5 and keras_internals.inner_optimizer(model.optimizer) is not model.optimizer:
+        with h5py.File(path, "r") as file:
+            group = file["optimizer_weights"]
+            values = [group[name][()] for name in keras_internals.weight_names(group)]
+        keras_internals.load_variables(model.optimizer, values)
+    return ""
 
 
 def restore_from_checkpoint(folder: Path, model: Any) -> str:
