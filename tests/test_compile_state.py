@@ -1,0 +1,136 @@
+"""What was compiled goes across both ways: in memory, and through a rewritten and an exported file."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+from tf_keras import layers, optimizers
+
+import rewriter
+from conftest import run_without_rewriter
+
+SCHEDULE = {"initial_learning_rate": 0.25, "decay_steps": 2, "decay_rate": 0.5}
+
+
+def absolute_error(target, output):
+    """A loss that is a function."""
+    return tf.reduce_mean(tf.abs(target - output), axis=-1)
+
+
+COMPILED = {
+    "string": {"loss": "mse", "metrics": ["mae"]},
+    "object": {"loss": tf_keras.losses.Huber(0.5), "metrics": [tf_keras.metrics.MeanAbsoluteError("far")]},
+    "function": {"loss": absolute_error},
+    "dict": {"loss": {"a": "mse", "b": "mae"}, "loss_weights": {"a": 0.25, "b": 2.0}, "metrics": {"a": ["mae"]}},
+    "list": {"loss": ["mse", "mae"], "loss_weights": [0.25, 2.0], "weighted_metrics": [["mae"], ["mse"]]},
+    "eager": {"loss": "mse", "run_eagerly": True},
+    "steps": {"loss": "mse", "steps_per_execution": 2},
+    "jit": {"loss": "mse", "jit_compile": True},
+}
+
+
+def build():
+    tf_keras.backend.clear_session()
+    tf_keras.utils.set_random_seed(5)
+    inputs = tf_keras.Input((5,))
+    hidden = layers.Dense(16, activation="tanh", name="hidden")(inputs)
+    return tf_keras.Model(inputs, [layers.Dense(2, name="a")(hidden), layers.Dense(3, name="b")(hidden)])
+
+
+def compiled(name, optimizer="keep"):
+    """A model, and a rewritten one, compiled alike."""
+    pair = []
+    for _ in range(2):
+        model = build()
+        rate = optimizers.schedules.ExponentialDecay(**SCHEDULE)
+        # Fresh objects: metrics and losses belong to one model.
+        arguments = {
+            key: type(value).from_config(value.get_config()) if key == "loss" and name == "object" else value
+            for key, value in COMPILED[name].items()
+        }
+        if name == "object":
+            arguments["metrics"] = [tf_keras.metrics.MeanAbsoluteError("far")]
+        model.compile(optimizer=optimizers.SGD(rate, momentum=0.5), **arguments)
+        pair.append(model)
+    rewriter.rewrite(pair[1], optimizer=optimizer)
+    return pair
+
+
+def data():
+    generator = np.random.default_rng(3)
+    x, a, b = (generator.standard_normal((16, size)).astype("float32") for size in (5, 2, 3))
+    return {"x": x, "y": {"a": a, "b": b}, "sample_weight": {"a": np.linspace(0, 1, 16), "b": np.linspace(1, 2, 16)}}
+
+
+def settings(model):
+    """Everything compile was called with, but for the optimizer."""
+    config = dict(model.get_compile_config())
+    del config["optimizer"]
+    return config
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_in_memory(name):
+    """Training, evaluation and every setting are those of the original, while rewritten and once split."""
+    original, model = compiled(name)
+    assert settings(model) == settings(original)
+    for change in (lambda model: model, rewriter.split):
+        change(model)
+        pair = [each.fit(**data(), batch_size=4, shuffle=False, verbose=0).history for each in (original, model)]
+        assert pair[0] == pair[1]
+        assert model.evaluate(**data(), verbose=0, return_dict=True) == original.evaluate(
+            **data(), verbose=0, return_dict=True
+        )
+        assert settings(model) == settings(original)
+        assert (model.run_eagerly, model.jit_compile) == (original.run_eagerly, original.jit_compile)
+
+
+READ = """
+import json, sys
+import tensorflow as tf, tf_keras
+def absolute_error(target, output):
+    return tf.reduce_mean(tf.abs(target - output), axis=-1)
+results = []
+for path in sys.argv[1:]:
+    model = tf_keras.models.load_model(path, {"absolute_error": absolute_error})
+    config = model.get_compile_config()
+    optimizer = config.pop("optimizer")["config"]
+    rate, momentum = optimizer["learning_rate"]["config"], optimizer["momentum"]
+    results.append([config, rate, momentum, type(model.optimizer).__name__, int(model.optimizer.iterations)])
+print(json.dumps(results))
+"""
+
+
+def test_through_files(tmp_path):
+    """Rewritten and exported files carry all that a file of the original does, schedule and iterations too."""
+    paths = []
+    for name in COMPILED:
+        for optimizer, suffix in ((None, ".keras"), ("keep", ".h5")):
+            original, model = compiled(name, optimizer)
+            for each in (original, model):
+                each.fit(**data(), batch_size=4, verbose=0)
+            original_path, rewritten, exported = (tmp_path / f"{name}-{which}{suffix}" for which in "ore")
+            original.save(original_path)
+            rewriter.save_model(model, rewritten)
+            rewriter.export(rewriter.load_model(rewritten, {"absolute_error": absolute_error}), exported)
+            paths += [original_path, exported]
+    results = run_without_rewriter(READ, *paths)
+    for original, exported in zip(results[::2], results[1::2], strict=True):
+        assert exported == original
+        assert exported[1:] == [original[1], 0.5, "SGD", 4]
+        assert {key: exported[1][key] for key in SCHEDULE} == SCHEDULE
+
+
+def test_an_uncompiled_model_stays_uncompiled(tmp_path):
+    """Rewritten, split, and through files; the optimizer is ready for compile while the model is rewritten."""
+    model = rewriter.rewrite(build())
+    assert isinstance(model.optimizer, rewriter.JointMomentum)
+    for suffix in (".keras", ".h5"):
+        rewriter.save_model(model, tmp_path / f"rewritten{suffix}")
+        rewriter.export(model, tmp_path / f"exported{suffix}")
+        for name in ("rewritten", "exported"):
+            assert rewriter.load_model(tmp_path / f"{name}{suffix}").optimizer is None
+    rewriter.split(model)
+    assert model.optimizer is None
+    with pytest.raises(RuntimeError, match="must compile"):
+        model.fit(**data())
