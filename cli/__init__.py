@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 the answer is no, 2 the input or the call is wrong.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -21,6 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+_TRACEBACK = "REWRITER_TRACEBACK"
 
 
 def _version(wanted: bool) -> None:
@@ -56,3 +59,9 @@ def main() -> None:
     except RewriterError as error:
         typer.echo(f"rewriter: {error}", err=True)
         sys.exit(1 if isinstance(error, NotMergeableError | DifferenceError) else 2)
+    except Exception as error:
+        if os.environ.get(_TRACEBACK):
+            raise
+        line = f"{type(error).__name__}: {error}".partition("\n")[0]
+        typer.echo(f"rewriter: unexpected {line} ({_TRACEBACK}=1 shows where; please report it)", err=True)
+        sys.exit(2)

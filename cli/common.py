@@ -40,6 +40,12 @@ Import = Annotated[
     list[str] | None,
     typer.Option("--import", metavar="MODULE", help="Import a module first: the one that registers your own layers."),
 ]
+AllowLambda = Annotated[
+    bool,
+    typer.Option(
+        "--allow-lambda", help="Load Lambda layers: they run code from the file. Only if you trust its maker."
+    ),
+]
 
 
 @contextlib.contextmanager

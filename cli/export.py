@@ -13,13 +13,14 @@ def command(
     overwrite: common.Overwrite = False,
     as_json: common.AsJson = False,
     imports: common.Import = None,
+    allow_lambda: common.AllowLambda = False,
 ) -> None:
     """Write a rewritten model back to standard Keras; also a checkpoint from the middle of training.
 
     Example:  rewriter export joint.keras tuned.keras
     """
     conversion = common.start(imports)
-    result = conversion.export_file(model, output, overwrite=overwrite)
+    result = conversion.export_file(model, output, overwrite=overwrite, safe_mode=not allow_lambda)
     if as_json:
         common.print_json(result.to_dict())
     else:

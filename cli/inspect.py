@@ -14,13 +14,14 @@ def command(
     strict: common.Strict = False,
     as_json: common.AsJson = False,
     imports: common.Import = None,
+    allow_lambda: common.AllowLambda = False,
 ) -> None:
     """Show what rewriting would do to each layer of a saved model, and why.
 
     Example:  rewriter inspect base.keras --exclude 'head'
     """
     conversion = common.start(imports)
-    inspected = conversion.inspect_file(model, include=include, exclude=exclude)
+    inspected = conversion.inspect_file(model, include=include, exclude=exclude, safe_mode=not allow_lambda)
     if as_json:
         common.print_json(inspected.to_dict())
     else:

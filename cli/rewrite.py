@@ -30,6 +30,7 @@ def command(
     overwrite: common.Overwrite = False,
     as_json: common.AsJson = False,
     imports: common.Import = None,
+    allow_lambda: common.AllowLambda = False,
 ) -> None:
     """Merge each Dense kernel and bias of a saved model into one variable and attach joint momentum.
 
@@ -49,6 +50,7 @@ def command(
         strict=strict,
         dry_run=dry_run,
         overwrite=overwrite,
+        safe_mode=not allow_lambda,
     )
     if as_json:
         common.print_json(result.to_dict())

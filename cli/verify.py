@@ -12,13 +12,14 @@ def command(
     other: common.Other,
     as_json: common.AsJson = False,
     imports: common.Import = None,
+    allow_lambda: common.AllowLambda = False,
 ) -> None:
     """Compare two saved models, each rewritten or not: weights bit for bit, and outputs. Exits with 1 if they differ.
 
     Example:  rewriter verify joint.keras tuned.keras
     """
     conversion = common.start(imports)
-    report = conversion.verify_files(model, other)
+    report = conversion.verify_files(model, other, safe_mode=not allow_lambda)
     if as_json:
         common.print_json(report.to_dict())
     else:

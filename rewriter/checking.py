@@ -1,74 +1,102 @@
-"""The gate: a layer that computes something else once merged is put back, and nothing is kept."""
+"""The gate: where something computes something else once its weights are merged, or split, nothing is kept."""
 
 from __future__ import annotations
 
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import tensorflow as tf
-
-from rewriter import keras_internals
-from rewriter.comparison import compare, compare_nests
+from rewriter.comparison import SAME, compare, compare_all
 from rewriter.errors import DifferenceError
+from rewriter.layout import is_merged
+from rewriter.probing import run_layer, run_model
+from rewriter.walk import locate_layers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rewriter.comparison import Difference
     from rewriter.layout import Layout
-
-_BATCH = 4
+    from rewriter.probing import Run
 
 
 @contextlib.contextmanager
-def checked(layer: Any, layout: Layout, path: str) -> Iterator[None]:
-    """Compare a layer's weights and outputs before and after what happens inside.
+def checked_layer(layer: Any, layout: Layout, path: str) -> Iterator[None]:
+    """Compare a layer's weights and outputs before and after it is merged, or separated, inside.
 
     Args:
-        layer: A built standard layer, to be merged inside.
-        layout: The layout it is merged in.
+        layer: A built layer, standard or rewritten.
+        layout: The layout of its weights.
         path: Where it is in the model, for the message.
 
     Raises:
         DifferenceError: A weight differs in any bit, or an output by more than its dtype's rounding explains.
     """
     fan_in = layout.shape[0] - 1
-    weights = {part.attribute: getattr(layer, part.attribute).numpy() for part in layout.parts}
-    outputs = observe(layer, fan_in)
+    weights, outputs = _weights(layer, layout), run_layer(layer, fan_in)
     yield
-    for attribute, view in layout.views(layer.augmented_kernel).items():
-        if not compare(weights[attribute], view).identical:
-            raise DifferenceError(f"{path}: its {attribute} changed when it was merged. The model is as it was.")
-    again = observe(layer, fan_in)
-    difference = compare_nests(outputs, again, terms=fan_in)
+    done = "merged" if is_merged(layer) else "split"
+    for attribute, value in _weights(layer, layout).items():
+        if not compare(weights[attribute], value).identical:
+            raise DifferenceError(f"{path}: its {attribute} changed when it was {done}. The model is as it was.")
+    again = run_layer(layer, fan_in)
+    difference = compare_all(outputs, again, terms=fan_in)
     # A layer that draws random numbers differs from itself as well, and proves nothing.
-    if not difference.explained and compare_nests(again, observe(layer, fan_in)).identical:
+    if not difference.explained and compare_all(again, run_layer(layer, fan_in)).identical:
         raise DifferenceError(
-            f"{path}: its outputs differ by up to {difference.largest:.3g} once it is merged, so its call does not use "
+            f"{path}: its outputs differ by up to {difference.largest:.3g} once it is {done}, so its call does not use "
             f"its kernel and bias as a {type(layer).__name__} does. The model is as it was; leave the layer out with "
             f"exclude={path!r}."
         )
 
 
-def observe(layer: Any, fan_in: int) -> Any:
-    """Run a layer on a random batch of its own shape and dtype, the same batch each time.
-
-    Whatever the layer's ``call`` changes in its own untrained weights is put back.
+@contextlib.contextmanager
+def checked_model(model: Any, inputs: Any = None) -> Iterator[None]:
+    """Compare the outputs of a model as a whole before and after its layers are merged, or separated, inside.
 
     Args:
-        layer: A built layer, rewritten or not.
-        fan_in: The size of its input's last axis.
+        model: A tf-keras model. One that does not say what it takes, or fails on what is made for it, is not compared.
+        inputs: A batch it takes; ``None`` makes one.
+
+    Raises:
+        DifferenceError: An output differs by more than its dtype's rounding explains.
+    """
+    before = run_model(model, inputs)
+    yield
+    if before.note:
+        return
+    after = run_model(model, inputs)
+    path, difference = first_difference(model, before, after)
+    # A model that draws random numbers differs from itself as well, and proves nothing.
+    if not difference.explained and not first_difference(model, after, run_model(model, inputs))[1].explained:
+        return
+    if not difference.explained:
+        raise DifferenceError(
+            f"{path}: its outputs differ by up to {difference.largest:.3g} when the model is run as a whole, and are "
+            "the first that differ. The model is as it was; leave out the merged layers that it uses with exclude=."
+        )
+
+
+def first_difference(model: Any, one: Run, other: Run) -> tuple[str, Difference]:
+    """Find the first layer that gave something else in one run of a model than in another.
 
     Returns:
-        Its outputs, or ``None`` where it cannot be run on one input alone.
+        Its path and how far apart the two are; ``"model"`` where only the model as a whole differs, or nothing does.
     """
-    batch = np.random.default_rng(0).standard_normal((_BATCH, fan_in))
-    states = [(weight, weight.numpy()) for weight in keras_internals.own_weights(layer) if not weight.trainable]
-    try:
-        with keras_internals.autocast_of(layer):
-            return layer.call(tf.cast(batch, layer.compute_dtype))
-    except Exception:  # noqa: BLE001  a call that wants more inputs, or a context: not ours to judge
-        return None
-    finally:
-        for weight, value in states:
-            weight.assign(value)
+    paths = {id(found.layer): found.paths[0] for found in locate_layers(model)}
+    terms = widest(model)
+    for layer, outputs in one.layers.items():
+        difference = compare_all(outputs, other.layers.get(layer, []), terms)
+        if not difference.explained:
+            return paths[layer], difference
+    return "model", compare_all(one.outputs, other.outputs, terms) if not other.note else SAME
+
+
+def widest(model: Any) -> int:
+    """Count the products that are summed, at most, for a number in a model: the longest axis that is summed over."""
+    return max((weight.shape[0] for weight in model.weights if weight.shape.rank > 1), default=1)
+
+
+def _weights(layer: Any, layout: Layout) -> dict[str, Any]:
+    if is_merged(layer):
+        return {name: value.numpy() for name, value in layout.views(layer.augmented_kernel).items()}
+    return {part.attribute: getattr(layer, part.attribute).numpy() for part in layout.parts}

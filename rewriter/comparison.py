@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ def compare(a: Any, b: Any, terms: int = 1) -> Difference:
     left, right = np.asarray(a), np.asarray(b)
     if left.shape != right.shape or left.dtype != right.dtype:
         return INCOMPARABLE
+    if left.dtype == object:  # strings
+        return SAME if np.array_equal(left, right) else INCOMPARABLE
     if left.tobytes() == right.tobytes():
         return SAME
     dtype = tf.as_dtype(left.dtype)
@@ -59,13 +64,21 @@ def compare(a: Any, b: Any, terms: int = 1) -> Difference:
     return Difference(identical=False, explained=largest <= 4 * terms * rounding * scale, largest=largest)
 
 
-def compare_nests(a: Any, b: Any, terms: int = 1) -> Difference:
-    """Compare two nests of tensors, as models return them: the worst of their differences."""
-    left, right = ([_values(tensor) for tensor in tf.nest.flatten(nest)] for nest in (a, b))
-    if len(left) != len(right):
+def compare_all(a: Sequence[Any], b: Sequence[Any], terms: int = 1) -> Difference:
+    """Compare two lists of arrays, one by one: the worst of their differences."""
+    if len(a) != len(b):
         return INCOMPARABLE
-    differences = [compare(one, other, terms) for one, other in zip(left, right, strict=True)]
+    differences = [compare(one, other, terms) for one, other in zip(a, b, strict=True)]
     return max(differences, key=lambda one: (not one.explained, not one.identical, one.largest), default=SAME)
+
+
+def arrays_of(nest: Any) -> list[Any]:
+    """Read the tensors in a nest, as models return them, as arrays; of ragged and sparse ones, their values.
+
+    What is no tensor, such as a distribution, has nothing to compare and is left out.
+    """
+    tensors = [_values(tensor) for tensor in tf.nest.flatten(nest)]
+    return [np.asarray(tensor) for tensor in tensors if isinstance(tensor, tf.Tensor | tf.Variable | np.ndarray)]
 
 
 def _values(tensor: Any) -> Any:

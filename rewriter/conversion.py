@@ -100,9 +100,9 @@ class Exported:
         return "\n".join([layers if self.layers else "nothing was merged", *self.optimizer, f"written: {self.output}"])
 
 
-def inspect_file(path: Path, include: Selectors = None, exclude: Selectors = None) -> Inspected:
+def inspect_file(path: Path, include: Selectors = None, exclude: Selectors = None, safe_mode: bool = True) -> Inspected:
     """Read a model file and plan its rewrite."""
-    model, _ = read_model(path)
+    model, _ = read_model(path, safe_mode=safe_mode)
     return Inspected(path, plan(model, include=include, exclude=exclude), read_manifest(path))
 
 
@@ -117,6 +117,7 @@ def rewrite_file(
     strict: bool = False,
     dry_run: bool = False,
     overwrite: bool = False,
+    safe_mode: bool = True,
 ) -> Rewritten:
     """Read a model file, rewrite the model and write it. A model that is rewritten already is written as it is.
 
@@ -126,7 +127,7 @@ def rewrite_file(
         RewriterError: As ``load_model``, ``rewrite`` and ``save_model``.
     """
     destination = _destination(path, output, overwrite)
-    model, dropped = read_model(path)
+    model, dropped = read_model(path, safe_mode=safe_mode)
     if dropped and keep_optimizer:
         raise FileError(f"{path}: {dropped}. Without --keep-optimizer the model is rewritten all the same.")
     decided = plan(model, include=include, exclude=exclude, strict=strict)
@@ -142,23 +143,23 @@ def rewrite_file(
     return Rewritten(path, destination, decided, lines)
 
 
-def export_file(path: Path, output: Path, overwrite: bool = False) -> Exported:
+def export_file(path: Path, output: Path, overwrite: bool = False, safe_mode: bool = True) -> Exported:
     """Read a model file, rewritten or not, and write its standard form.
 
     Raises:
         RewriterError: As ``load_model`` and ``export``.
     """
     destination = _destination(path, output, overwrite)
-    model, dropped = read_model(path)
+    model, dropped = read_model(path, safe_mode=safe_mode)
     choice = choose_standard_optimizer(model.optimizer)
     layers = tuple(decision.path for decision in plan(model).merged)
     export(model, destination, overwrite=overwrite)
     return Exported(path, destination, layers, _lines(dropped, choice))
 
 
-def verify_files(path: Path, other: Path) -> Report:
+def verify_files(path: Path, other: Path, safe_mode: bool = True) -> Report:
     """Read two model files and compare the models."""
-    return verify(read_model(path)[0], read_model(other)[0])
+    return verify(read_model(path, safe_mode=safe_mode)[0], read_model(other, safe_mode=safe_mode)[0])
 
 
 def _lines(dropped: str, choice: OptimizerChoice) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,9 @@ from rewriter.optimizer_state import (
 )
 from rewriter.placing import place, writable
 from rewriter.rewriting import standard_form
+from rewriter.safety import explain, require_safe, require_safe_graph
 from rewriter.saving import take_over_saving
+from rewriter.soundness import allowance, limited_variables, sound_config
 from rewriter.stale import reset_functions
 from rewriter.walk import locate_layers, require_model
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def export(model: Any, path: str | os.PathLike[str], overwrite: bool = False) -> None:
+def export(model: Any, path: str | os.PathLike[str], overwrite: bool = False, inputs: Any = None) -> None:
     """Write the standard form of a model, to a file that loads where this library is not installed.
 
     The model stays as it is and training can go on.
@@ -45,15 +46,18 @@ def export(model: Any, path: str | os.PathLike[str], overwrite: bool = False) ->
         model: A tf-keras model, rewritten or not.
         path: Where to; the ending says the format: ``.keras``, ``.h5``, or none for a SavedModel folder.
         overwrite: Replace what is there.
+        inputs: A batch that the model takes: its outputs, and those of each layer, are compared in both forms.
+            ``None`` makes one from what the model says of its inputs.
 
     Raises:
         ModelError: ``model`` is no tf-keras model.
+        DifferenceError: A layer computes something else in standard form.
         FileError: ``path`` exists, has no parent folder, or an ending that names no format; or Keras cannot save the
             model, or not all of it, in that format. Nothing is written then.
     """
     require_model(model)
     destination = writable(path, overwrite)
-    with standard_form(model):
+    with standard_form(model, check=True, inputs=inputs):
         _write(model, destination)
 
 
@@ -125,7 +129,7 @@ def load_model(
         path: Where from.
         custom_objects: The user's own classes and functions by name, as Keras takes them.
         compile: Compile the model as it was.
-        safe_mode: Refuse a Lambda layer, which would execute code from the file. Speaks of ``.keras`` files only.
+        safe_mode: Refuse what would run code from the file, a Lambda layer above all, in every format.
 
     Returns:
         The model.
@@ -152,20 +156,28 @@ def read_model(
     """
     source = Path(path)
     kind = format_of(source)
+    configs = sound_config(source, kind)
     try:
         described = read_manifest(source)
-    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, KeyError) as error:
         raise FileError(f"{source}: damaged, {_first_line(error)}") from error
     if described is not None:
         manifest.require_readable(described, str(source))
+    require_safe(source, configs, custom_objects, safe_mode)
+    if kind is Format.SAVED_MODEL:
+        require_safe_graph(source, safe_mode)
     options = {"safe_mode": safe_mode} if kind is Format.KERAS else {}
     try:
-        model = tf_keras.models.load_model(str(source), custom_objects=custom_objects, compile=compile, **options)
-        return model, _restore(source, kind, model, described or {})
+        with keras_internals.safe_mode_scope(safe_mode), limited_variables(source, allowance(source)):
+            model = tf_keras.models.load_model(str(source), custom_objects=custom_objects, compile=compile, **options)
+            require_model(model)
+            return model, _restore(source, kind, model, described or {})
+    except FileError:
+        raise
     except RewriterError as error:
         raise FileError(f"{source}: {error}") from error
     except Exception as error:
-        raise FileError(f"{source}: Keras cannot read this model: {_first_line(error)}") from error
+        raise FileError(f"{source}: {explain(error)}") from error
 
 
 def _restore(source: Path, kind: Format, model: Any, described: dict[str, Any]) -> str:
@@ -212,7 +224,7 @@ def _write(
     try:
         place(destination, write)
     except OSError as error:
-        raise FileError(f"{destination}: not written, {_first_line(error)}") from error
+        raise FileError(f"{destination}: not written, {error.strerror or _first_line(error)}") from error
     except (ValueError, TypeError, NotImplementedError, RuntimeError, tf.errors.OpError) as error:
         raise FileError(f"{destination}: not written, Keras cannot save this model: {_first_line(error)}") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 import zipfile
 from enum import Enum
 from pathlib import Path
@@ -69,21 +70,32 @@ def format_of(path: Path) -> Format:
     Args:
         path: A file or folder.
     """
-    if not path.exists():
-        raise FileError(f"{path}: no such file or folder.")
-    if path.is_dir():
+    try:
+        folder = stat.S_ISDIR(path.stat().st_mode)
+    except FileNotFoundError as error:
+        raise FileError(f"{path}: no such file or folder.") from error
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {error.strerror}.") from error
+    if folder:
         if (path / _SAVED_MODEL).is_file():
             return Format.SAVED_MODEL
         raise FileError(f"{path}: this folder is no SavedModel, it has no {_SAVED_MODEL}.")
-    if path.stat().st_size == 0:
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {error.strerror}.") from error
+    if not start:
         raise FileError(f"{path}: this file is empty.")
-    if zipfile.is_zipfile(path):
-        if path.suffix == ".keras":
-            return Format.KERAS
-        raise FileError(f"{path}: this is a zip archive; if it is a Keras model, give it the ending .keras.")
-    if h5py.is_hdf5(path):
-        return Format.H5
-    raise FileError(f"{path}: not a model. Expected a .keras archive, an HDF5 file (.h5) or a SavedModel folder.")
+    archive, hdf5 = start.startswith(b"PK"), h5py.is_hdf5(path)
+    if archive and not zipfile.is_zipfile(path):
+        raise FileError(f"{path}: this archive is truncated or damaged, its directory at the end is missing.")
+    if not archive and not hdf5:
+        raise FileError(f"{path}: not a model. Expected a .keras archive, an HDF5 file (.h5) or a SavedModel folder.")
+    if archive != (path.suffix == ".keras"):
+        kind, ending = ("a zip archive", ".keras") if archive else ("an HDF5 file", ".h5")
+        raise FileError(f"{path}: this is {kind}; if it is a Keras model, give it the ending {ending}.")
+    return Format.KERAS if archive else Format.H5
 
 
 def digest(path: Path) -> str:

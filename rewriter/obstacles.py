@@ -33,8 +33,12 @@ class Surroundings:
         for path, layer in [("", model), *((found.paths[0], found.layer) for found in located)]:
             for name, variable in _held_variables(layer):
                 self._holders.setdefault(id(variable), []).append(f"{path}.{name}" if path else name)
+        self._revived: dict[int, str] = {}
+        for holder in [model, *(found.layer for found in located)]:
+            if keras_internals.is_revived(holder):
+                self._revived.update({id(layer): holder.name for layer in keras_internals.layers_below(holder)})
 
-    def obstacle(self, located: LocatedLayer, family: Family) -> str | None:
+    def obstacle(self, located: LocatedLayer, family: Family) -> str | None:  # noqa: PLR0911  one for each obstacle
         """Say why a pair cannot be merged, ``None`` if it can; with what the user can do, where they can."""
         layer = located.layer
         if not layer.built:
@@ -50,6 +54,11 @@ class Surroundings:
             others = [held for held in self._holders[id(weight)] if held != own]
             if others:
                 return f"{' and '.join([own, *others])} are one variable: merging would untie them"
+        if id(layer) in self._revived:
+            return (
+                f"the class of {self._revived[id(layer)]!r}, which holds it, is not known here, and Keras runs a graph "
+                "in its place: import the module of the class (--import), or pass custom_objects="
+            )
         for holder in (layer, *located.owners):
             written = _written_by(type(holder), own=holder is layer) & set(attributes)
             if written:

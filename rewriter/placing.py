@@ -27,6 +27,9 @@ def writable(path: str | os.PathLike[str], overwrite: bool) -> Path:
         raise FileError(f"{destination} exists already; overwrite=True (--overwrite) replaces it.")
     if not destination.absolute().parent.is_dir():
         raise FileError(f"{destination}: the folder {destination.parent} does not exist.")
+    parent = destination.absolute().parent
+    if not os.access(parent, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise FileError(f"{destination}: no permission to write in {parent}.")
     if destination.is_dir():
         others = sorted(found.name for found in destination.iterdir() if found.name not in SAVED_MODEL_CONTENT)
         if others:

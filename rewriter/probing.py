@@ -1,15 +1,37 @@
-"""Inputs for a model, made from what it says of them."""
+"""Running a model, or one layer of it, on inputs made for it, and leaving it as it was."""
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
 from rewriter import keras_internals
+from rewriter.comparison import arrays_of
+from rewriter.walk import locate_layers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 _SIZE = 4  # for every dimension a model leaves open
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came out of a model.
+
+    Attributes:
+        outputs: The arrays that the model as a whole gave; none where it was not run.
+        layers: Those of all calls of each layer that owns weights, by ``id``, in the order of the first calls.
+        note: Why it was not run; empty if it was.
+    """
+
+    outputs: list[Any]
+    layers: dict[int, list[Any]]
+    note: str = ""
 
 
 def make_inputs(model: Any) -> Any:
@@ -36,3 +58,58 @@ def _make(spec: Any, generator: np.random.Generator) -> Any:
     if spec.dtype == tf.string:
         return tf.fill(shape, "")
     return tf.zeros(shape, spec.dtype)
+
+
+def run_model(model: Any, inputs: Any = None) -> Run:
+    """Run a model once, in inference, and see what each of its layers gives.
+
+    Args:
+        model: A tf-keras model, rewritten or not. What its call changes in untrained weights is put back.
+        inputs: A batch it takes; ``None`` makes one.
+    """
+    batch = make_inputs(model) if inputs is None else inputs
+    if batch is None:
+        return Run([], {}, "the model does not say what it takes; pass inputs=")
+    layers = [found.layer for found in locate_layers(model)]
+    owners = [id(layer) for layer in layers if keras_internals.own_weights(layer)]
+    calls: dict[int, list[Any]] = {}
+    try:
+        with (
+            _put_back([model, *layers]),
+            keras_internals.recorded_calls(
+                owners, lambda layer, outputs: calls.setdefault(id(layer), []).extend(arrays_of(outputs))
+            ),
+        ):
+            return Run(arrays_of(model(batch, training=False)), calls)
+    except Exception as error:  # noqa: BLE001  whatever a model raises on inputs made for it, its weights are compared
+        reason = str(error).strip().partition("\n")[0]
+        return Run([], {}, f"the model raised {reason!r}; pass inputs=")
+
+
+def run_layer(layer: Any, fan_in: int) -> list[Any]:
+    """Run a layer by itself on a random batch of its own shape and dtype, the same batch each time.
+
+    Args:
+        layer: A built layer, rewritten or not. What its call changes in its own untrained weights is put back.
+        fan_in: The size of its input's last axis.
+
+    Returns:
+        The arrays it gave, none where it cannot be run on one input alone.
+    """
+    batch = np.random.default_rng(0).standard_normal((_SIZE, fan_in))
+    try:
+        with _put_back([layer]), keras_internals.autocast_of(layer):
+            return arrays_of(layer.call(tf.cast(batch, layer.compute_dtype)))
+    except Exception:  # noqa: BLE001  a call that wants more inputs, or a context: not ours to judge
+        return []
+
+
+@contextlib.contextmanager
+def _put_back(layers: Iterable[Any]) -> Iterator[None]:
+    weights = [weight for layer in layers for weight in keras_internals.untrained_weights(layer)]
+    values = [weight.numpy() for weight in weights]
+    try:
+        yield
+    finally:
+        for weight, value in zip(weights, values, strict=True):
+            weight.assign(value)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rewriter import keras_internals, surgery, warm_start
 from rewriter.augmented import Augmented, augmented_class, standard_class
 from rewriter.carrying import StateCarrier
-from rewriter.checking import checked
+from rewriter.checking import checked_layer, checked_model
 from rewriter.layout import is_merged, layout_in
 from rewriter.optimizer_choice import choose_optimizer, choose_standard_optimizer
 from rewriter.planning import plan
@@ -39,6 +39,7 @@ def rewrite(
     exclude: Selectors = None,
     strict: bool = False,
     check: bool = True,
+    inputs: Any = None,
 ) -> Any:
     """Merge each Dense layer's kernel and bias into one variable ``W* = [W; b]``. In place.
 
@@ -54,7 +55,8 @@ def rewrite(
         include: Selectors of the layers to merge, as in :func:`rewriter.plan`.
         exclude: Selectors of the layers to leave alone.
         strict: Raise unless every selected kernel and bias pair can be merged.
-        check: Compare each layer's weights, and its outputs on a random batch, before and after.
+        check: Compare each layer's weights, its outputs on a random batch, and those of the model, before and after.
+        inputs: A batch that the model takes, for the check; ``None`` makes one from what the model says of its inputs.
 
     Returns:
         The same model.
@@ -70,26 +72,27 @@ def rewrite(
     """
     decided = plan(model, include=include, exclude=exclude, strict=strict)
     decided.require_built()
-    apply(decided, model, choose_optimizer(model, optimizer), check=check)
+    apply(decided, model, choose_optimizer(model, optimizer), check=check, inputs=inputs)
     return model
 
 
-def apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool = True) -> None:
+def apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool = True, inputs: Any = None) -> None:
     """Carry out a plan on the model it was made for, and give the model its optimizer."""
     carriers = {id(each): StateCarrier(each) for each in (model.optimizer, choice.state_of) if each is not None}
     merged = []
     replaced = []
     try:
-        for decision in decided.merges:
-            layer, layout = decision.target, decision.layout
-            assert layout is not None, "a decision to merge has a layout"  # noqa: S101
-            weights = [getattr(layer, part.attribute) for part in layout.parts]
-            for carrier in carriers.values():
-                carrier.before_merge(layer, layout)
-            with checked(layer, layout, decision.path) if check else contextlib.nullcontext():
-                surgery.merge(layer, augmented_class(standard_class(layer)), layout)
-                merged.append(layer)
-            replaced += weights
+        with checked_model(model, inputs) if check and decided.merges else contextlib.nullcontext():
+            for decision in decided.merges:
+                layer, layout = decision.target, decision.layout
+                assert layout is not None, "a decision to merge has a layout"  # noqa: S101
+                weights = [getattr(layer, part.attribute) for part in layout.parts]
+                for carrier in carriers.values():
+                    carrier.before_merge(layer, layout)
+                with checked_layer(layer, layout, decision.path) if check else contextlib.nullcontext():
+                    surgery.merge(layer, augmented_class(standard_class(layer)), layout)
+                    merged.append(layer)
+                replaced += weights
         _carry(model, choice, carriers.get(id(choice.state_of)))
     except BaseException:
         for layer in reversed(merged):
@@ -135,12 +138,12 @@ def split(model: Any) -> Any:
     """
     separated = _separate_all(model)
     reset_functions(model)
-    refuse_stale_optimizers(augmented for *_, augmented in separated)
+    refuse_stale_optimizers(augmented for *_, augmented in separated if augmented is not None)
     return model
 
 
 @contextlib.contextmanager
-def standard_form(model: Any) -> Iterator[Any]:
+def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterator[Any]:
     """Inside, a rewritten model *is* plain Keras: classes, variable names and order, weights, optimizer.
 
     For any tool or format that knows nothing of this library. On exit the model is rewritten again with the same
@@ -148,25 +151,31 @@ def standard_form(model: Any) -> Iterator[Any]:
 
     Args:
         model: A tf-keras model, rewritten or not.
+        check: Compare weights and outputs, rewritten and standard, as :func:`rewrite` does.
+        inputs: A batch that the model takes, for the check; ``None`` makes one.
 
     Yields:
         The same model.
 
     Raises:
         ModelError: ``model`` is no tf-keras model.
+        DifferenceError: A layer computes something else in standard form. The model is as it was.
     """
     optimizer = model.optimizer
     state = keras_internals.optimizer_slots(keras_internals.inner_optimizer(optimizer))
     functions = [(inner, keras_internals.traced_functions(inner)) for inner in models_over(model)]
-    separated = _separate_all(model)
+    separated = _separate_all(model, check, inputs)
     reset_functions(model)
     try:
         yield model
     finally:
         carrier = StateCarrier(model.optimizer)
         for layer, cls, layout, augmented in separated:
-            carrier.before_merge(layer, layout)
-            surgery.merge(layer, cls, layout, augmented)
+            if layout is None:
+                keras_internals.set_class(layer, cls)
+            else:
+                carrier.before_merge(layer, layout)
+                surgery.merge(layer, cls, layout, augmented)
         if model.optimizer is optimizer:
             carrier.carry(model, reuse=state)
         else:
@@ -177,22 +186,38 @@ def standard_form(model: Any) -> Iterator[Any]:
             keras_internals.restore_traced_functions(inner, traced)
 
 
-def _separate_all(model: Any) -> list[tuple[Any, type, Any, Any]]:
+def _separate_all(model: Any, check: bool = False, inputs: Any = None) -> list[tuple[Any, type, Any, Any]]:
     """Separate every rewritten layer, the optimizer along with them; returns what is needed to go back."""
-    layers = [found.layer for found in locate_layers(model) if isinstance(found.layer, Augmented)]
-    give_back_saving(model)
+    located = [found for found in locate_layers(model) if isinstance(found.layer, Augmented)]
     carrier = StateCarrier(model.optimizer)
-    separated = []
-    for layer in layers:
-        if not is_merged(layer):
-            keras_internals.set_class(layer, standard_class(layer))
-            continue
-        separated.append((layer, type(layer), layout_in(layer), layer.augmented_kernel))
-        carrier.before_separate(layer, layout_in(layer))
-        surgery.separate(layer, standard_class(layer))
-    choice = choose_standard_optimizer(model.optimizer)
-    if choice.keeps:
-        carrier.carry(model)
-    elif choice.optimizer is not None:
-        keras_internals.take_over(model, choice.optimizer)
+    separated: list[tuple[Any, type, Any, Any]] = []
+    give_back_saving(model)
+    try:
+        with checked_model(model, inputs) if check and located else contextlib.nullcontext():
+            for found in located:
+                layer = found.layer
+                if not is_merged(layer):  # not built either: it will be merged when it is
+                    separated.append((layer, type(layer), None, None))
+                    keras_internals.set_class(layer, standard_class(layer))
+                    continue
+                layout, merged = layout_in(layer), (layer, type(layer), layout_in(layer), layer.augmented_kernel)
+                carrier.before_separate(layer, layout)
+                with checked_layer(layer, layout, found.paths[0]) if check else contextlib.nullcontext():
+                    surgery.separate(layer, standard_class(layer))
+                    separated.append(merged)
+        choice = choose_standard_optimizer(model.optimizer)
+        if choice.keeps:
+            carrier.carry(model)
+        elif choice.optimizer is not None:
+            keras_internals.take_over(model, choice.optimizer)
+    except BaseException:
+        for layer, cls, layout, augmented in separated:
+            if layout is None:
+                keras_internals.set_class(layer, cls)
+            else:
+                surgery.merge(layer, cls, layout, augmented)
+        carrier.roll_back()
+        take_over_saving(model)
+        reset_functions(model)
+        raise
     return separated

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from rewriter import keras_internals, tables
-from rewriter.comparison import INCOMPARABLE, Difference, compare, compare_nests
+from rewriter.checking import widest
+from rewriter.comparison import INCOMPARABLE, Difference, compare, compare_all
 from rewriter.layout import is_merged, layout_in
-from rewriter.probing import make_inputs
+from rewriter.probing import Run, make_inputs, run_model
 from rewriter.walk import locate_layers
 
+_Value = TypeVar("_Value")
 _Weights = dict[str, dict[str, Any]]  # the value of each weight, by the path of its layer and its name there
 
 
@@ -116,19 +118,26 @@ def verify(a: Any, b: Any, inputs: Any = None) -> Report:
     ]
     unmatched = tuple(path for path in [*left, *right] if (path in left) != (path in right))
     batch = make_inputs(a) if inputs is None else inputs
-    if batch is None:
-        return Report(
-            tuple(comparisons),
-            unmatched,
-            "outputs not compared: the model does not say what it takes; pass inputs=",
-        )
-    try:
-        outputs = a(batch, training=False), b(batch, training=False)
-    except Exception as error:  # noqa: BLE001  whatever a model raises on inputs made for it, its weights are compared
-        reason = str(error).strip().partition("\n")[0]
-        return Report(tuple(comparisons), unmatched, f"outputs not compared: the model raised {reason!r}; pass inputs=")
-    whole = Comparison("model", "outputs", compare_nests(*outputs, terms=_widest(left)))
-    return Report((*comparisons, whole), unmatched, "")
+    runs = run_model(a, batch), run_model(b, batch)
+    note = next((run.note for run in runs if run.note), "")
+    if note:
+        return Report(tuple(comparisons), unmatched, f"outputs not compared: {note}")
+    outputs = _outputs(a, runs[0]), _outputs(b, runs[1])
+    others = _by_paths_of(outputs[0], outputs[1])
+    terms = max(widest(a), widest(b))
+    comparisons += [
+        Comparison(path, "outputs", compare_all(arrays, others[path], terms))
+        for path, arrays in outputs[0].items()
+        if path in others
+    ]
+    comparisons.append(Comparison("model", "outputs", compare_all(runs[0].outputs, runs[1].outputs, terms)))
+    return Report(tuple(comparisons), unmatched, "")
+
+
+def _outputs(model: Any, run: Run) -> dict[str, list[Any]]:
+    """Name what the layers gave by their paths, in the order of the calls."""
+    paths = {id(found.layer): found.paths[0] for found in locate_layers(model)}
+    return {paths[layer]: arrays for layer, arrays in run.layers.items()}
 
 
 def _standard_weights(model: Any) -> _Weights:
@@ -142,7 +151,7 @@ def _standard_weights(model: Any) -> _Weights:
     return weights
 
 
-def _by_paths_of(left: _Weights, right: _Weights) -> _Weights:
+def _by_paths_of(left: dict[str, _Value], right: dict[str, _Value]) -> dict[str, _Value]:
     """Give the layers of one model the paths of another's, where the two have as many but call them differently."""
     if set(left) == set(right) or len(left) != len(right):
         return right
@@ -158,11 +167,6 @@ def _own_standard_weights(layer: Any) -> dict[str, Any]:
     for index, weight in enumerate(weight for weight in keras_internals.own_weights(layer) if weight is not augmented):
         named[keras_internals.attribute_of(layer, weight) or f"weight {index}"] = weight.numpy()
     return named
-
-
-def _widest(weights: _Weights) -> int:
-    shapes = [value.shape for own in weights.values() for value in own.values()]
-    return max((shape[0] for shape in shapes if len(shape) > 1), default=1)
 
 
 def _largest(value: float) -> str:

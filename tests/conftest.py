@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from rewriter.cli import main
 
 tf.config.experimental.enable_op_determinism()
 
@@ -27,6 +28,23 @@ def _seed():
 @pytest.fixture
 def generator():
     return np.random.default_rng(11)
+
+
+@pytest.fixture
+def run(monkeypatch, capfd):
+    """Run the command line in this process; returns exit code, standard output and standard error."""
+    # Warnings are for the reader of a program's output; tests want them as errors.
+    monkeypatch.setattr("warnings.simplefilter", lambda _: None)
+
+    def run(*arguments):
+        capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", ["rewriter", *map(str, arguments)])
+        with pytest.raises(SystemExit) as raised:
+            main()
+        captured = capfd.readouterr()
+        return raised.value.code or 0, captured.out, captured.err
+
+    return run
 
 
 def run_python(script, *arguments, prelude=""):

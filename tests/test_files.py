@@ -215,34 +215,3 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path, name, message):
     """A missing folder and an unknown ending are said before any work is done."""
     with pytest.raises(rewriter.FileError, match=message):
         rewriter.export(MODELS["sequential"](), tmp_path / name)
-
-
-def make_bad_files(folder):
-    (folder / "empty.keras").write_bytes(b"")
-    (folder / "random.keras").write_bytes(bytes(range(256)) * 20)
-    (folder / "text.h5").write_text("not a model")
-    (folder / "folder").mkdir()
-    with zipfile.ZipFile(folder / "archive.keras", "w") as archive:
-        archive.writestr("readme.txt", "nothing here")
-    with h5py.File(folder / "weights.h5", "w") as file:
-        file["x"] = [1, 2]
-
-
-BAD_FILES = {
-    "missing.keras": "no such file or folder",
-    "empty.keras": "this file is empty",
-    "random.keras": "not a model",
-    "text.h5": "not a model",
-    "folder": "this folder is no SavedModel",
-    "archive.keras": "Keras cannot read this model",
-    "weights.h5": "Keras cannot read this model: No model config found",
-}
-
-
-@pytest.mark.parametrize("name", BAD_FILES)
-def test_a_file_that_is_no_model_is_refused(tmp_path, name):
-    """One line says what is wrong with the file."""
-    make_bad_files(tmp_path)
-    with pytest.raises(rewriter.FileError, match=BAD_FILES[name]) as raised:
-        rewriter.load_model(tmp_path / name)
-    assert "\n" not in str(raised.value)

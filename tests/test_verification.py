@@ -9,7 +9,7 @@ from tf_keras import layers
 
 import rewriter
 from models import MODELS, trained_pair
-from rewriter.comparison import compare, compare_nests
+from rewriter.comparison import arrays_of, compare, compare_all
 
 ALL_MODELS = pytest.mark.parametrize("builder", MODELS.values(), ids=MODELS)
 
@@ -36,10 +36,10 @@ def test_one_bit_is_seen(row):
     variable.assign(value)
     report = rewriter.verify(original, model)
     assert not report.same
-    ((path, what),) = [(one.path, one.what) for one in report.differing]
+    path, what = report.differing[0].path, report.differing[0].what
     assert (path, what) == ("last", "kernel" if row == 0 else "bias")
     assert "last" in str(report)
-    assert str(report).endswith("6 weights bit for bit, 1 outputs compared")
+    assert str(report).endswith("6 weights bit for bit, 4 outputs compared")
 
 
 def test_another_architecture_is_not_the_same():
@@ -58,7 +58,7 @@ def test_another_activation_is_not_the_same():
         tf_keras.utils.set_random_seed(1)
         models.append(tf_keras.Sequential([layers.Dense(4, activation, input_shape=(3,), name="d")]))
     report = rewriter.verify(*models)
-    assert [(one.path, one.what) for one in report.differing] == [("model", "outputs")]
+    assert [(one.path, one.what) for one in report.differing] == [("d", "outputs"), ("model", "outputs")]
 
 
 def test_compare_knows_bits_rounding_and_nan():
@@ -73,5 +73,10 @@ def test_compare_knows_bits_rounding_and_nan():
     assert not compare([1.0, float("nan")], [float("nan"), 1.0]).explained
     assert not compare([1.0], [float("inf")]).explained
     assert not compare(tf.ones(3, tf.bfloat16), tf.ones(3, tf.bfloat16) * 1.5).explained
-    assert not compare_nests([ones], [ones, ones]).explained
-    assert compare_nests({"a": ones}, {"a": ones}).identical
+    assert not compare_all([ones], [ones, ones]).explained
+    assert compare_all([ones], [ones]).identical
+    texts = [tf.constant(["a", "b"]), tf.constant(["a", "b"]), tf.constant(["a", "c"])]
+    assert compare(*texts[:2]).identical
+    assert not compare(*texts[1:]).explained
+    ragged, distribution = tf.ragged.constant([[1.0], [2.0, 3.0]]), object()
+    assert [array.tolist() for array in arrays_of({"a": ones, "b": (ragged, distribution)})] == [[1] * 3, [1, 2, 3]]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tf_keras
+from google.protobuf.message import DecodeError
 from tensorflow.python.util.tf_export import get_canonical_name_for_symbol
+from tf_keras.protobuf.saved_metadata_pb2 import SavedMetadata
 from tf_keras.src.saving.legacy.hdf5_format import load_attributes_from_hdf5_group
 from tf_keras.src.saving.object_registration import _GLOBAL_CUSTOM_NAMES
 from tf_keras.src.saving.saving_lib import _walk_trackable
-from tf_keras.src.saving.serialization_lib import _retrieve_class_or_fn, serialize_with_public_class
+from tf_keras.src.saving.serialization_lib import SafeModeScope, _retrieve_class_or_fn, serialize_with_public_class
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def register_class(cls: type, public_name: str, registered_name: str) -> None:
@@ -79,3 +84,41 @@ def optimizer_path_in_keras_format(model: Any) -> str:
     """Name the attribute under which Keras's ``.keras`` format keeps a model's optimizer: the first it finds."""
     held = (name for name, value in _walk_trackable(model) if value is not None and value is model.optimizer)
     return next(held, "optimizer")
+
+
+def registered_object(name: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
+    """Find what is registered under a name, or given, or in the custom object scope; ``None`` where nothing is."""
+    if not isinstance(name, str):
+        return None
+    return tf_keras.saving.get_registered_object(name, custom_objects=custom_objects)
+
+
+def is_kind_of_object(value: Any) -> bool:
+    """Tell whether a value is a class of the kinds that models are made of, so that making one of it is harmless."""
+    kinds = (
+        tf_keras.layers.Layer,
+        tf_keras.losses.Loss,
+        tf_keras.optimizers.Optimizer,
+        tf_keras.optimizers.legacy.Optimizer,
+        tf_keras.optimizers.schedules.LearningRateSchedule,
+        tf_keras.initializers.Initializer,
+        tf_keras.regularizers.Regularizer,
+        tf_keras.constraints.Constraint,
+        tf_keras.mixed_precision.Policy,
+    )
+    return isinstance(value, type) and issubclass(value, kinds)
+
+
+def saved_metadata(content: bytes) -> list[str]:
+    """Read the JSON texts in the ``keras_metadata.pb`` of a SavedModel; ``ValueError`` where it is damaged."""
+    metadata = SavedMetadata()
+    try:
+        metadata.ParseFromString(content)
+    except DecodeError as error:
+        raise ValueError(str(error)) from error
+    return [node.metadata for node in metadata.nodes]
+
+
+def safe_mode_scope(safe_mode: bool) -> Any:
+    """Inside, in every format, a ``lambda`` in a file is refused; Keras itself asks for it in ``.keras`` files only."""
+    return SafeModeScope(safe_mode)

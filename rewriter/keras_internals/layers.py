@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 import tf_keras
 from tf_keras.src.mixed_precision.autocast_variable import AutoCastVariable, create_autocast_variable
+from tf_keras.src.saving.legacy.saved_model.load import RevivedLayer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,9 +30,19 @@ def layers_below(layer: Any) -> list[Any]:
     return list(layer._flatten_layers(include_self=False))
 
 
+def is_revived(layer: Any) -> bool:
+    """Tell whether Keras made a layer from a SavedModel without its class, so that its call is a restored graph."""
+    return isinstance(layer, RevivedLayer)
+
+
 def own_weights(layer: Any) -> list[Any]:
     """List the variables that belong to the layer itself, not to a layer inside it, in Keras's order."""
     return [*getattr(layer, "_trainable_weights", ()), *getattr(layer, "_non_trainable_weights", ())]
+
+
+def untrained_weights(layer: Any) -> list[Any]:
+    """List the variables of the layer itself that no gradient trains: statistics and states that its call changes."""
+    return list(getattr(layer, "_non_trainable_weights", ()))
 
 
 def is_bookkeeping(attribute: str) -> bool:

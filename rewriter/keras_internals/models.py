@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import threading
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -12,7 +14,7 @@ from tf_keras.src.mixed_precision.autocast_variable import enable_auto_cast_vari
 from rewriter.keras_internals.layers import instances_alive, is_graph_network, untrack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 
 @contextlib.contextmanager
@@ -52,6 +54,26 @@ def forget_traced_methods(layer: Any) -> None:
 def models_alive() -> list[Any]:
     """List every model there is, also one over the same layers that nothing in a given model leads to."""
     return instances_alive(tf_keras.Model)
+
+
+@contextlib.contextmanager
+def recorded_calls(layers: Iterable[int], record: Callable[[Any, Any], None]) -> Iterator[None]:
+    """Inside, ``record(layer, outputs)`` is called after each eager call of some layers, by ``id``, in this thread."""
+    wanted, thread = frozenset(layers), threading.get_ident()
+    original = tf_keras.layers.Layer.__call__
+
+    @functools.wraps(original)
+    def recorded(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        outputs = original(layer, *args, **kwargs)
+        if id(layer) in wanted and threading.get_ident() == thread and tf.executing_eagerly():
+            record(layer, outputs)
+        return outputs
+
+    tf_keras.layers.Layer.__call__ = recorded
+    try:
+        yield
+    finally:
+        tf_keras.layers.Layer.__call__ = original
 
 
 def input_specs(model: Any) -> Any:

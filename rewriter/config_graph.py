@@ -1,0 +1,82 @@
+"""The graph of layers that a Functional config describes: Keras goes in circles for ever where it does not close."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+_DEEPEST = 30  # nests of outputs; what a person writes has two or three
+
+_Node = tuple[str, int]  # a layer's name, and which of its calls
+
+
+def flaw(config: Any) -> str | None:
+    """Say what is wrong with the graph of a Functional config, ``None`` where nothing is, or it is no such config.
+
+    Args:
+        config: The ``config`` of a model, as JSON data.
+    """
+    if not isinstance(config, dict) or not isinstance(config.get("layers"), list) or "output_layers" not in config:
+        return None
+    calls: dict[_Node, set[_Node]] = {}
+    for layer in config["layers"]:
+        if not isinstance(layer, dict) or not isinstance(layer.get("name"), str):
+            return "a layer in its config has no name"
+        nodes = layer.get("inbound_nodes") or []
+        # An input layer is called by nobody and has an output all the same.
+        for index in range(max(1, len(nodes))):
+            calls[layer["name"], index] = _references(nodes[index]) if index < len(nodes) else set()
+    ends = _references(config["output_layers"]) | _references(config.get("input_layers"))
+    if not ends or _depth(config["output_layers"]) > _DEEPEST:
+        return "its config has no outputs"
+    unknown = set().union(ends, *calls.values()) - set(calls)
+    if unknown:
+        name, index = min(unknown)
+        return f"its config uses output {index} of a layer {name!r}, and there is none"
+    return "its config has layers that need each other's outputs" if _has_circle(calls) else None
+
+
+def _references(data: Any) -> set[_Node]:
+    """Find all ``[name, index, tensor index]`` and ``[name, index, tensor index, arguments]`` in JSON data."""
+    found: set[_Node] = set()
+    waiting = [data]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, list):
+            match each:
+                case [str() as name, int() as index, int(), *_]:
+                    found.add((name, index))
+            waiting += each
+        elif isinstance(each, dict):
+            waiting += each.values()
+    return found
+
+
+def _depth(data: Any) -> int:
+    depth, level = 0, [data]
+    while level:
+        depth += 1
+        level = [
+            inner
+            for each in level
+            if isinstance(each, list | dict)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+    return depth
+
+
+def _has_circle(calls: dict[_Node, set[_Node]]) -> bool:
+    users: dict[_Node, list[_Node]] = {node: [] for node in calls}
+    needs = {node: len(needed) for node, needed in calls.items()}
+    for node, needed in calls.items():
+        for each in needed:
+            users[each].append(node)
+    ready = deque(node for node, count in needs.items() if not count)
+    done = 0
+    while ready:
+        done += 1
+        for user in users[ready.popleft()]:
+            needs[user] -= 1
+            if not needs[user]:
+                ready.append(user)
+    return done < len(calls)

@@ -1,0 +1,162 @@
+"""What a config may name. Keras finds whatever class or function a file names, and calls it; here it must be harmless.
+
+Harmless are the public parts of Keras that a model is made of, and what the user has imported: registered objects, and
+classes of the kinds that models are made of.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+from rewriter import keras_internals
+from rewriter.config_graph import flaw
+from rewriter.errors import FileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+# The parts of Keras that models are made of; other parts read, write and download files.
+_PARTS = frozenset(
+    """activations constraints engine experimental feature_column initializers layers legacy legacy_tf_layers losses
+    metrics mixed_precision models optimizers premade regularizers""".split()  # noqa: SIM905  words, to be read
+)
+# What TensorFlow has beside operations on tensors.
+_NOT_FOR_TENSORS = frozenset(
+    """app autograph config data debugging distribute estimator experimental feature_column flags gfile io keras
+    load_file_system_library load_library load_op_library logging lookup matching_files numpy_function print profiler
+    py_func py_function python_io queue raw_ops read_file saved_model summary sysconfig test tpu train types user_ops
+    write_file""".split()  # noqa: SIM905  words, to be read
+)
+# The loaders of rewritten layers and models.
+_LOADERS = frozenset({"AugmentedByKerasRewriter", "RewrittenByKerasRewriter"})
+_FILES = (b"WriteFile", b"PyFunc")  # operations of a graph
+
+
+def require_safe(
+    path: Path, configs: list[Any], custom_objects: Mapping[str, Any] | None = None, safe_mode: bool = True
+) -> None:
+    """Raise ``FileError`` where a config names what would run code from the file, or what is not known here.
+
+    Args:
+        path: The file, for the message.
+        configs: Configs as Keras wrote them.
+        custom_objects: The user's own classes and functions by name.
+        safe_mode: Refuse what could run code.
+    """
+    for config in configs:
+        for node in _nodes(config):
+            if (wrong := flaw(node.get("config"))) is not None:
+                raise FileError(f"{path}: damaged, {wrong}.")
+            if not safe_mode:
+                continue
+            name, module = node.get("class_name"), node.get("module")
+            if name == "Lambda":
+                _require_known_function(path, node, custom_objects)
+            elif name == "TFOpLambda":
+                _require_tensor_operation(path, node)
+            if isinstance(module, str) and isinstance(name, str):
+                _require_known(path, node, module, name, custom_objects)
+
+
+def require_safe_graph(path: Path, safe_mode: bool = True) -> None:
+    """Raise ``FileError`` where the graphs of a SavedModel would write files or call Python."""
+    graph = (path / "saved_model.pb").read_bytes() if safe_mode else b""
+    found = next((operation for operation in _FILES if operation in graph), None)
+    if found is not None:
+        raise FileError(f"{path}: its graph has {found.decode()} operations. {_SWITCH}")
+
+
+_SWITCH = "That would run code from the file. If you trust whoever made it: safe_mode=False (--allow-lambda)."
+
+
+def _nodes(data: Any) -> Iterator[dict[str, Any]]:
+    waiting = [data]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, dict):
+            yield each
+            waiting += each.values()
+        elif isinstance(each, list):
+            waiting += each
+
+
+def _require_known_function(path: Path, node: Any, custom_objects: Mapping[str, Any] | None) -> None:
+    config = node.get("config")
+    function = config.get("function") if isinstance(config, dict) else None
+    named = function.get("config") if isinstance(function, dict) and function.get("class_name") == "function" else None
+    if function is None or (isinstance(named, str) and keras_internals.registered_object(named, custom_objects)):
+        return
+    name = config.get("name") if isinstance(config, dict) else None
+    raise FileError(f"{path}: it has a Lambda layer, {name!r}. {_SWITCH}")
+
+
+def _require_tensor_operation(path: Path, node: Any) -> None:
+    config = node.get("config")
+    function = config.get("function") if isinstance(config, dict) else None
+    parts = str(function).removeprefix("compat.v1.").split(".")
+    if _NOT_FOR_TENSORS & set(parts):
+        raise FileError(f"{path}: it calls tf.{function}. {_SWITCH}")
+
+
+def _require_known(path: Path, node: Any, module: str, name: str, custom_objects: Mapping[str, Any] | None) -> None:
+    function = name == "function"
+    wanted = node.get("config") if function else name
+    if not isinstance(wanted, str):
+        raise FileError(f"{path}: damaged, its config names the function {wanted!r}.")
+    registered = wanted if function else node.get("registered_name")
+    if module == "builtins" or keras_internals.registered_object(registered, custom_objects) is not None:
+        return
+    top, *rest = f"{module}.{wanted}".split(".")
+    if top in {"keras", "tf_keras"}:
+        parts = [part for part in rest[:-1] if part not in {"src", "api", "_v2", "v2", "v1"}]
+        if not parts or parts[0] in _PARTS or parts[0] == "__internal__":
+            return
+        raise FileError(f"{path}: it names {module}.{wanted}, which is no part of a model; refused.")
+    if top == "rewriter" and rest[-1] in _LOADERS:
+        return
+    if not keras_internals.is_kind_of_object(_found(module, wanted)):
+        kind = "function" if function else "class"
+        raise FileError(f"{path}: {unknown(wanted, kind, module)}")
+
+
+def _found(module: str, name: str) -> Any:
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
+_UNKNOWN = (
+    re.compile(r"Unknown (?P<kind>layer|object|loss function|metric function): '?(?P<name>[\w>.]+)"),
+    re.compile(r"Could not locate (?P<kind>class|function) '(?P<name>[\w>.]+)'"),
+    re.compile(r"Cannot deserialize object of type `(?P<name>\w+)`"),
+    re.compile(r"Unable to restore a (?P<kind>layer) of class (?P<name>\w+)"),
+)
+
+
+def explain(error: BaseException) -> str:
+    """Say in one line, and in the words of this library, why Keras could not read a model."""
+    text = str(error).strip()
+    for pattern in _UNKNOWN:
+        if found := pattern.search(text):
+            return unknown(found["name"], found.groupdict().get("kind") or "class")
+    if "Lambda" in text and "safe_mode" in text:
+        return f"it has a Lambda layer. {_SWITCH}"
+    lines = [line for line in text.splitlines() if line.strip()]
+    # Keras puts its cause on a line of its own under this headline.
+    headline = bool(lines) and lines[0].startswith("Exception encountered when calling")
+    line = " ".join(lines[: 2 if headline else 1])[:500]
+    return f"Keras cannot read this model: {line or type(error).__name__}"
+
+
+def unknown(name: str, kind: str = "class", module: str | None = None) -> str:
+    """Say that a file needs a class or function of the user's own, and how to give it."""
+    where = module if module and module != "__main__" else "MODULE"
+    return (
+        f"it has a {kind} of your own, {name}, that is not known here. Register it with tf_keras.saving."
+        f"register_keras_serializable and import its module first (--import {where}), or pass "
+        f"custom_objects={{{name!r}: {name}}}."
+    )
