@@ -125,9 +125,8 @@ def _warm_lines(current: Any, settings: dict[str, Any], given: dict[str, Any]) -
     inner = keras_internals.inner_optimizer(current)
     yield f"optimizer: {_name(current)} converted to JointMomentum"
     for name, value in settings.items():
-        shown = type(value).__name__ if isinstance(value, _Schedule) else f"{value:.6g}" if _real(value) else value
         rows = ", from now on on kernel rows only" if name == "weight_decay" and not is_joint(inner) else ""
-        yield f"{name}: {shown} {'as given' if name in given else 'carried'}{rows}"
+        yield f"{name}: {_shown(value)} {'as given' if name in given else 'carried'}{rows}"
     if getattr(inner, "nesterov", False):
         yield "nesterov: not carried, joint momentum has none"
     count = _slot_count(inner)
@@ -149,7 +148,7 @@ def _kept_state(optimizer: Any) -> Iterator[str]:
     yield f"iterations: {int(inner.iterations)} carried"
     yield from _loss_scale(optimizer)
     if (clipnorm := getattr(inner, "clipnorm", None)) is not None:
-        yield f"clipnorm: {clipnorm:.6g} carried; it bounds a merged kernel and bias together, each of them when split"
+        yield f"clipnorm: {_shown(clipnorm)} carried; it bounds a merged kernel and bias together, each of them when split"
 
 
 def _not_carried(current: Any) -> Iterator[str]:
@@ -170,13 +169,12 @@ def _slot_count(inner: Any) -> int:
     return 0 if state is None else sum(len(slots) for slots in state.lists.values())
 
 
-def _real(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _shown(value: Any) -> str:
+    if isinstance(value, tf_keras.optimizers.schedules.LearningRateSchedule):
+        return type(value).__name__
+    return str(value) if isinstance(value, bool) or not isinstance(value, int | float) else f"{value:.6g}"
 
 
 def _name(optimizer: Any) -> str:
     inner = keras_internals.inner_optimizer(optimizer)
     return f"legacy {type(inner).__name__}" if keras_internals.is_legacy(inner) else type(inner).__name__
-
-
-_Schedule = tf_keras.optimizers.schedules.LearningRateSchedule

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SLACK = 64 << 20  # bytes that a small file may take whatever its size
+_DEEPEST = 10  # of lists in lists; Keras takes twice as long for each more
 _GROWTH = 8  # times the size of the file that its model may take: weights, and slots of an optimizer yet to be built
 
 
@@ -36,7 +37,7 @@ def sound_config(path: Path, kind: Format) -> list[Any]:
     """
     if kind is Format.KERAS:
         return [_sound_archive(path)]
-    return [_sound_hdf5(path)] if kind is Format.H5 else _sound_folder(path)
+    return _sound_hdf5(path) if kind is Format.H5 else _sound_folder(path)
 
 
 def _sound_archive(path: Path) -> Any:
@@ -68,7 +69,7 @@ def _sound_archive(path: Path) -> Any:
         raise FileError(f"{path}: damaged or truncated archive, {error}".partition("\n")[0]) from error
 
 
-def _sound_hdf5(path: Path) -> Any:
+def _sound_hdf5(path: Path) -> list[Any]:
     try:
         with h5py.File(path, "r") as file:
             _require_keras_2(path, _text(file.attrs.get("keras_version")))
@@ -81,7 +82,8 @@ def _sound_hdf5(path: Path) -> Any:
                     )
                 raise FileError(f"{path}: an HDF5 file without a model_config is no Keras model.")
             _require_sound_hdf5(path, file, allowance(path))
-            return _json(file.attrs["model_config"], f"{path}: its model_config")
+            names = [name for name in ("model_config", "training_config") if name in file.attrs]
+            return [_json(file.attrs[name], f"{path}: its {name}") for name in names]
     except (OSError, RuntimeError, KeyError, ValueError) as error:
         raise FileError(f"{path}: damaged or truncated HDF5 file, {error}".partition("\n")[0]) from error
 
@@ -141,7 +143,21 @@ def _json(text: Any, what: str) -> Any:
         raise FileError(f"{what} is not JSON: {error}") from error
     if not isinstance(data, dict):
         raise FileError(f"{what} is JSON, but no object.")
+    if _lists_in_lists(data) > _DEEPEST:
+        raise FileError(f"{what} has lists in lists in lists, {_lists_in_lists(data)} deep; damaged.")
     return data
+
+
+def _lists_in_lists(data: Any) -> int:
+    deepest, waiting = 0, [(data, 0)]
+    while waiting:
+        each, depth = waiting.pop()
+        deepest = max(deepest, depth)
+        if isinstance(each, list):
+            waiting += [(inner, depth + 1) for inner in each]
+        elif isinstance(each, dict):
+            waiting += [(inner, 0) for inner in each.values()]
+    return deepest
 
 
 def _text(value: Any) -> Any:

@@ -15,6 +15,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+YES = "read and rewritten"
 SECONDS = 20  # for one case; reading a SavedModel takes about one
 NUMBERS = [-1, 0, 1, 2, 7, 255, 65536, 2**31, 2**63, 10**30, 0.5, -1e300]
 VALUES = [*NUMBERS, None, True, False, "", "x", "../x", "Dense", "lambda", [], {}, [[]], {"class_name": "Dense"}]
@@ -147,7 +148,7 @@ def make(number, good, path):
 
 
 def judge(number, good, folder):
-    """Rewrite the damaged file of a number; returns what is wrong with what happened, or ``None``."""
+    """Rewrite the damaged file of a number; returns what is wrong with what happened, ``None`` if it was refused."""
     import tf_keras  # noqa: PLC0415
 
     import rewriter  # noqa: PLC0415
@@ -178,7 +179,7 @@ def judge(number, good, folder):
         return f"said yes, where Keras says {type(error).__name__}"
     with rewriter.standard_form(rewriter.load_model(output)) as model:
         same = [a.tobytes() for a in model.get_weights()] == [b.tobytes() for b in expected]
-    return None if same else "wrote other weights than Keras reads"
+    return YES if same else "wrote other weights than Keras reads"
 
 
 def prepare(folder):
@@ -227,18 +228,19 @@ def work(good, first, last):
 
 
 def run(good, cases, start=0):
-    """Judge that many cases in processes of their own; returns those that went wrong, by number."""
-    wrong, number = {}, start
+    """Judge that many cases in processes of their own; returns those that went wrong, and how many were no damage."""
+    wrong, number, rewritten = {}, start, 0
     while number < start + cases:
         command = [sys.executable, __file__, "--work", str(good), str(number), str(start + cases)]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         lines = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("[")]
-        wrong.update({case: what for case, what in lines if what})
+        wrong.update({case: what for case, what in lines if what and what != YES})
+        rewritten += sum(what == YES for _, what in lines)
         number = lines[-1][0] + 1 if lines else number
         if number < start + cases:
             wrong[number] = f"the process ended with {result.returncode}: {result.stderr[-300:]}"
             number += 1
-    return wrong
+    return wrong, rewritten
 
 
 if __name__ == "__main__":
@@ -246,8 +248,8 @@ if __name__ == "__main__":
         work(Path(sys.argv[2]), *map(int, sys.argv[3:]))
     else:
         with tempfile.TemporaryDirectory() as made:
-            found = run(Path(made), int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+            found, rewritten = run(Path(made), int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0)
         for case, what in found.items():
             sys.stdout.write(f"{case}: {what}\n")
-        sys.stdout.write(f"{sys.argv[1]} cases, {len(found)} wrong\n")
+        sys.stdout.write(f"{sys.argv[1]} cases: {rewritten} read and rewritten, {len(found)} wrong, the rest refused\n")
         sys.exit(bool(found))
