@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rewriter.errors import FileError, ModelError, NotMergeableError
 from rewriter.files import export, read_model, save_model
 from rewriter.formats import digest, read_manifest
+from rewriter.manifest import render
 from rewriter.optimizer_choice import KEEP, choose_optimizer, choose_standard_optimizer
 from rewriter.placing import writable
 from rewriter.planning import Plan, plan
@@ -36,7 +37,7 @@ class Inspected:
     def __str__(self) -> str:
         if self.manifest is None:
             return str(self.plan)
-        return f"{self.plan}\n{self.path} was rewritten by keras-rewriter {self.manifest['library_version']}"
+        return f"{self.plan}\n\n{render(self.manifest)}"
 
 
 @dataclass(frozen=True)

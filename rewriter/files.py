@@ -188,7 +188,7 @@ def _restore(source: Path, kind: Format, model: Any, described: dict[str, Any]) 
         merge_at(model, manifest.paths(described))
         reset_functions(model)
     if any(is_merged(found.layer) for found in locate_layers(model)):
-        take_over_saving(model)
+        take_over_saving(model, manifest.origin(described))
     if not keras_internals.is_compiled(model) or not keras_internals.is_optimizer(model.optimizer):
         return ""
     if hidden:

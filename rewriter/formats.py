@@ -14,12 +14,12 @@ import h5py
 
 from rewriter.archive import edit_member
 from rewriter.errors import FileError
-from rewriter.manifest import KEY
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
+KEY = "rewriter"  # of the manifest, where the format has keys
 _CONFIG = "config.json"
 _H5_CONFIG = "model_config"
 _METADATA = "metadata.json"

@@ -6,14 +6,15 @@ from typing import Any
 
 import tf_keras
 
+from rewriter import tables
 from rewriter.augmented import standard_class
 from rewriter.errors import FileError
 from rewriter.layout import is_merged, layout_in
+from rewriter.saving import origin_of
 from rewriter.version import __version__
 from rewriter.walk import locate_layers
 
 FORMAT_VERSION = 1
-KEY = "rewriter"
 
 
 def describe(model: Any, source_sha256: str | None = None) -> dict[str, Any]:
@@ -21,8 +22,9 @@ def describe(model: Any, source_sha256: str | None = None) -> dict[str, Any]:
 
     Args:
         model: The model.
-        source_sha256: Digest of the file it was rewritten from, where there is one.
+        source_sha256: Digest of the file it was rewritten from, where there is one and the model does not know it.
     """
+    origin = origin_of(model)
     merged = [
         {
             "path": found.paths[0],
@@ -39,9 +41,38 @@ def describe(model: Any, source_sha256: str | None = None) -> dict[str, Any]:
         "format_version": FORMAT_VERSION,
         "library_version": __version__,
         "tf_keras_version": tf_keras.__version__,
-        "source_sha256": source_sha256,
+        "source_sha256": source_sha256 or origin.get("source_sha256"),
+        "settings": origin.get("settings", {}),
         "layers": merged,
     }
+
+
+def origin(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Read from a manifest what a loaded model is to know of where it comes from."""
+    return {key: manifest[key] for key in ("source_sha256", "settings") if manifest.get(key)}
+
+
+def render(manifest: dict[str, Any]) -> str:
+    """Show a manifest as text: who wrote the file, from what, how, and which layers are merged of which parts."""
+    settings = ", ".join(f"{name}={value!r}" for name, value in manifest.get("settings", {}).items())
+    rows = [
+        (
+            layer["path"],
+            layer["layer"],
+            tables.shape(layer["shape"]),
+            " + ".join(f"{part['attribute']} {tables.shape(part['shape'])}" for part in layer["parts"]),
+        )
+        for layer in manifest["layers"]
+    ]
+    versions = f"keras-rewriter {manifest['library_version']} with tf-keras {manifest['tf_keras_version']}"
+    return "\n".join(
+        [
+            f"rewritten by {versions}, file format {manifest['format_version']}",
+            f"source sha256: {manifest.get('source_sha256') or 'none, rewritten in memory'}",
+            f"settings: {settings or 'not known'}",
+            tables.render(("merged layer", "class", "W*", "rows of"), rows),
+        ]
+    )
 
 
 def paths(manifest: dict[str, Any]) -> list[str]:
@@ -59,3 +90,16 @@ def require_readable(manifest: Any, path: str) -> None:
             f"{path} was written in format {version} by keras-rewriter {manifest.get('library_version')}; this is "
             f"{__version__}, which reads formats up to {FORMAT_VERSION}. Upgrade with pip install -U keras-rewriter."
         )
+    match manifest:
+        case {"library_version": str(), "tf_keras_version": str(), "layers": list(layers)} if all(
+            map(_is_layer, layers)
+        ):
+            return
+    raise FileError(f"{path}: its rewriter manifest is damaged.")
+
+
+def _is_layer(data: Any) -> bool:
+    match data:
+        case {"path": str(), "layer": str(), "shape": list(), "parts": list(parts)}:
+            return all(isinstance(part, dict) and {"attribute", "shape"} <= part.keys() for part in parts)
+    return False

@@ -148,7 +148,7 @@ def _kept_state(optimizer: Any) -> Iterator[str]:
     yield f"iterations: {int(inner.iterations)} carried"
     yield from _loss_scale(optimizer)
     if (clipnorm := getattr(inner, "clipnorm", None)) is not None:
-        yield f"clipnorm: {_shown(clipnorm)} carried; it bounds a merged kernel and bias together, each of them when split"
+        yield f"clipnorm: {_shown(clipnorm)} carried; it bounds a merged kernel and bias as one"
 
 
 def _not_carried(current: Any) -> Iterator[str]:

@@ -18,7 +18,7 @@ from rewriter.checking import checked_layer, checked_model
 from rewriter.layout import is_merged, layout_in
 from rewriter.optimizer_choice import choose_optimizer, choose_standard_optimizer
 from rewriter.planning import plan
-from rewriter.saving import give_back_saving, take_over_saving
+from rewriter.saving import forget_origin, give_back_saving, take_over_saving
 from rewriter.stale import models_over, refuse_stale_optimizers, reset_functions
 from rewriter.walk import locate_layers
 
@@ -107,7 +107,8 @@ def apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool = True
     if choice.optimizer is not None:
         keras_internals.set_optimizer(model, choice.optimizer)
     if merged:
-        take_over_saving(model)
+        settings = {"optimizer": choice.lines[0].removeprefix("optimizer: "), "selectors": list(decided.selectors)}
+        take_over_saving(model, {"settings": settings})
         reset_functions(model)
         refuse_stale_optimizers(replaced)
 
@@ -137,6 +138,7 @@ def split(model: Any) -> Any:
         ModelError: ``model`` is no tf-keras model.
     """
     separated = _separate_all(model)
+    forget_origin(model)
     reset_functions(model)
     refuse_stale_optimizers(augmented for *_, augmented in separated if augmented is not None)
     return model

@@ -7,12 +7,20 @@ from typing import Any
 import rewriter
 from rewriter.formats import names_format
 
+_ORIGIN = "_rewriter_origin"
 
-def take_over_saving(model: Any) -> None:
+
+def take_over_saving(model: Any, origin: dict[str, Any] | None = None) -> None:
     """Make ``model.save`` write the rewritten form, with its manifest: ``ModelCheckpoint`` calls it, say.
 
     Keras's own would write a file that cannot be read where the model's config does not name its merged layers.
+
+    Args:
+        model: A rewritten model.
+        origin: What its manifest is to say of where it comes from; ``None`` leaves what there is.
     """
+    if origin is not None:
+        object.__setattr__(model, _ORIGIN, {**origin_of(model), **origin})
 
     def save(filepath: Any, overwrite: bool = True, save_format: str | None = None, **options: Any) -> None:
         if names_format(filepath, save_format):
@@ -23,6 +31,16 @@ def take_over_saving(model: Any) -> None:
     save.__doc__ = type(model).save.__doc__
     # Past Keras's attribute tracking.
     object.__setattr__(model, "save", save)
+
+
+def origin_of(model: Any) -> dict[str, Any]:
+    """Read what is known of where a rewritten model comes from: ``source_sha256`` and ``settings``, where they are."""
+    return dict(vars(model).get(_ORIGIN, {}))
+
+
+def forget_origin(model: Any) -> None:
+    """Forget where a model comes from, which is rewritten no more."""
+    vars(model).pop(_ORIGIN, None)
 
 
 def give_back_saving(model: Any) -> None:

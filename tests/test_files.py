@@ -156,11 +156,34 @@ def test_manifest_says_who_wrote_the_file_and_what_is_merged(tmp_path):
             ("inner/first", [6, 6]),
             ("inner/innermost/deep", [7, 4]),
         ]
+        # What was trained and is saved again still says where it comes from.
+        again = rewriter.load_model(tmp_path / file)
+        again.save(tmp_path / file, overwrite=True)
+        kept = {key: value for key, value in manifest.items() if key != "optimizer_state"}
+        assert formats.read_manifest(tmp_path / file) == kept
+        assert manifest["settings"]["selectors"] == ["exclude='last'"]
+        assert manifest["settings"]["optimizer"].startswith("JointMomentum, new")
     with zipfile.ZipFile(tmp_path / "model.keras") as archive:
         assert sorted(archive.namelist()) == ["config.json", "metadata.json", "model.weights.h5"]
         assert json.loads(archive.read("metadata.json"))["keras_version"] == tf_keras.__version__
     rewriter.export(model, tmp_path / "plain.keras")
     assert formats.read_manifest(tmp_path / "plain.keras") is None
+
+
+@pytest.mark.parametrize("damaged", [None, [], {}, {"format_version": 1}, {"format_version": "1"}, {"layers": 3}])
+def test_a_damaged_manifest_is_refused(tmp_path, damaged):
+    """Whatever is in the place of the manifest, one line says that it is damaged."""
+    path = tmp_path / "model.h5"
+    rewriter.save_model(rewriter.rewrite(MODELS["sequential"]()), path)
+    with h5py.File(path, "a") as file:
+        manifest = json.loads(file.attrs["rewriter"])
+        broken = {**manifest, **damaged} if isinstance(damaged, dict) and "layers" in damaged else damaged
+        file.attrs["rewriter"] = json.dumps(broken).encode()
+    if damaged is None:
+        rewriter.load_model(path)
+    else:
+        with pytest.raises(rewriter.FileError, match="its rewriter manifest is damaged"):
+            rewriter.load_model(path)
 
 
 def test_a_file_of_a_newer_format_is_refused(tmp_path):
