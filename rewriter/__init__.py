@@ -26,12 +26,13 @@ if TYPE_CHECKING:
         RewriterError,
         SelectorError,
     )
-    from rewriter.files import export, load_model, save_model
     from rewriter.joint_momentum import JointMomentum
     from rewriter.layout import Layout, Part, layout_of
     from rewriter.planning import Decision, Plan, plan
+    from rewriter.reading import load_model
     from rewriter.rewriting import rewrite, split, standard_form
     from rewriter.verification import Report, verify
+    from rewriter.writing import export, save_model
 
 _MODULES = {
     "errors": (
@@ -43,7 +44,8 @@ _MODULES = {
         "RewriterError",
         "SelectorError",
     ),
-    "files": ("export", "load_model", "save_model"),
+    "reading": ("load_model",),
+    "writing": ("export", "save_model"),
     "joint_momentum": ("JointMomentum",),
     "layout": ("Layout", "Part", "layout_of"),
     "planning": ("Decision", "Plan", "plan"),

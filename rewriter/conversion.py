@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rewriter.errors import FileError, ModelError, NotMergeableError
-from rewriter.files import export, read_model, save_model
 from rewriter.formats import digest, read_manifest
 from rewriter.manifest import render
 from rewriter.optimizer_choice import KEEP, choose_optimizer, choose_standard_optimizer
 from rewriter.placing import writable
 from rewriter.planning import Plan, plan
+from rewriter.reading import read_model
 from rewriter.rewriting import apply
 from rewriter.verification import Report, verify
+from rewriter.writing import export, save_model
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -36,3 +36,8 @@ class FileError(RewriterError):
 
 class DifferenceError(RewriterError):
     """A model computes something else than it did before; nothing was kept."""
+
+
+def first_line(error: BaseException) -> str:
+    """Read the first line of an error's message; its class where it has none."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -12,6 +12,7 @@ import tf_keras
 
 from rewriter import keras_internals
 from rewriter.counting import holding, optimizer_shapes
+from rewriter.errors import first_line
 from rewriter.formats import Format
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def restore_from_checkpoint(folder: Path, model: Any) -> str:
             if model.run_eagerly:
                 keras_internals.recount_steps(optimizer)
     except (AssertionError, ValueError, tf.errors.OpError) as error:
-        return "" if optimizer is None else _start_anew(model, str(error).strip().partition("\n")[0])
+        return "" if optimizer is None else _start_anew(model, first_line(error))
     return ""
 
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from rewriter import keras_internals
 from rewriter.comparison import arrays_of
+from rewriter.errors import first_line
 from rewriter.walk import locate_layers
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def run_model(model: Any, inputs: Any = None) -> Run:
         ):
             return Run(arrays_of(model(batch, training=False)), calls)
     except Exception as error:  # noqa: BLE001  whatever a model raises on inputs made for it, its weights are compared
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         return Run([], {}, f"the model raised {reason!r}; pass inputs=")
 
 

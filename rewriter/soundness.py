@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from rewriter import keras_internals
 from rewriter.archive import weights_member
-from rewriter.errors import FileError
+from rewriter.errors import FileError, first_line
 from rewriter.formats import Format
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _sound_archive(path: Path) -> Any:
                 _require_sound_hdf5(path, file, allowance(path))
             return config
     except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, KeyError, ValueError) as error:
-        raise FileError(f"{path}: damaged or truncated archive, {error}".partition("\n")[0]) from error
+        raise FileError(f"{path}: damaged or truncated archive, {first_line(error)}") from error
 
 
 def _sound_hdf5(path: Path) -> list[Any]:
@@ -85,7 +85,7 @@ def _sound_hdf5(path: Path) -> list[Any]:
             names = [name for name in ("model_config", "training_config") if name in file.attrs]
             return [_json(file.attrs[name], f"{path}: its {name}") for name in names]
     except (OSError, RuntimeError, KeyError, ValueError) as error:
-        raise FileError(f"{path}: damaged or truncated HDF5 file, {error}".partition("\n")[0]) from error
+        raise FileError(f"{path}: damaged or truncated HDF5 file, {first_line(error)}") from error
 
 
 def _sound_folder(path: Path) -> list[Any]:

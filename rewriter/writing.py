@@ -1,40 +1,26 @@
-"""Models in files: ``save_model`` and ``load_model`` for the rewritten form, ``export`` for the standard one."""
+"""Models written: ``save_model`` for the rewritten form, ``export`` for the standard one."""
 
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
-import tf_keras
 
 from rewriter import keras_internals, manifest
 from rewriter.counting import require_all_written, require_readable
-from rewriter.errors import FileError, RewriterError
-from rewriter.formats import Format, edit_config, format_of, format_to_write, read_manifest, write_manifest
-from rewriter.hidden import hidden_layers, merge_at, wrap_config
-from rewriter.layout import is_merged
-from rewriter.optimizer_state import (
-    read_state,
-    read_uncounted,
-    restore_from_checkpoint,
-    restore_from_file,
-    restore_optimizer,
-    restore_uncounted,
-    write_optimizer,
-)
+from rewriter.errors import FileError, first_line
+from rewriter.formats import Format, edit_config, format_to_write, write_manifest
+from rewriter.hidden import hidden_layers, wrap_config
+from rewriter.optimizer_state import read_state, read_uncounted, write_optimizer
 from rewriter.placing import place, writable
 from rewriter.rewriting import standard_form
-from rewriter.safety import explain, require_safe, require_safe_graph
-from rewriter.saving import take_over_saving
-from rewriter.soundness import allowance, limited_variables, sound_config
-from rewriter.stale import reset_functions
-from rewriter.walk import locate_layers, require_model
+from rewriter.walk import require_model
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
+    from pathlib import Path
 
 
 def export(model: Any, path: str | os.PathLike[str], overwrite: bool = False, inputs: Any = None) -> None:
@@ -117,90 +103,6 @@ def _save_hidden_folder(model: Any, destination: Path, described: dict[str, Any]
         _write(model, destination, finish, options)
 
 
-def load_model(
-    path: str | os.PathLike[str],
-    custom_objects: dict[str, Any] | None = None,
-    compile: bool = True,  # noqa: A002  the name Keras gives it
-    safe_mode: bool = True,
-) -> Any:
-    """Read a model, rewritten or standard, from a ``.keras`` or ``.h5`` file or a SavedModel folder.
-
-    Args:
-        path: Where from.
-        custom_objects: The user's own classes and functions by name, as Keras takes them.
-        compile: Compile the model as it was.
-        safe_mode: Refuse what would run code from the file, a Lambda layer above all, in every format.
-
-    Returns:
-        The model.
-
-    Raises:
-        FileError: The file is missing, is not a model, or Keras cannot read it.
-    """
-    model, dropped = read_model(path, custom_objects, compile, safe_mode)
-    if dropped:
-        warnings.warn(f"{path}: {dropped}", stacklevel=2)
-    return model
-
-
-def read_model(
-    path: str | os.PathLike[str],
-    custom_objects: dict[str, Any] | None = None,
-    compile: bool = True,  # noqa: A002  the name Keras gives it
-    safe_mode: bool = True,
-) -> tuple[Any, str]:
-    """Read a model as :func:`load_model` does.
-
-    Returns:
-        The model, and what of its optimizer's state could not be loaded; ``""`` if all was.
-    """
-    source = Path(path)
-    kind = format_of(source)
-    configs = sound_config(source, kind)
-    try:
-        described = read_manifest(source)
-    except (ValueError, OSError, KeyError) as error:
-        raise FileError(f"{source}: damaged, {_first_line(error)}") from error
-    if described is not None:
-        manifest.require_readable(described, str(source))
-    require_safe(source, configs, custom_objects, safe_mode)
-    if kind is Format.SAVED_MODEL:
-        require_safe_graph(source, safe_mode)
-    options = {"safe_mode": safe_mode} if kind is Format.KERAS else {}
-    try:
-        with keras_internals.safe_mode_scope(safe_mode), limited_variables(source, allowance(source)):
-            model = tf_keras.models.load_model(str(source), custom_objects=custom_objects, compile=compile, **options)
-            require_model(model)
-            return model, _restore(source, kind, model, described or {})
-    except FileError:
-        raise
-    except RewriterError as error:
-        raise FileError(f"{source}: {error}") from error
-    except Exception as error:
-        raise FileError(f"{source}: {explain(error)}") from error
-
-
-def _restore(source: Path, kind: Format, model: Any, described: dict[str, Any]) -> str:
-    """Bring back what Keras does not of a model it has loaded; returns what of its optimizer is lost."""
-    dropped = restore_from_checkpoint(source, model) if kind is Format.SAVED_MODEL else ""
-    hidden = described.get("standard_form", False)
-    if hidden:
-        merge_at(model, manifest.paths(described))
-        reset_functions(model)
-    if any(is_merged(found.layer) for found in locate_layers(model)):
-        take_over_saving(model, manifest.origin(described))
-    if not keras_internals.is_compiled(model) or not keras_internals.is_optimizer(model.optimizer):
-        return ""
-    if hidden:
-        restore_optimizer(source, model)
-        dropped = ""
-    elif kind is not Format.SAVED_MODEL:
-        dropped = restore_from_file(source, kind, model)
-    if not dropped:
-        restore_uncounted(model, described.get("optimizer_state", {}))
-    return dropped
-
-
 def _write(
     model: Any,
     destination: Path,
@@ -224,11 +126,6 @@ def _write(
     try:
         place(destination, write)
     except OSError as error:
-        raise FileError(f"{destination}: not written, {error.strerror or _first_line(error)}") from error
+        raise FileError(f"{destination}: not written, {error.strerror or first_line(error)}") from error
     except (ValueError, TypeError, NotImplementedError, RuntimeError, tf.errors.OpError) as error:
-        raise FileError(f"{destination}: not written, Keras cannot save this model: {_first_line(error)}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    line = str(error).strip().partition("\n")[0]
-    return line or type(error).__name__
+        raise FileError(f"{destination}: not written, Keras cannot save this model: {first_line(error)}") from error
