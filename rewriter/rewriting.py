@@ -23,7 +23,7 @@ from rewriter.stale import models_over, refuse_stale_optimizers, reset_functions
 from rewriter.walk import locate_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from rewriter.optimizer_choice import OptimizerChoice
     from rewriter.planning import Plan
@@ -101,9 +101,7 @@ def apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool = True
             carrier.roll_back()
         reset_functions(model)
         raise
-    log.info("%s", decided.summary())
-    for line in choice.lines:
-        log.info("%s", line)
+    log_lines([decided.summary(), *choice.lines])
     if choice.optimizer is not None:
         keras_internals.set_optimizer(model, choice.optimizer)
     if merged:
@@ -122,6 +120,12 @@ def _carry(model: Any, choice: OptimizerChoice, carrier: StateCarrier | None) ->
         warm_start.start(choice.optimizer, choice.state_of, carrier.sources(model), model.trainable_variables)
 
 
+def log_lines(lines: Iterable[str]) -> None:
+    """Log what was done, line by line."""
+    for line in lines:
+        log.info("%s", line)
+
+
 def split(model: Any) -> Any:
     """Take every ``W*`` of a model apart into kernel and bias again, for good. In place; the inverse of ``rewrite``.
 
@@ -137,7 +141,10 @@ def split(model: Any) -> Any:
     Raises:
         ModelError: ``model`` is no tf-keras model.
     """
+    lines = choose_standard_optimizer(model.optimizer).lines
     separated = _separate_all(model)
+    if separated:
+        log_lines(lines)
     forget_origin(model)
     reset_functions(model)
     refuse_stale_optimizers(augmented for *_, augmented in separated if augmented is not None)

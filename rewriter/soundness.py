@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import mmap
 import stat
+import struct
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +72,7 @@ def _sound_archive(path: Path) -> Any:
 
 
 def _sound_hdf5(path: Path) -> list[Any]:
+    _require_sound_heaps(path)
     try:
         with h5py.File(path, "r") as file:
             _require_keras_2(path, _text(file.attrs.get("keras_version")))
@@ -126,6 +129,30 @@ def _require_sound_hdf5(path: Path, file: Any, most: int) -> None:
             total += math.prod(item.shape or ()) * item.dtype.itemsize
             if total > most:
                 raise FileError(f"{path}: damaged, its weights would take {total} bytes, and the file has fewer.")
+
+
+_HEAP = b"GCOL\x01\0\0\0"
+_HEADER = 16  # bytes, of a heap and of each object in it
+
+
+def _require_sound_heaps(path: Path) -> None:
+    """Raise ``FileError`` for a heap of texts whose objects do not end: the HDF5 library would go on for ever in it.
+
+    The layout is that of "Global Heap" in the HDF5 File Format Specification: a header with the size of the heap, then
+    objects, each with a header of index, reference count and size, padded to 8 bytes; that of index 0 is free space.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        start = content.find(_HEAP)
+        while start >= 0:
+            end = start + int.from_bytes(content[start + 8 : start + _HEADER], "little")
+            place = start + _HEADER
+            while place + _HEADER <= min(end, len(content)):
+                index, size = struct.unpack_from("<H6xQ", content, place)
+                step = _HEADER + -(-size // 8) * 8 if index else size
+                if not step or place + step > end:
+                    raise FileError(f"{path}: damaged HDF5 file, its heap at byte {start} does not end.")
+                place += step
+            start = content.find(_HEAP, start + len(_HEAP))
 
 
 def _require_keras_2(path: Path, version: Any) -> None:

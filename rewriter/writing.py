@@ -12,9 +12,10 @@ from rewriter.counting import require_all_written, require_readable
 from rewriter.errors import FileError, first_line
 from rewriter.formats import Format, edit_config, format_to_write, write_manifest
 from rewriter.hidden import hidden_layers, wrap_config
+from rewriter.optimizer_choice import choose_standard_optimizer
 from rewriter.optimizer_state import read_state, read_uncounted, write_optimizer
 from rewriter.placing import place, writable
-from rewriter.rewriting import standard_form
+from rewriter.rewriting import log_lines, standard_form
 from rewriter.walk import require_model
 
 if TYPE_CHECKING:
@@ -43,8 +44,10 @@ def export(model: Any, path: str | os.PathLike[str], overwrite: bool = False, in
     """
     require_model(model)
     destination = writable(path, overwrite)
+    lines = choose_standard_optimizer(model.optimizer).lines
     with standard_form(model, check=True, inputs=inputs):
         _write(model, destination)
+    log_lines(lines)
 
 
 def save_model(

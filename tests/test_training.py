@@ -294,6 +294,26 @@ def test_what_becomes_of_the_optimizer_is_said_line_by_line(caplog):
     ]
 
 
+def test_export_and_split_say_what_becomes_of_the_optimizer(caplog, tmp_path):
+    """Under joint momentum a plain SGD without velocity; under a kept optimizer that one with its slots."""
+    caplog.set_level("INFO", "rewriter")
+    reset = [
+        "optimizer: JointMomentum replaced by SGD of the same learning rate and momentum",
+        "velocity: reset, SGD starts without",
+        "iterations: 3 carried",
+    ]
+    kept = ["optimizer: Adam kept", "slots: 8 carried", "iterations: 3 carried"]
+    for compiled, choice, expected in ((lambda: optimizers.SGD(0.05), None, reset), (optimizers.Adam, "keep", kept)):
+        _, model = trained_pair(MODELS["sequential"], compiled)
+        rewriter.rewrite(model, optimizer=choice)
+        caplog.clear()
+        rewriter.export(model, tmp_path / "model.keras", overwrite=True)
+        assert caplog.messages == expected
+        caplog.clear()
+        rewriter.split(model)
+        assert caplog.messages == expected
+
+
 def test_joint_momentum_goes_on_under_other_settings():
     """A model that is rewritten in part, and a new learning rate, keep the momentum there is."""
     _, model = trained_pair(MODELS["whole_vectors"], lambda: optimizers.SGD(0.05, momentum=0.75))
