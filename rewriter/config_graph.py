@@ -50,6 +50,8 @@ def _references(data: Any) -> set[_Node]:
         each = waiting.pop()
         if isinstance(each, list):
             match each:
+                case ["_CONSTANT_VALUE", *_]:
+                    continue  # a number or an array, in the place of an output
                 case [str() as name, int() as index, int(), *_]:
                     found.add((name, index))
             waiting += each

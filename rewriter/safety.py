@@ -23,12 +23,15 @@ _PARTS = frozenset(
     """activations constraints engine experimental feature_column initializers layers legacy legacy_tf_layers losses
     metrics mixed_precision models optimizers premade regularizers""".split()  # noqa: SIM905  words, to be read
 )
-# What TensorFlow has beside operations on tensors.
-_NOT_FOR_TENSORS = frozenset(
-    """app autograph config data debugging distribute estimator experimental feature_column flags gfile io keras
-    load_file_system_library load_library load_op_library logging lookup matching_files numpy_function print profiler
-    py_func py_function python_io queue raw_ops read_file saved_model summary sysconfig test tpu train types user_ops
-    write_file""".split()  # noqa: SIM905  words, to be read
+# The parts of TensorFlow with operations on tensors, and of those that have others as well, which ones.
+_OTHER_THAN_TENSORS = re.compile(
+    r"app|autograph|config|data|distribute|estimator|flags|gfile|load_\w+|logging|lookup|matching_files|numpy_function|"
+    r"Print|print|profiler|py_func|py_function|python_io|queue|read_file|saved_model|summary|sysconfig|test|tpu|train|"
+    r"user_ops|write_file|"
+    r"io\.(?!decode_|encode_|parse_).*|"
+    r"debugging\.(?!assert_|check_).*|"
+    r"experimental\.(?!numpy\.).*|"
+    r"raw_ops\..*(File|Func|Print|Save|Restore|Read|Write|Load|Summary).*"
 )
 # The loaders of rewritten layers and models.
 _LOADERS = frozenset({"AugmentedByKerasRewriter", "RewrittenByKerasRewriter"})
@@ -96,8 +99,8 @@ def _require_known_function(path: Path, node: Any, custom_objects: Mapping[str, 
 def _require_tensor_operation(path: Path, node: Any) -> None:
     config = node.get("config")
     function = config.get("function") if isinstance(config, dict) else None
-    parts = str(function).removeprefix("compat.v1.").split(".")
-    if _NOT_FOR_TENSORS & set(parts):
+    name = str(function).removeprefix("compat.v1.")
+    if _OTHER_THAN_TENSORS.fullmatch(name) or _OTHER_THAN_TENSORS.fullmatch(name.partition(".")[0]):
         raise FileError(f"{path}: it calls tf.{function}. {_SWITCH}")
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from rewriter import keras_internals, tables
-from rewriter.checking import widest
+from rewriter.checking import is_repeatable, widest
 from rewriter.comparison import INCOMPARABLE, Difference, compare, compare_all
 from rewriter.layout import is_merged, layout_in
 from rewriter.probing import Run, make_inputs, run_model
@@ -120,6 +120,8 @@ def verify(a: Any, b: Any, inputs: Any = None) -> Report:
     batch = make_inputs(a) if inputs is None else inputs
     runs = run_model(a, batch), run_model(b, batch)
     note = next((run.note for run in runs if run.note), "")
+    if not note and not all(is_repeatable(model, run, batch) for model, run in zip((a, b), runs, strict=True)):
+        note = "the model draws random numbers, and differs from itself"
     if note:
         return Report(tuple(comparisons), unmatched, f"outputs not compared: {note}")
     outputs = _outputs(a, runs[0]), _outputs(b, runs[1])

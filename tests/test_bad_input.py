@@ -301,6 +301,28 @@ def test_links_to_the_input_are_the_input(run, good, tmp_path):
     assert before == (rewriter.formats.digest(tmp_path / "model.keras"), rewriter.formats.digest(tmp_path / "model"))
 
 
+def operations():
+    """A model with TensorFlow's operations, constants in their place, and shapes of nested calls."""
+    inner_input = tf_keras.Input((4,))
+    inner = tf_keras.Model(inner_input, [layers.Dense(3)(inner_input), layers.Dense(3)(inner_input)], name="inner")
+    x = tf_keras.Input((4,))
+    a, b = inner(x)
+    c, _ = inner(tf.concat([a, b[:, :1]], axis=-1))
+    d = tf.where(c > 0, c, 0.5) + tf.fill([tf.shape(c)[0], 3], 2.0)
+    e = tf.debugging.check_numerics(1.0 - tf.maximum(0.0, d), "no numbers")
+    outputs = {"a": e, "b": [layers.Dense(2, kernel_initializer=tf.zeros_initializer())(e), tf.nn.relu(a)]}
+    return tf_keras.Model(x, outputs)
+
+
+@pytest.mark.filterwarnings("ignore:The `keras.initializers.serialize")
+@pytest.mark.parametrize("suffix", [".keras", ".h5", ""])
+def test_what_keras_reads_is_not_refused(tmp_path, suffix):
+    """Operations, constants, TensorFlow's initializers, nested models called twice, nests of outputs."""
+    model = operations()
+    model.save(tmp_path / f"m{suffix}")
+    assert rewriter.verify(model, rewriter.load_model(tmp_path / f"m{suffix}")).same
+
+
 def test_layers_without_their_class_are_left_alone(tmp_path):
     """Keras runs a frozen graph for a class it does not know; what is in there would no longer be trained."""
 

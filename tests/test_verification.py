@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
@@ -80,3 +81,37 @@ def test_compare_knows_bits_rounding_and_nan():
     assert not compare(*texts[1:]).explained
     ragged, distribution = tf.ragged.constant([[1.0], [2.0, 3.0]]), object()
     assert [array.tolist() for array in arrays_of({"a": ones, "b": (ragged, distribution)})] == [[1] * 3, [1, 2, 3]]
+
+
+class Noise(layers.Layer):
+    """Adds random numbers, in inference too."""
+
+    def call(self, inputs):
+        return inputs + tf.random.normal(tf.shape(inputs))
+
+
+def test_a_model_that_draws_random_numbers_is_compared_by_its_weights():
+    """Its outputs differ from themselves, and say nothing; the note says so."""
+    model = tf_keras.Sequential([tf_keras.Input((5,)), layers.Dense(4), Noise(), layers.Dense(3)])
+    report = rewriter.verify(model, rewriter.rewrite(model))
+    assert report.same
+    assert report.note == "outputs not compared: the model draws random numbers, and differs from itself"
+
+
+def test_comparing_changes_no_state():
+    """What a model remembers from one batch to the next is put back: in verify, and in the check of a rewrite."""
+    model = tf_keras.Sequential(
+        [
+            tf_keras.Input((3, 2), batch_size=4),
+            layers.GRU(5, stateful=True),
+            layers.BatchNormalization(),
+            layers.Dense(3),
+        ]
+    )
+    model(tf.ones((4, 3, 2)), training=True)
+    remembered = [state.numpy().tobytes() for state in (*model.layers[0].states, *model.non_trainable_variables)]
+    rewriter.rewrite(model)
+    assert rewriter.verify(model, model).same
+    now = [state.numpy().tobytes() for state in (*model.layers[0].states, *model.non_trainable_variables)]
+    assert now == remembered
+    assert np.any(model.layers[0].states[0].numpy())

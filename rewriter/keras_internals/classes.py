@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import tensorflow as tf
 import tf_keras
 from google.protobuf.message import DecodeError
 from tensorflow.python.util.tf_export import get_canonical_name_for_symbol
@@ -105,6 +106,9 @@ def is_kind_of_object(value: Any) -> bool:
         tf_keras.regularizers.Regularizer,
         tf_keras.constraints.Constraint,
         tf_keras.mixed_precision.Policy,
+        # TensorFlow's own initializers, current and of its first version.
+        tf.zeros_initializer.__base__,
+        tf.compat.v1.zeros_initializer.__base__,
     )
     return isinstance(value, type) and issubclass(value, kinds)
 

@@ -42,7 +42,9 @@ def own_weights(layer: Any) -> list[Any]:
 
 def untrained_weights(layer: Any) -> list[Any]:
     """List the variables of the layer itself that no gradient trains: statistics and states that its call changes."""
-    return list(getattr(layer, "_non_trainable_weights", ()))
+    states = tf.nest.flatten(getattr(layer, "states", None) if getattr(layer, "stateful", False) else None)
+    held = [*getattr(layer, "_non_trainable_weights", ()), *states]
+    return [variable for variable in held if isinstance(variable, tf.Variable)]
 
 
 def is_bookkeeping(attribute: str) -> bool:
