@@ -56,7 +56,9 @@ class StateCarrier:
     def sources(self, model: Any) -> list[SlotSource]:
         """List, for every variable the model has now, where its slots come from."""
         moved = {id(source.variable): source for move in self._moves for source in move()}
-        unmoved = [variable for variable in model.variables if id(variable) not in moved]
+        unmoved = [
+            variable for variable in keras_internals.only_variables(model.variables) if id(variable) not in moved
+        ]
         stay = [
             SlotSource(variable, (place,), lambda values: values[0])
             for variable, place in zip(unmoved, self._places(unmoved), strict=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+from rewriter import keras_internals
 from rewriter.comparison import SAME, compare, compare_all
 from rewriter.errors import DifferenceError
 from rewriter.layout import is_merged
@@ -96,7 +97,10 @@ def first_difference(model: Any, one: Run, other: Run) -> tuple[str, Difference]
 
 def widest(model: Any) -> int:
     """Count the products that are summed, at most, for a number in a model: the longest axis that is summed over."""
-    return max((weight.shape[0] for weight in model.weights if weight.shape.rank > 1), default=1)
+    return max(
+        (weight.shape[0] for weight in keras_internals.only_variables(model.weights) if weight.shape.rank > 1),
+        default=1,
+    )
 
 
 def _weights(layer: Any, layout: Layout) -> dict[str, Any]:

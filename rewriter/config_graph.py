@@ -17,29 +17,32 @@ def flaw(config: Any) -> str | None:
     if not isinstance(config, dict) or not isinstance(config.get("layers"), list) or "output_layers" not in config:
         return None
     calls: dict[_Node, set[_Node]] = {}
-    skipped: dict[str, int] = {}
     for layer in config["layers"]:
         if not isinstance(layer, dict) or not isinstance(layer.get("name"), str):
             return "a layer in its config has no name"
-        name, nodes, inner = layer["name"], layer.get("inbound_nodes") or [], layer.get("config")
-        # A model inside has a call of its own, from when it was made, which is not listed here.
-        skipped[name] = int(isinstance(inner, dict) and "layers" in inner)
-        # An input layer is called by nobody and has an output all the same.
-        for index in range(max(1, len(nodes))):
-            calls[name, index] = _references(nodes[index]) if index < len(nodes) else set()
-    ends = _references(config["output_layers"]) | _references(config.get("input_layers"))
+        nodes = layer.get("inbound_nodes") or []
+        if not isinstance(nodes, list):
+            return f"the calls of layer {layer['name']!r} are no list"
+        # An input layer is called by nobody and has an output all the same; a model with inputs of its own was called
+        # once when it was made, which is not listed.
+        first = int(_has_own_input(layer))
+        for index, node in enumerate(nodes or [None], start=first):
+            calls[layer["name"], index] = _references(node)
+    ends = _references(config["output_layers"])
     if not ends:
         return "its config has no outputs"
-
-    def listed(node: _Node) -> _Node:
-        return node[0], max(0, node[1] - skipped.get(node[0], 0))
-
-    calls = {node: {listed(needed) for needed in all_needed} for node, all_needed in calls.items()}
-    unknown = {listed(end) for end in ends}.union(*calls.values()) - set(calls)
+    unknown = ends.union(_references(config.get("input_layers")), *calls.values()) - set(calls)
     if unknown:
         name, index = min(unknown)
         return f"its config uses output {index} of a layer {name!r}, and there is none"
     return "its config has layers that need each other's outputs" if _has_circle(calls) else None
+
+
+def _has_own_input(layer: dict[str, Any]) -> bool:
+    match layer.get("config"):
+        case {"layers": [{"class_name": "InputLayer"}, *_]}:
+            return True
+    return False
 
 
 def _references(data: Any) -> set[_Node]:
@@ -54,6 +57,8 @@ def _references(data: Any) -> set[_Node]:
                     continue  # a number or an array, in the place of an output
                 case [str() as name, int() as index, int(), *_]:
                     found.add((name, index))
+                case [str() as name, int(), dict() | list() | None, *_]:
+                    found.add((name, -1))  # looks like an output, and says none
             waiting += each
         elif isinstance(each, dict):
             waiting += each.values()

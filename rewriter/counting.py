@@ -99,7 +99,7 @@ def require_readable(model: Any, destination: Path) -> None:
 
 def require_all_written(model: Any, written: Path, kind: Format, destination: Path, with_optimizer: bool) -> None:
     """Raise ``FileError`` unless a file holds as many arrays of each shape as the model and its optimizer have."""
-    weights = Counter(tuple(weight.shape) for weight in model.weights)
+    weights = Counter(tuple(weight.shape) for weight in keras_internals.only_variables(model.weights))
     state = Counter(optimizer_shapes(model.optimizer) if with_optimizer and _saves_optimizer(model) else ())
     if kind is Format.SAVED_MODEL:
         # One graph of objects, in which a variable has one name, wherever that leads through.

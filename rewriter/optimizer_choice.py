@@ -66,7 +66,7 @@ def choose_optimizer(
             f"optimizer must be None, 'keep' or a tf_keras optimizer, got {optimizer!r} of type "
             f"{type(optimizer).__module__}.{type(optimizer).__name__}."
         )
-    if optimizer is current or slots.has_slots_of(optimizer, model.variables):
+    if optimizer is current or slots.has_slots_of(optimizer, keras_internals.only_variables(model.variables)):
         return _kept(model, optimizer)
     state = keras_internals.optimizer_slots(keras_internals.inner_optimizer(optimizer))
     if state is not None and state.index:
@@ -96,7 +96,7 @@ def choose_standard_optimizer(optimizer: Any) -> OptimizerChoice:
 
 def _kept(model: Any, optimizer: Any) -> OptimizerChoice:
     if not is_joint(optimizer):
-        slots.require_elementwise(optimizer, model.variables)
+        slots.require_elementwise(optimizer, keras_internals.only_variables(model.variables))
     replaced = () if optimizer is model.optimizer else _not_carried(model.optimizer)
     lines = (f"optimizer: {_name(optimizer)} kept", *_kept_state(optimizer), *replaced)
     return OptimizerChoice(optimizer, optimizer, lines)

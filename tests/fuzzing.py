@@ -58,6 +58,8 @@ def edit(chance, text):
             if isinstance(each, dict | list) and each:
                 nodes.append(each)
                 waiting += each.values() if isinstance(each, dict) else each
+        if not nodes:
+            break
         node = chance.choice(nodes)
         key = chance.choice(list(node) if isinstance(node, dict) else range(len(node)))
         match chance.randrange(6):

@@ -308,6 +308,13 @@ def custom_initializers():
     )
 
 
+def vocabulary():
+    """A layer with a table, which Keras lists among the weights though it is no variable."""
+    inputs = tf_keras.Input((5,))
+    lookup = layers.IntegerLookup(vocabulary=[-1, 1, 2], output_mode="multi_hot")
+    return tf_keras.Model(inputs, layers.Dense(3)(layers.Concatenate()([lookup(tf.cast(inputs, tf.int64)), inputs])))
+
+
 ZOO = {
     builder.__name__: builder
     for builder in (
@@ -329,5 +336,6 @@ ZOO = {
         odd_names,
         repeated_names,
         custom_initializers,
+        vocabulary,
     )
 }

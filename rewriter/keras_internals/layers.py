@@ -12,7 +12,7 @@ from tf_keras.src.mixed_precision.autocast_variable import AutoCastVariable, cre
 from tf_keras.src.saving.legacy.saved_model.load import RevivedLayer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 
 def is_graph_network(layer: Any) -> bool:
@@ -37,14 +37,19 @@ def is_revived(layer: Any) -> bool:
 
 def own_weights(layer: Any) -> list[Any]:
     """List the variables that belong to the layer itself, not to a layer inside it, in Keras's order."""
-    return [*getattr(layer, "_trainable_weights", ()), *getattr(layer, "_non_trainable_weights", ())]
+    return only_variables([*getattr(layer, "_trainable_weights", ()), *getattr(layer, "_non_trainable_weights", ())])
+
+
+def only_variables(weights: Iterable[Any]) -> list[Any]:
+    """Leave out of a list of weights what is no variable: layers with a vocabulary list a handler of it among them."""
+    return [weight for weight in weights if isinstance(weight, tf.Variable)]
 
 
 def untrained_weights(layer: Any) -> list[Any]:
     """List the variables of the layer itself that no gradient trains: statistics and states that its call changes."""
     states = tf.nest.flatten(getattr(layer, "states", None) if getattr(layer, "stateful", False) else None)
     held = [*getattr(layer, "_non_trainable_weights", ()), *states]
-    return [variable for variable in held if isinstance(variable, tf.Variable)]
+    return only_variables(held)
 
 
 def is_bookkeeping(attribute: str) -> bool:
