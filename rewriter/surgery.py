@@ -28,7 +28,9 @@ def merge(layer: Any, cls: type, layout: Layout, augmented: Any = None) -> None:
         augmented: The augmented kernel to use again; it is assigned the layer's present values. ``None`` makes one.
     """
     weights = {part.attribute: getattr(layer, part.attribute) for part in layout.parts}
-    stacked = layout.stack(list(weights.values()))
+    # A layer is built inside its first call, where mixed-precision weights would read as rounded.
+    with keras_internals.stored_dtypes():
+        stacked = layout.stack(list(weights.values()))
     if augmented is None:
         constraint = RowConstraint.of(layout, tuple(weight.constraint for weight in weights.values()))
         reference = next(iter(weights.values()))
@@ -68,8 +70,10 @@ def separate(layer: Any, cls: type) -> None:
     constraint = augmented.constraint
     constraints = constraint.constraints if isinstance(constraint, RowConstraint) else (None,) * len(layout.parts)
     weights = {}
+    with keras_internals.stored_dtypes():
+        values = layout.unstack(augmented)
     for part, name, value, of_part in zip(
-        layout.parts, layout.part_names(augmented.name), layout.unstack(augmented), constraints, strict=True
+        layout.parts, layout.part_names(augmented.name), values, constraints, strict=True
     ):
         weights[part.attribute] = keras_internals.new_variable_like(augmented, name, value, constraint=of_part)
 

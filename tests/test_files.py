@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import tf_keras
+from tf_keras import layers
 
 import rewriter
 from conftest import bits, run_python, run_without_rewriter
@@ -238,3 +239,29 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path, name, message):
     """A missing folder and an unknown ending are said before any work is done."""
     with pytest.raises(rewriter.FileError, match=message):
         rewriter.export(MODELS["sequential"](), tmp_path / name)
+
+
+@pytest.mark.parametrize("file", FORMATS)
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_there_and_back(tmp_path, policy, file):
+    """Weights in files are those that are stored, not those that a layer computes with."""
+    model = tf_keras.Sequential(
+        [
+            layers.Dense(4, input_shape=(5,), dtype=policy),
+            layers.Dense(3, dtype=policy),
+            layers.Dense(3, dtype="float32"),
+        ]
+    )
+    model.compile("adam", "mse")
+    fit(model)
+    weights = [bits(weight) for weight in model.get_weights()]
+    rewriter.rewrite(model, optimizer="keep")
+    rewriter.save_model(model, tmp_path / file)
+    loaded = rewriter.load_model(tmp_path / file)
+    assert [weight.dtype for weight in loaded.weights] == [weight.dtype for weight in model.weights]
+    fit(model)
+    fit(loaded)
+    assert rewriter.verify(model, loaded).same
+    rewriter.export(rewriter.load_model(tmp_path / file), tmp_path / f"plain_{file}")
+    exported = tf_keras.models.load_model(tmp_path / f"plain_{file}")
+    assert [bits(weight) for weight in exported.get_weights()] == weights

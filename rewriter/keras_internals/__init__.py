@@ -47,6 +47,7 @@ from rewriter.keras_internals.models import (
     reset_traced_functions,
     restore_traced_functions,
     set_optimizer,
+    stored_dtypes,
     take_over,
     traced_functions,
 )
@@ -125,6 +126,7 @@ __all__ = [
     "set_optimizer",
     "setting_of",
     "stored_dtype",
+    "stored_dtypes",
     "take_over",
     "traced_functions",
     "tracked_children",

@@ -24,6 +24,11 @@ def autocast_of(layer: Any) -> Iterator[None]:
         yield
 
 
+def stored_dtypes() -> Any:
+    """Inside, mixed-precision variables read in the dtype they are stored in, be it in a layer's ``__call__``."""
+    return enable_auto_cast_variables(None)
+
+
 _FUNCTIONS = ("train_function", "test_function", "predict_function", "train_tf_function")
 
 
