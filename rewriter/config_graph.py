@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+import tf_keras
+
 _Node = tuple[str, int]  # a layer's name, and which of its calls
 
 
@@ -16,18 +18,20 @@ def flaw(config: Any) -> str | None:
     """
     if not isinstance(config, dict) or not isinstance(config.get("layers"), list) or "output_layers" not in config:
         return None
+    if not all(isinstance(layer, dict) and isinstance(layer.get("name"), str) for layer in config["layers"]):
+        return None
     calls: dict[_Node, set[_Node]] = {}
     for layer in config["layers"]:
-        if not isinstance(layer, dict) or not isinstance(layer.get("name"), str):
-            return "a layer in its config has no name"
         nodes = layer.get("inbound_nodes") or []
         if not isinstance(nodes, list):
             return f"the calls of layer {layer['name']!r} are no list"
-        # An input layer is called by nobody and has an output all the same; a model with inputs of its own was called
-        # once when it was made, which is not listed.
-        first = int(_has_own_input(layer))
-        for index, node in enumerate(nodes or [None], start=first):
-            calls[layer["name"], index] = _references(node)
+        # An input layer is called by nobody and has an output all the same. A model with inputs of its own was called
+        # once when it was made, which is not listed, so that its calls count from 1.
+        own = _has_own_input(layer)
+        references = [_references(node) for node in nodes or [None]]
+        calls.update({(layer["name"], index): found for index, found in enumerate(references, start=own is not False)})
+        if own is None:
+            calls[layer["name"], 0] = references[0]
     ends = _references(config["output_layers"])
     if not ends:
         return "its config has no outputs"
@@ -38,11 +42,14 @@ def flaw(config: Any) -> str | None:
     return "its config has layers that need each other's outputs" if _has_circle(calls) else None
 
 
-def _has_own_input(layer: dict[str, Any]) -> bool:
+def _has_own_input(layer: dict[str, Any]) -> bool | None:
+    """Tell whether a layer is a model with inputs of its own; ``None`` where its class is not Keras's."""
     match layer.get("config"):
         case {"layers": [{"class_name": "InputLayer"}, *_]}:
             return True
-    return False
+        case {"layers": _}:
+            return False
+    return False if hasattr(tf_keras.layers, str(layer.get("class_name"))) else None
 
 
 def _references(data: Any) -> set[_Node]:

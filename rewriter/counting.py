@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 import tensorflow as tf
+import tf_keras
 
 from rewriter import keras_internals
 from rewriter.archive import weights_member
@@ -99,7 +100,7 @@ def require_readable(model: Any, destination: Path) -> None:
 
 def require_all_written(model: Any, written: Path, kind: Format, destination: Path, with_optimizer: bool) -> None:
     """Raise ``FileError`` unless a file holds as many arrays of each shape as the model and its optimizer have."""
-    weights = Counter(tuple(weight.shape) for weight in keras_internals.only_variables(model.weights))
+    weights = Counter(tuple(weight.shape) for weight in _counted_weights(model))
     state = Counter(optimizer_shapes(model.optimizer) if with_optimizer and _saves_optimizer(model) else ())
     if kind is Format.SAVED_MODEL:
         # One graph of objects, in which a variable has one name, wherever that leads through.
@@ -120,6 +121,19 @@ def require_all_written(model: Any, written: Path, kind: Format, destination: Pa
                 f"{destination}: not written, Keras has left out {missing.total()} of the {needed.total()} {what} "
                 f"({shapes}). Use {other}."
             )
+
+
+def _counted_weights(model: Any) -> list[Any]:
+    """List the weights that a file must hold: all but those of layers that have a way of their own to save them."""
+    layers = [model, *(found.layer for found in locate_layers(model))]
+    weights = {
+        id(weight): weight
+        for layer in layers
+        if type(layer).save_own_variables is tf_keras.layers.Layer.save_own_variables
+        for weight in keras_internals.own_weights(layer)
+        if weight.shape.is_fully_defined()
+    }
+    return list(weights.values())
 
 
 def _saves_optimizer(model: Any) -> bool:

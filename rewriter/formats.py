@@ -92,9 +92,8 @@ def format_of(path: Path) -> Format:
         raise FileError(f"{path}: this archive is truncated or damaged, its directory at the end is missing.")
     if not archive and not hdf5:
         raise FileError(f"{path}: not a model. Expected a .keras archive, an HDF5 file (.h5) or a SavedModel folder.")
-    if archive != (path.suffix == ".keras"):
-        kind, ending = ("a zip archive", ".keras") if archive else ("an HDF5 file", ".h5")
-        raise FileError(f"{path}: this is {kind}; if it is a Keras model, give it the ending {ending}.")
+    if archive and path.suffix != ".keras":
+        raise FileError(f"{path}: this is a zip archive; if it is a Keras model, give it the ending .keras.")
     return Format.KERAS if archive else Format.H5
 
 

@@ -33,16 +33,16 @@ def hidden_layers(model: Any) -> list[str]:
     return [found.paths[0] for found in merged if id(found.layer) not in named]
 
 
-def wrap_config(config: dict[str, Any], paths: list[str]) -> dict[str, Any]:
-    """Put a model's config inside one that merges the layers at some paths when it is loaded.
+def wrap_config(config: dict[str, Any], places: list[str]) -> dict[str, Any]:
+    """Put a model's config inside one that merges the layers at some places when it is loaded.
 
     Args:
         config: The config as Keras wrote it, of the current or the legacy form.
-        paths: The paths of all merged layers.
+        places: The places of all merged layers.
     """
     # Keras looks for what to compile at the top, and clears it there for compile=False.
     inner = {key: value for key, value in config.items() if key != "compile_config"}
-    wrapped = {"class_name": REGISTERED_NAME, "config": {"model": inner, "paths": paths}}
+    wrapped = {"class_name": REGISTERED_NAME, "config": {"model": inner, "places": places}}
     if "module" not in config:
         return wrapped
     compile_config = {key: value for key, value in config.items() if key == "compile_config"}
@@ -58,25 +58,25 @@ class Rewritten:
         inner = config["model"]
         deserialize = tf_keras.saving.deserialize_keras_object if "module" in inner else tf_keras.layers.deserialize
         model = deserialize(inner)
-        merge_at(model, config["paths"])
+        merge_at(model, config["places"])
         return model
 
 
-def merge_at(model: Any, paths: list[str]) -> None:
-    """Merge the layers at some paths of a model just made; one that is not built yet is merged when it is.
+def merge_at(model: Any, places: list[str]) -> None:
+    """Merge the layers at some places of a model just made; one that is not built yet is merged when it is.
 
     Raises:
-        FileError: The model has no layer at a path that can be merged.
+        FileError: The model has no layer at a place that can be merged.
     """
-    located = {path: found.layer for found in locate_layers(model) for path in found.paths}
-    for path in paths:
-        layer = located.get(path)
+    located = {place: found.layer for found in locate_layers(model) for place in found.places}
+    for place in places:
+        layer = located.get(place)
         family = family_of(layer)
         if isinstance(layer, Augmented):
             continue
         if layer is None or family is None:
             raise FileError(
-                f"the file says that the layer at {path!r} is merged, and the model made from it has none there: "
+                f"the file says that the layer at {place!r} is merged, and the model made from it has none there: "
                 "is a custom class another one than when it was saved?"
             )
         if layer.built:

@@ -28,6 +28,7 @@ def describe(model: Any, source_sha256: str | None = None) -> dict[str, Any]:
     merged = [
         {
             "path": found.paths[0],
+            "place": found.places[0],
             "layer": standard_class(found.layer).__name__,
             "shape": list(layout_in(found.layer).shape),
             "parts": [
@@ -75,9 +76,9 @@ def render(manifest: dict[str, Any]) -> str:
     )
 
 
-def paths(manifest: dict[str, Any]) -> list[str]:
-    """List the paths of the merged layers that a manifest names."""
-    return [layer["path"] for layer in manifest["layers"]]
+def places(manifest: dict[str, Any]) -> list[str]:
+    """List the places of the merged layers that a manifest names, as :func:`rewriter.walk.locate_layers` has them."""
+    return [layer["place"] for layer in manifest["layers"]]
 
 
 def require_readable(manifest: Any, path: str) -> None:
@@ -100,6 +101,6 @@ def require_readable(manifest: Any, path: str) -> None:
 
 def _is_layer(data: Any) -> bool:
     match data:
-        case {"path": str(), "layer": str(), "shape": list(), "parts": list(parts)}:
+        case {"path": str(), "place": str(), "layer": str(), "shape": list(), "parts": list(parts)}:
             return all(isinstance(part, dict) and {"attribute", "shape"} <= part.keys() for part in parts)
     return False

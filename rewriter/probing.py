@@ -17,6 +17,7 @@ from rewriter.walk import locate_layers
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+_SMALL = 256  # numbers in a variable that is a counter rather than a kernel
 _SIZE = 4  # for every dimension a model leaves open
 
 
@@ -106,8 +107,10 @@ def run_layer(layer: Any, fan_in: int) -> list[Any]:
 
 
 @contextlib.contextmanager
-def _put_back(layers: Iterable[Any]) -> Iterator[None]:
+def _put_back(layers: Iterable[Any], others: Iterable[Any] = ()) -> Iterator[None]:
+    """Put back what a call may change: all that is not trained, and of other variables those that are small."""
     weights = [weight for layer in layers for weight in keras_internals.untrained_weights(layer)]
+    weights += [each for each in keras_internals.only_variables(others) if each.shape.num_elements() in range(_SMALL)]
     values = [weight.numpy() for weight in weights]
     try:
         yield

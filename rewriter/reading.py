@@ -92,7 +92,7 @@ def _restore(source: Path, kind: Format, model: Any, described: dict[str, Any]) 
     dropped = restore_from_checkpoint(source, model) if kind is Format.SAVED_MODEL else ""
     hidden = described.get("standard_form", False)
     if hidden:
-        merge_at(model, manifest.paths(described))
+        merge_at(model, manifest.places(described))
         reset_functions(model)
     if any(is_merged(found.layer) for found in locate_layers(model)):
         take_over_saving(model, manifest.origin(described))

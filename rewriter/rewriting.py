@@ -18,7 +18,7 @@ from rewriter.checking import checked_layer, checked_model
 from rewriter.layout import is_merged, layout_in
 from rewriter.optimizer_choice import choose_optimizer, choose_standard_optimizer
 from rewriter.planning import plan
-from rewriter.saving import forget_origin, give_back_saving, take_over_saving
+from rewriter.saving import give_back_saving, origin_of, take_over_saving
 from rewriter.stale import models_over, refuse_stale_optimizers, reset_functions
 from rewriter.walk import locate_layers
 
@@ -145,7 +145,6 @@ def split(model: Any) -> Any:
     separated = _separate_all(model)
     if separated:
         log_lines(lines)
-    forget_origin(model)
     reset_functions(model)
     refuse_stale_optimizers(augmented for *_, augmented in separated if augmented is not None)
     return model
@@ -170,11 +169,12 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
         ModelError: ``model`` is no tf-keras model.
         DifferenceError: A layer computes something else in standard form. The model is as it was.
     """
-    optimizer = model.optimizer
+    optimizer, origin = model.optimizer, origin_of(model)
     state = keras_internals.optimizer_slots(keras_internals.inner_optimizer(optimizer))
     functions = [(inner, keras_internals.traced_functions(inner)) for inner in models_over(model)]
     separated = _separate_all(model, check, inputs)
     reset_functions(model)
+    standard, compilation = model.optimizer, keras_internals.compilation(model)
     try:
         yield model
     finally:
@@ -185,20 +185,26 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
             else:
                 carrier.before_merge(layer, layout)
                 surgery.merge(layer, cls, layout, augmented)
+        compiled_anew = keras_internals.compilation(model) is not compilation
         if model.optimizer is optimizer:
             carrier.carry(model, reuse=state)
-        else:
+        elif model.optimizer is standard:
             keras_internals.set_optimizer(model, optimizer)
+        else:
+            carrier.carry(model)  # another one, that was given inside, stays
         if separated:
-            take_over_saving(model)
-        for inner, traced in functions:
-            keras_internals.restore_traced_functions(inner, traced)
+            take_over_saving(model, origin)
+        if compiled_anew:
+            reset_functions(model)
+        else:
+            for inner, traced in functions:
+                keras_internals.restore_traced_functions(inner, traced)
 
 
 def _separate_all(model: Any, check: bool = False, inputs: Any = None) -> list[tuple[Any, type, Any, Any]]:
     """Separate every rewritten layer, the optimizer along with them; returns what is needed to go back."""
     located = [found for found in locate_layers(model) if isinstance(found.layer, Augmented)]
-    carrier = StateCarrier(model.optimizer)
+    carrier, origin = StateCarrier(model.optimizer), origin_of(model)
     separated: list[tuple[Any, type, Any, Any]] = []
     give_back_saving(model)
     try:
@@ -226,7 +232,7 @@ def _separate_all(model: Any, check: bool = False, inputs: Any = None) -> list[t
             else:
                 surgery.merge(layer, cls, layout, augmented)
         carrier.roll_back()
-        take_over_saving(model)
+        take_over_saving(model, origin)
         reset_functions(model)
         raise
     return separated

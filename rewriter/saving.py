@@ -38,11 +38,7 @@ def origin_of(model: Any) -> dict[str, Any]:
     return dict(vars(model).get(_ORIGIN, {}))
 
 
-def forget_origin(model: Any) -> None:
-    """Forget where a model comes from, which is rewritten no more."""
-    vars(model).pop(_ORIGIN, None)
-
-
 def give_back_saving(model: Any) -> None:
-    """Make ``model.save`` Keras's own again."""
+    """Make ``model.save`` Keras's own again, and forget where the model comes from."""
     vars(model).pop("save", None)
+    vars(model).pop(_ORIGIN, None)

@@ -26,11 +26,13 @@ class LocatedLayer:
     Attributes:
         layer: The layer itself.
         paths: The paths by which it is reached, the first one found first.
+        places: The same with numbers for names that Keras may give otherwise when it makes the model again.
         owners: The layers and models that hold it, itself or in a container, as one for each path.
     """
 
     layer: Any
     paths: list[str] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
     owners: list[Any] = field(default_factory=list)
 
 
@@ -45,7 +47,7 @@ def locate_layers(model: Any) -> list[LocatedLayer]:
     """
     require_model(model)
     located: dict[int, LocatedLayer] = {}
-    _visit(model, "", model, located, frozenset())
+    _visit(model, ("", ""), model, located, frozenset())
     return list(located.values())
 
 
@@ -62,41 +64,45 @@ def require_model(model: Any) -> None:
     raise ModelError(f"expected a tf_keras model, got {given}. Load a file with rewriter.load_model(path) first.")
 
 
-def _visit(holder: Any, path: str, owner: Any, located: dict[int, LocatedLayer], above: frozenset[int]) -> None:
+def _visit(
+    holder: Any, way: tuple[str, str], owner: Any, located: dict[int, LocatedLayer], above: frozenset[int]
+) -> None:
     # `above` holds the way down to here: a layer that reaches itself is not entered again. A layer that is shared
     # is, so that all paths to the layers inside it are known.
     if id(holder) in above:
         return
-    for name, child in _children(holder):
-        child_path = f"{path}/{name}" if path else name
+    path, place = way
+    for name, number, child in _children(holder):
+        child_way = f"{path}/{name}" if path else name, f"{place}/{number}" if place else number
         is_layer = isinstance(child, tf_keras.layers.Layer)
         if is_layer:
             found = located.setdefault(id(child), LocatedLayer(child))
-            found.paths.append(child_path)
+            found.paths.append(child_way[0])
+            found.places.append(child_way[1])
             found.owners.append(owner)
-        _visit(child, child_path, child if is_layer else owner, located, above | {id(holder)})
+        _visit(child, child_way, child if is_layer else owner, located, above | {id(holder)})
 
 
-def _children(holder: Any) -> Iterator[tuple[str, Any]]:
-    """Yield what a layer, module or container holds, each with its part of the path."""
+def _children(holder: Any) -> Iterator[tuple[str, str, Any]]:
+    """Yield what a layer, module or container holds, each with its part of the path and of the place."""
     if isinstance(holder, dict):
-        yield from ((str(key), value) for key, value in holder.items() if _is_node(value))
+        yield from ((str(key), str(key), value) for key, value in holder.items() if _is_node(value))
     elif isinstance(holder, list | tuple):
-        yield from ((str(index), value) for index, value in enumerate(holder) if _is_node(value))
+        yield from ((str(index), str(index), value) for index, value in enumerate(holder) if _is_node(value))
     else:
         # Keras looks no further than at the attributes of a plain module, so neither does its tracking.
         if not isinstance(holder, tf_keras.layers.Layer):
             attributes = vars(holder).items()
-            yield from ((k, v) for k, v in attributes if _is_node(v) and not keras_internals.is_bookkeeping(k))
+            yield from ((k, k, v) for k, v in attributes if _is_node(v) and not keras_internals.is_bookkeeping(k))
             return
         by_layer_name = keras_internals.is_graph_network(holder)
-        for child in keras_internals.tracked_children(holder):
+        for index, child in enumerate(keras_internals.tracked_children(holder)):
             if not _is_node(child):
                 continue
             named = by_layer_name and isinstance(child, tf_keras.layers.Layer)
-            name = child.name if named else keras_internals.attribute_of(holder, child)
-            # Held under no name of its own, behind a property, say.
-            yield str(name or getattr(child, "name", type(child).__name__)), child
+            attribute = None if named else keras_internals.attribute_of(holder, child)
+            # Held under no name of its own, behind a property, say, it goes by the one it has.
+            yield attribute or str(getattr(child, "name", type(child).__name__)), attribute or f"#{index}", child
 
 
 def _is_node(value: Any) -> bool:

@@ -86,7 +86,7 @@ def save_model(
     def finish(written: Path) -> None:
         write_manifest(written, described)
         if hidden:
-            edit_config(written, lambda config: wrap_config(config, manifest.paths(described)))
+            edit_config(written, lambda config: wrap_config(config, manifest.places(described)))
 
     _write(model, destination, finish, options)
 

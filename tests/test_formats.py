@@ -33,6 +33,8 @@ SAVED_MODELS = {
         "own_call",
         "tied",
         "calls_call",
+        "numbered",
+        "discretized",
     )
 }
 

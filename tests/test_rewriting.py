@@ -237,6 +237,30 @@ def test_fit_goes_on_after_standard_form_without_a_new_trace():
     ]
 
 
+@pytest.mark.parametrize("optimizer", ["keep", None])
+def test_compile_inside_standard_form_is_what_holds_after(optimizer):
+    """Another loss is trained on from then on, and an optimizer given inside stays, with its state."""
+    _, model = trained_pair(MODELS["sequential"])
+    rewriter.rewrite(model, optimizer=optimizer)
+    fit(model)
+    kept = model.optimizer
+    with rewriter.standard_form(model):
+        model.compile(model.optimizer, "mae", metrics=["mse"])
+    assert model.optimizer is kept
+    x, y = batch()
+    expected = float(np.abs(model.predict(x, verbose=0) - y).mean())
+    assert set(fit(model).history) == {"loss", "mse"}
+    model.optimizer.learning_rate.assign(0.0)
+    assert model.evaluate(x, y, verbose=0)[0] != expected
+    adam = tf_keras.optimizers.Adam(0.01)
+    with rewriter.standard_form(model):
+        model.compile(adam, "mse")
+        fit(model)
+    assert model.optimizer is adam
+    fit(model)
+    assert int(adam.iterations) == 6
+
+
 class Contrary(layers.Dense):
     """A Dense that computes something else once its class is not its own."""
 

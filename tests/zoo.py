@@ -1,5 +1,7 @@
 """Models as users have them: subclassed, wrapped, shared, masked, in mixed precision, with code of their own."""
 
+import warnings
+
 import numpy as np
 import tensorflow as tf
 import tf_keras
@@ -308,6 +310,61 @@ def custom_initializers():
     )
 
 
+@register
+class Encoder(tf_keras.Model):
+    """Makes models inside, whose layers Keras numbers as it goes: in a new process they are called otherwise."""
+
+    def __init__(self, size=4, **options):
+        super().__init__(**options)
+        self.size = size
+        self.encoder = tf_keras.Sequential([layers.Dense(size, activation="tanh"), layers.Dense(size)])
+        self.decoder = layers.Dense(3)
+
+    def call(self, inputs):
+        return self.decoder(self.encoder(inputs))
+
+    def get_config(self):
+        return {"size": self.size}
+
+
+def numbered():
+    called(Encoder())
+    return called(Encoder())
+
+
+@register
+class OwnFunctional(tf_keras.Model):
+    """A Functional model whose config does not say so."""
+
+    def __init__(self, units=4, **options):
+        inputs = tf_keras.Input((5,))
+        super().__init__(inputs, layers.Dense(units)(inputs), **options)
+        self.units = units
+
+    def get_config(self):
+        return {"units": self.units, "name": self.name}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+def own_functional():
+    inputs = tf_keras.Input((5,))
+    inner = OwnFunctional(5)
+    return tf_keras.Model(inputs, layers.Dense(3)(inner(inner(inputs))))
+
+
+def discretized():
+    """A layer that was adapted, and saves some of its weights in a way of its own."""
+    inputs = tf_keras.Input((5,))
+    discretize = layers.Discretization(num_bins=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of NumPy 2, at TensorFlow
+        discretize.adapt(np.linspace(-1, 1, 20).reshape(4, 5))
+    return tf_keras.Model(inputs, layers.Dense(3)(layers.CategoryEncoding(4)(discretize(inputs))))
+
+
 def vocabulary():
     """A layer with a table, which Keras lists among the weights though it is no variable."""
     inputs = tf_keras.Input((5,))
@@ -336,6 +393,9 @@ ZOO = {
         odd_names,
         repeated_names,
         custom_initializers,
+        numbered,
+        own_functional,
+        discretized,
         vocabulary,
     )
 }

@@ -39,6 +39,7 @@ from rewriter.keras_internals.layers import (
 )
 from rewriter.keras_internals.models import (
     autocast_of,
+    compilation,
     forget_traced_methods,
     input_specs,
     is_compiled,
@@ -84,6 +85,7 @@ __all__ = [
     "build_slots",
     "class_from_config",
     "class_to_config",
+    "compilation",
     "decay_exclusions",
     "drop_weight",
     "exclude_from_decay",

@@ -93,6 +93,11 @@ def is_compiled(model: Any) -> bool:
     return bool(getattr(model, "_is_compiled", False))
 
 
+def compilation(model: Any) -> Any:
+    """Name what the last ``compile`` made: another object after each."""
+    return getattr(model, "compiled_loss", None)
+
+
 def set_optimizer(model: Any, optimizer: Any) -> None:
     """Give a model another optimizer, leaving loss, metrics and all else that was compiled as it is."""
     if is_compiled(model):
