@@ -123,13 +123,14 @@ def batch(rows=24):
     return x.astype("float32"), y.astype("float32")
 
 
-def trained_pair(builder, optimizer="adam", epochs=1):
+def trained_pair(builder, optimizer="adam", epochs=1, run_eagerly=False):
     """Two copies of a model, compiled and trained alike; what the second one becomes is compared with the first."""
     pair = []
     for _ in range(2):
         tf_keras.utils.set_random_seed(5)
         model = builder()
-        model.compile(optimizer if isinstance(optimizer, str) else optimizer(), "mse", metrics=["mae"])
+        chosen = optimizer if isinstance(optimizer, str) else optimizer()
+        model.compile(chosen, "mse", metrics=["mae"], run_eagerly=run_eagerly)
         if epochs:
             fit(model, epochs)
         pair.append(model)
