@@ -28,6 +28,8 @@ def flaw(config: Any) -> str | None:
         # An input layer is called by nobody and has an output all the same. A model with inputs of its own was called
         # once when it was made, which is not listed, so that its calls count from 1.
         own = _has_own_input(layer)
+        if not nodes and own is False and layer.get("class_name") != "InputLayer":
+            continue  # never called, so it has no outputs
         references = [_references(node) for node in nodes or [None]]
         calls.update({(layer["name"], index): found for index, found in enumerate(references, start=own is not False)})
         if own is None:
@@ -64,7 +66,7 @@ def _references(data: Any) -> set[_Node]:
                     continue  # a number or an array, in the place of an output
                 case [str() as name, int() as index, int(), *_]:
                     found.add((name, index))
-                case [str() as name, int(), dict() | list() | None, *_]:
+                case [str() as name, int(), dict() | list() | None, *_] | [str() as name, str(), int(), dict()]:
                     found.add((name, -1))  # looks like an output, and says none
             waiting += each
         elif isinstance(each, dict):
