@@ -28,7 +28,7 @@ def flaw(config: Any) -> str | None:
         # An input layer is called by nobody and has an output all the same. A model with inputs of its own was called
         # once when it was made, which is not listed, so that its calls count from 1.
         own = _has_own_input(layer)
-        if not nodes and own is False and layer.get("class_name") != "InputLayer":
+        if not nodes and own is not None and layer.get("class_name") != "InputLayer":
             continue  # never called, so it has no outputs
         references = [_references(node) for node in nodes or [None]]
         calls.update({(layer["name"], index): found for index, found in enumerate(references, start=own is not False)})
