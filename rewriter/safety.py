@@ -6,6 +6,7 @@ classes of the kinds that models are made of.
 
 from __future__ import annotations
 
+import builtins
 import re
 import sys
 from typing import TYPE_CHECKING, Any
@@ -108,7 +109,12 @@ def _require_known(path: Path, node: Any, module: str, name: str, custom_objects
     if not isinstance(wanted, str):
         raise FileError(f"{path}: damaged, its config names the function {wanted!r}.")
     registered = wanted if function else node.get("registered_name")
-    if module == "builtins" or keras_internals.registered_object(registered, custom_objects) is not None:
+    if keras_internals.registered_object(registered, custom_objects) is not None:
+        return
+    if module == "builtins":
+        # So Keras writes its own functions, and looks for what is none of them among Python's: exit, input, open.
+        if hasattr(builtins, wanted):
+            raise FileError(f"{path}: it names Python's own {wanted}, which is no part of a model; refused.")
         return
     top, *rest = f"{module}.{wanted}".split(".")
     if top in {"keras", "tf_keras"}:

@@ -190,6 +190,15 @@ BAD = {
         lambda good, path: with_config(good, path, '"activation": "linear"', f'"activation": {FUNCTION}'),
         "it has a function of your own, system, that is not known here",
     ),
+    "builtin.keras": (
+        lambda good, path: with_config(
+            good,
+            path,
+            '"activation": "linear"',
+            f'"activation": {FUNCTION.replace("os", "builtins").replace("system", "exit")}',
+        ),
+        "it names Python's own exit, which is no part of a model",
+    ),
     "class.keras": (
         lambda good, path: with_config(good, path, LAYER, '{"module": "subprocess", "class_name": "Popen"'),
         "it has a class of your own, Popen, that is not known here",

@@ -145,6 +145,21 @@ def test_what_keras_would_leave_out_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("name", "optimizer"), [("deep_layer", "adam"), ("nested", "legacy")])
+def test_what_was_written_is_counted(tmp_path, monkeypatch, name, optimizer):
+    """Also where nothing was known beforehand: weights, and an optimizer's variables, that are not in the file."""
+    monkeypatch.setattr("rewriter.writing.require_readable", lambda *_: None)
+    model = EVERY[name]()
+    model.compile(tf_keras.optimizers.legacy.Adam() if optimizer == "legacy" else optimizer, "mse")
+    fit(model)
+    rewriter.rewrite(model, optimizer="keep")
+    what = "weights" if name == "deep_layer" else "optimizer's variables"
+    for write in (rewriter.save_model, rewriter.export):
+        with pytest.raises(rewriter.FileError, match=rf"Keras has left out \d+ of the \d+ {what} .* Use \.h5 or a"):
+            write(model, tmp_path / "model.keras")
+    assert list(tmp_path.iterdir()) == []
+
+
 WEIGHTS = {
     "weights_h5": "w.weights.h5",
     "h5": "w.h5",
