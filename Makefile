@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 CASES := 2000
 
-.PHONY: help demo test fuzz lint format wheel clean
+.PHONY: help demo test evidence fuzz lint format wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -15,6 +15,9 @@ demo: $(INSTALLED)  ## the main job on real handwritten digits, from a saved mod
 
 test: lint  ## everything that CI runs: linters, type checker, tests
 	$(BIN)/python -m pytest --numprocesses 2
+
+evidence: $(INSTALLED)  ## fine-tune the digits with three optimizers and ten seeds each; takes some minutes
+	$(BIN)/python samples/fine_tuning.py
 
 fuzz: $(INSTALLED)  ## damage real model files in many ways and see what becomes of them: make fuzz CASES=2000
 	$(BIN)/python tests/fuzzing.py $(CASES)

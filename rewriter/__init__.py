@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         SelectorError,
     )
     from rewriter.joint_momentum import JointMomentum
+    from rewriter.joint_optimizer import JointOptimizer
     from rewriter.layout import Layout, Part, layout_of
     from rewriter.planning import Decision, Plan, plan
     from rewriter.reading import load_model
@@ -47,6 +48,7 @@ _MODULES = {
     "reading": ("load_model",),
     "writing": ("export", "save_model"),
     "joint_momentum": ("JointMomentum",),
+    "joint_optimizer": ("JointOptimizer",),
     "layout": ("Layout", "Part", "layout_of"),
     "planning": ("Decision", "Plan", "plan"),
     "rewriting": ("rewrite", "split", "standard_form"),
@@ -59,6 +61,7 @@ __all__ = [
     "DifferenceError",
     "FileError",
     "JointMomentum",
+    "JointOptimizer",
     "Layout",
     "ModelError",
     "NotMergeableError",

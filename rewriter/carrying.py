@@ -5,10 +5,8 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-import tensorflow as tf
-
 from rewriter import keras_internals, slots, weight_decay
-from rewriter.joint_momentum import is_joint
+from rewriter.joint_optimizer import is_joint
 from rewriter.slots import SlotSource
 
 if TYPE_CHECKING:
@@ -36,10 +34,10 @@ class StateCarrier:
         """Note that the weights of a layer are about to be merged."""
         self._note_exclusions(layer, layout)
         places = self._places([getattr(layer, part.attribute) for part in layout.parts])
-        condense = self._inner.condense if is_joint(self.optimizer) else tf.identity
+        condense = self._inner.condense if is_joint(self.optimizer) else _stacked
         self._undo.append((layer, layout, places))
         self._moves.append(
-            lambda: [SlotSource(layer.augmented_kernel, places, lambda values: condense(layout.stack(values)))]
+            lambda: [SlotSource(layer.augmented_kernel, places, lambda name, values: condense(name, values, layout))]
         )
 
     def before_separate(self, layer: Any, layout: Layout) -> None:
@@ -60,7 +58,7 @@ class StateCarrier:
             variable for variable in keras_internals.only_variables(model.variables) if id(variable) not in moved
         ]
         stay = [
-            SlotSource(variable, (place,), lambda values: values[0])
+            SlotSource(variable, (place,), lambda _, values: values[0])
             for variable, place in zip(unmoved, self._places(unmoved), strict=True)
         ]
         return [*moved.values(), *stay]
@@ -96,5 +94,9 @@ class StateCarrier:
         return slots.slot_places(self._inner, variables)
 
 
-def _part(layout: Layout, attribute: str, values: Sequence[Any]) -> Any:
+def _stacked(_: str, values: Sequence[Any], layout: Layout) -> Any:
+    return layout.stack(values)
+
+
+def _part(layout: Layout, attribute: str, _: str, values: Sequence[Any]) -> Any:
     return layout.views(*values)[attribute]

@@ -9,7 +9,8 @@ import tf_keras
 
 from rewriter import keras_internals, slots, warm_start
 from rewriter.errors import OptimizerError
-from rewriter.joint_momentum import JointMomentum, is_joint
+from rewriter.joint_momentum import JointMomentum
+from rewriter.joint_optimizer import is_joint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,11 +61,17 @@ def choose_optimizer(
         return _kept(model, current)
     if optimizer is None:
         given = {"learning_rate": learning_rate, "momentum": momentum}
-        return _joint(current, {name: value for name, value in given.items() if value is not None})
+        with keras_internals.strategy_scope(model):
+            return _joint(current, {name: value for name, value in given.items() if value is not None})
     if not keras_internals.is_optimizer(optimizer):
         raise OptimizerError(
             f"optimizer must be None, 'keep' or a tf_keras optimizer, got {optimizer!r} of type "
             f"{type(optimizer).__module__}.{type(optimizer).__name__}."
+        )
+    if keras_internals.strategy_of(model) is not keras_internals.strategy_of(optimizer):
+        raise OptimizerError(
+            f"optimizer= is a {_name(optimizer)} that was made outside the tf.distribute strategy of this model; make "
+            "it inside: with strategy.scope(): ..."
         )
     if optimizer is current or slots.has_slots_of(optimizer, keras_internals.only_variables(model.variables)):
         return _kept(model, optimizer)
@@ -86,10 +93,13 @@ def choose_standard_optimizer(optimizer: Any) -> OptimizerChoice:
         return OptimizerChoice(optimizer, optimizer, (f"optimizer: {_name(optimizer)} kept", *_kept_state(optimizer)))
     inner = keras_internals.inner_optimizer(optimizer)
     standard = keras_internals.with_loss_scale_of(optimizer, inner.standard_optimizer())
+    settings, state = (
+        ("learning rate and momentum", "velocity") if hasattr(inner, "momentum") else ("learning rate", "slots")
+    )
     lines = (
-        "optimizer: JointMomentum replaced by SGD of the same learning rate and momentum",
-        "velocity: reset, SGD starts without",
-        f"iterations: {int(inner.iterations)} carried",
+        f"optimizer: {_name(optimizer)} replaced by {_name(standard)} of the same {settings}",
+        f"{state}: reset, {_name(standard)} starts without",
+        f"iterations: {keras_internals.iterations_of(inner)} carried",
     )
     return OptimizerChoice(standard, None, lines)
 
@@ -105,10 +115,10 @@ def _kept(model: Any, optimizer: Any) -> OptimizerChoice:
 def _joint(current: Any, given: dict[str, Any]) -> OptimizerChoice:
     """Choose the joint momentum of a model: with the settings given, else those of its compiled SGD, else the defaults.
 
-    A model that has a joint momentum already keeps it, unless a setting is given.
+    A model that has a joint optimizer already keeps it, unless a setting is given.
     """
     if is_joint(current) and not given:
-        return OptimizerChoice(current, current, ("optimizer: JointMomentum kept", *_kept_state(current)))
+        return OptimizerChoice(current, current, (f"optimizer: {_name(current)} kept", *_kept_state(current)))
     if not warm_start.can_start_from(current):
         joint = JointMomentum(**given)
         head = "optimizer: JointMomentum, new"
@@ -123,29 +133,28 @@ def _joint(current: Any, given: dict[str, Any]) -> OptimizerChoice:
 
 def _warm_lines(current: Any, settings: dict[str, Any], given: dict[str, Any]) -> Iterator[str]:
     inner = keras_internals.inner_optimizer(current)
+    goes_on = isinstance(inner, JointMomentum)
     yield f"optimizer: {_name(current)} converted to JointMomentum"
     for name, value in settings.items():
-        rows = ", from now on on kernel rows only" if name == "weight_decay" and not is_joint(inner) else ""
+        rows = ", from now on on kernel rows only" if name == "weight_decay" and not goes_on else ""
         yield f"{name}: {_shown(value)} {'as given' if name in given else 'carried'}{rows}"
-    if getattr(inner, "nesterov", False):
-        yield "nesterov: not carried, joint momentum has none"
     count = _slot_count(inner)
     if not count:
         yield "velocity: none yet"
-    elif is_joint(inner):
+    elif goes_on:
         yield f"velocity: {count} slots carried"
     elif warm_start.last_learning_rate(inner):
         yield f"velocity: {count} slots converted, divided by the learning rate, to their mean per unit"
     else:
         yield f"velocity: {count} slots reset, at a learning rate of 0 they say nothing"
-    yield f"iterations: {int(inner.iterations)} carried"
+    yield f"iterations: {keras_internals.iterations_of(inner)} carried"
     yield from _loss_scale(current)
 
 
 def _kept_state(optimizer: Any) -> Iterator[str]:
     inner = keras_internals.inner_optimizer(optimizer)
     yield f"slots: {_slot_count(inner)} carried"
-    yield f"iterations: {int(inner.iterations)} carried"
+    yield f"iterations: {keras_internals.iterations_of(inner)} carried"
     yield from _loss_scale(optimizer)
     if (clipnorm := getattr(inner, "clipnorm", None)) is not None:
         yield f"clipnorm: {_shown(clipnorm)} carried; it bounds a merged kernel and bias as one"
@@ -155,7 +164,8 @@ def _not_carried(current: Any) -> Iterator[str]:
     if current is None:
         return
     inner = keras_internals.inner_optimizer(current)
-    yield f"state of {_name(current)}: not carried, {_slot_count(inner)} slots and {int(inner.iterations)} iterations"
+    slots, iterations = _slot_count(inner), keras_internals.iterations_of(inner)
+    yield f"state of {_name(current)}: not carried, {slots} slots and {iterations} iterations"
     yield from _loss_scale(current)
 
 

@@ -40,12 +40,13 @@ def writable(path: str | os.PathLike[str], overwrite: bool) -> Path:
     return destination
 
 
-def place(destination: Path, write: Callable[[Path], None]) -> None:
+def place(destination: Path, write: Callable[[Path], None], keep: bool = True) -> None:
     """Let ``write`` write a file or folder beside its destination, then move it there.
 
     Args:
         destination: Where it belongs; what is there is replaced.
         write: Gets the path to write to, which has the destination's ending since Keras goes by it.
+        keep: Whether it is moved there; else it is only written and taken away, as by a worker that is not the chief.
 
     Raises:
         Whatever ``write`` raises; the destination is then as it was, and nothing is left beside it.
@@ -53,6 +54,8 @@ def place(destination: Path, write: Callable[[Path], None]) -> None:
     temporary = _beside(destination)
     try:
         write(temporary)
+        if not keep:
+            return
         if destination.is_dir():
             _replace_folder(temporary, destination)
         else:

@@ -15,12 +15,13 @@ from rewriter import keras_internals, surgery, warm_start
 from rewriter.augmented import Augmented, augmented_class, standard_class
 from rewriter.carrying import StateCarrier
 from rewriter.checking import checked_layer, checked_model
+from rewriter.errors import ModelError
 from rewriter.layout import is_merged, layout_in
 from rewriter.optimizer_choice import choose_optimizer, choose_standard_optimizer
 from rewriter.planning import plan
 from rewriter.saving import give_back_saving, origin_of, take_over_saving
 from rewriter.stale import models_over, refuse_stale_optimizers, reset_functions
-from rewriter.walk import locate_layers
+from rewriter.walk import locate_layers, require_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -62,7 +63,7 @@ def rewrite(
         The same model.
 
     Raises:
-        ModelError: ``model`` is no tf-keras model.
+        ModelError: ``model`` is no tf-keras model, or was not made under the ``tf.distribute`` strategy that is active.
         SelectorError: A selector matches no layer that owns a kernel.
         NotMergeableError: ``strict`` and a selected pair cannot be merged.
         OptimizerError: The optimizer is none of the choices, or its state cannot be kept.
@@ -72,6 +73,7 @@ def rewrite(
     """
     decided = plan(model, include=include, exclude=exclude, strict=strict)
     decided.require_built()
+    _require_own_scope(model)
     apply(decided, model, choose_optimizer(model, optimizer), check=check, inputs=inputs)
     return model
 
@@ -111,6 +113,14 @@ def apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool = True
         refuse_stale_optimizers(replaced)
 
 
+def _require_own_scope(model: Any) -> None:
+    if keras_internals.in_foreign_scope(model):
+        raise ModelError(
+            f"{model.name} was not made in the scope of the tf.distribute strategy that is active here. Call this "
+            "outside of it, or make or load the model inside: with strategy.scope(): ..."
+        )
+
+
 def _carry(model: Any, choice: OptimizerChoice, carrier: StateCarrier | None) -> None:
     if carrier is None:
         return
@@ -139,8 +149,10 @@ def split(model: Any) -> Any:
         The same model, plain Keras.
 
     Raises:
-        ModelError: ``model`` is no tf-keras model.
+        ModelError: ``model`` is no tf-keras model, or was not made under the ``tf.distribute`` strategy that is active.
     """
+    require_model(model)
+    _require_own_scope(model)
     lines = choose_standard_optimizer(model.optimizer).lines
     separated = _separate_all(model)
     if separated:
@@ -166,14 +178,17 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
         The same model.
 
     Raises:
-        ModelError: ``model`` is no tf-keras model.
+        ModelError: ``model`` is no tf-keras model, or was not made under the ``tf.distribute`` strategy that is active.
         DifferenceError: A layer computes something else in standard form. The model is as it was.
     """
+    require_model(model)
+    _require_own_scope(model)
     optimizer, origin = model.optimizer, origin_of(model)
     state = keras_internals.optimizer_slots(keras_internals.inner_optimizer(optimizer))
-    functions = [(inner, keras_internals.traced_functions(inner)) for inner in models_over(model)]
+    models = models_over(model)
+    functions = [(inner, keras_internals.traced_functions(inner)) for inner in models]
     separated = _separate_all(model, check, inputs)
-    reset_functions(model)
+    reset_functions(model, models)
     standard, compilation = model.optimizer, keras_internals.compilation(model)
     try:
         yield model

@@ -33,21 +33,21 @@ class SlotSource:
     Attributes:
         variable: The variable they will belong to.
         places: The places of the slots they are made of, as :func:`slot_places` gave them.
-        combine: Makes one slot of those.
+        combine: Makes one slot of those, given the slot's name.
     """
 
     variable: Any
     places: tuple[int | None, ...]
-    combine: Callable[[Sequence[Any]], Any]
+    combine: Callable[[str, Sequence[Any]], Any]
 
     @property
     def trained(self) -> bool:
         """Whether the optimizer has slots to make these of."""
         return None not in self.places
 
-    def value(self, slots: Sequence[Any]) -> Any:
-        """Make the slot of those in a list."""
-        return self.combine([slots[place] for place in self.places if place is not None])
+    def value(self, name: str, slots: Sequence[Any]) -> Any:
+        """Make the slot of some name of those in a list."""
+        return self.combine(name, [slots[place] for place in self.places if place is not None])
 
 
 def require_known(optimizer: Any) -> None:
@@ -126,4 +126,4 @@ def carry(optimizer: Any, sources: Sequence[SlotSource], reuse: keras_internals.
     for source in trained:
         place = new.index[keras_internals.variable_key(inner, source.variable)]
         for name, slots in new.lists.items():
-            slots[place].assign(source.value(old.lists[name]))
+            slots[place].assign(source.value(name, old.lists[name]))

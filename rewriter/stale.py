@@ -13,11 +13,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-def reset_functions(model: Any) -> None:
-    """Make everything that was traced of a model, and of other models with some of its layers, trace anew."""
+def reset_functions(model: Any, models: Iterable[Any] | None = None) -> None:
+    """Make everything that was traced of a model, and of other models with some of its layers, trace anew.
+
+    Args:
+        model: The model.
+        models: What :func:`models_over` says of it, where that is known: to find them takes a look at every object.
+    """
     for found in locate_layers(model):
         keras_internals.forget_traced_methods(found.layer)
-    for affected in models_over(model):
+    for affected in models_over(model) if models is None else models:
         keras_internals.reset_traced_functions(affected)
         keras_internals.forget_traced_methods(affected)
 

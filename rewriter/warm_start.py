@@ -13,7 +13,7 @@ import tensorflow as tf
 import tf_keras
 
 from rewriter import keras_internals
-from rewriter.joint_momentum import JointMomentum, is_joint
+from rewriter.joint_momentum import JointMomentum
 from rewriter.layout import layout_of
 
 if TYPE_CHECKING:
@@ -38,12 +38,12 @@ def settings_from(optimizer: Any) -> dict[str, Any]:
     inner = keras_internals.inner_optimizer(optimizer)
     config = inner.get_config()
     ema = _EMA if config.get("use_ema") else ()
-    average = {"average": inner.average} if is_joint(inner) else {}
+    own = ("average", "decay_bias") if isinstance(inner, JointMomentum) else ()
     return {
         "learning_rate": keras_internals.learning_rate_of(inner),
         "momentum": keras_internals.setting_of(inner, "momentum"),
-        **average,
-        **{name: config[name] for name in (*_SHARED, *ema) if config.get(name) is not None},
+        **({"nesterov": True} if config.get("nesterov") else {}),
+        **{name: config[name] for name in (*own, *_SHARED, *ema) if config.get(name) is not None},
     }
 
 
@@ -52,7 +52,7 @@ def last_learning_rate(optimizer: Any) -> float:
     rate = keras_internals.learning_rate_of(optimizer)
     if not isinstance(rate, tf_keras.optimizers.schedules.LearningRateSchedule):
         return float(rate)
-    return float(rate(tf.maximum(optimizer.iterations - 1, 0)))
+    return float(rate(tf.constant(max(keras_internals.iterations_of(optimizer) - 1, 0), tf.int64)))
 
 
 def start(optimizer: Any, stopped: Any, sources: Sequence[SlotSource], trainable: Sequence[Any]) -> None:
@@ -71,22 +71,24 @@ def start(optimizer: Any, stopped: Any, sources: Sequence[SlotSource], trainable
         return
     trained = [source for source in sources if source.trained]
     known = {id(variable) for variable in trainable}
-    joint.build([*trainable, *(source.variable for source in trained if id(source.variable) not in known)])
+    others = [source.variable for source in trained if id(source.variable) not in known]
+    keras_internals.build_slots(joint, [*trainable, *others])
     started = keras_internals.optimizer_slots(joint)
     assert started is not None, "it was built just now"  # noqa: S101
     for name, values in slots.lists.items():
         for source in trained:
             place = started.index[keras_internals.variable_key(joint, source.variable)]
             if name in _VELOCITY:
-                velocity = _velocity(source.value(values), joint, inner, source.variable)
+                velocity = _velocity(source.value(name, values), joint, inner, source.variable)
                 started.lists["momentums"][place].assign(velocity)
             elif name in started.lists:
-                started.lists[name][place].assign(source.value(values))
+                started.lists[name][place].assign(source.value(name, values))
 
 
 def _velocity(slot: Any, joint: Any, stopped: Any, variable: Any) -> Any:
-    if is_joint(stopped):
+    if isinstance(stopped, JointMomentum):
         return slot
     rate = last_learning_rate(stopped)
     velocity = slot / tf.cast(-rate, slot.dtype) if rate else tf.zeros_like(slot)
-    return velocity if layout_of(variable) is None else joint.condense(velocity)
+    layout = layout_of(variable)
+    return velocity if layout is None else joint.condense("momentums", layout.unstack(velocity), layout)

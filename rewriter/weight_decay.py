@@ -30,10 +30,12 @@ class RowwiseWeightDecay:
         """Name the parts of an augmented kernel that weight decay acts on.
 
         As in the standard form, a part is left out whose variable was excluded, or whose variable's name matches a
-        pattern of ``exclude_from_weight_decay``.
+        pattern of ``exclude_from_weight_decay``. So are all if the augmented kernel itself was excluded.
         """
         excluded = vars(self).get(_EXCLUDED, {}).get(keras_internals.variable_key(self, variable), ())
-        patterns = keras_internals.decay_exclusions(self).patterns
+        keys, patterns = keras_internals.decay_exclusions(self)
+        if keras_internals.variable_key(self, variable) in keys:
+            return ()
         return tuple(
             part.attribute
             for part, name in zip(layout.parts, layout.part_names(variable.name), strict=True)

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 def export(model: Any, path: str | os.PathLike[str], overwrite: bool = False, inputs: Any = None) -> None:
     """Write the standard form of a model, to a file that loads where this library is not installed.
 
-    The model stays as it is and training can go on.
+    The model stays as it is and training can go on. With several workers of a ``tf.distribute`` strategy each must
+    call this, as weights are made in step; the chief's file is kept.
 
     Args:
         model: A tf-keras model, rewritten or not.
@@ -43,7 +44,7 @@ def export(model: Any, path: str | os.PathLike[str], overwrite: bool = False, in
             model, or not all of it, in that format. Nothing is written then.
     """
     require_model(model)
-    destination = writable(path, overwrite)
+    destination = _destination(model, path, overwrite)
     lines = choose_standard_optimizer(model.optimizer).lines
     with standard_form(model, check=True, inputs=inputs):
         _write(model, destination)
@@ -59,6 +60,8 @@ def save_model(
 ) -> None:
     """Write a model in the form it has, rewritten layers merged, with its optimizer's state and a manifest.
 
+    With several workers of a ``tf.distribute`` strategy each must call this; the chief's file is kept.
+
     Args:
         model: A tf-keras model.
         path: Where to, as in :func:`export`.
@@ -71,7 +74,7 @@ def save_model(
         FileError: As in :func:`export`.
     """
     require_model(model)
-    destination = writable(path, overwrite)
+    destination = _destination(model, path, overwrite)
     described = manifest.describe(model, source_sha256)
     if not described["layers"]:
         _write(model, destination, options=options)
@@ -89,6 +92,11 @@ def save_model(
             edit_config(written, lambda config: wrap_config(config, manifest.places(described)))
 
     _write(model, destination, finish, options)
+
+
+def _destination(model: Any, path: str | os.PathLike[str], overwrite: bool) -> Path:
+    # A worker that is not the chief keeps nothing, and the chief may have written already.
+    return writable(path, overwrite or not keras_internals.is_chief(model))
 
 
 def _save_hidden_folder(model: Any, destination: Path, described: dict[str, Any], options: dict[str, Any]) -> None:
@@ -127,7 +135,7 @@ def _write(
         require_all_written(model, temporary, kind, destination, given.get("include_optimizer", True))
 
     try:
-        place(destination, write)
+        place(destination, write, keep=keras_internals.is_chief(model))
     except OSError as error:
         raise FileError(f"{destination}: not written, {error.strerror or first_line(error)}") from error
     except (ValueError, TypeError, NotImplementedError, RuntimeError, tf.errors.OpError) as error:

@@ -21,10 +21,9 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import tf_keras
+from handwriting import LOSS, classifier, split_digits
 from rich.console import Console
 from rich.table import Table
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 import rewriter
 
@@ -43,31 +42,10 @@ print(json.dumps(model.evaluate(data["x"], data["y"], verbose=0)[1]))
 """
 
 
-def split_digits() -> dict[str, tuple[Any, Any]]:
-    """Split 1,797 scans of 8 x 8 pixels: for the base model digits 0 to 7, for fine-tuning the rest, and a test set."""
-    x, y = load_digits(return_X_y=True)
-    x = (x / 16).astype("float32")
-    x_train, x_test, y_train, y_test = train_test_split(x, y, test_size=0.25, random_state=SEED, stratify=y)
-    base = (y_train < 8) & (np.random.default_rng(SEED).random(len(y_train)) < 0.8)  # noqa: PLR2004  digits 8 and 9
-    return {
-        "base": (x_train[base], y_train[base]),
-        "rest": (x_train[~base], y_train[~base]),
-        "test": (x_test, y_test),
-    }
-
-
 def train_base(x: Any, y: Any) -> Any:
-    """Train a 64-256-256-10 classifier with plain SGD."""
-    tf_keras.utils.set_random_seed(SEED)
-    model = tf_keras.Sequential(
-        [
-            tf_keras.layers.Dense(256, activation="relu", input_shape=(64,), name="hidden_1"),
-            tf_keras.layers.Dense(256, activation="relu", name="hidden_2"),
-            tf_keras.layers.Dense(10, name="logits"),
-        ]
-    )
-    loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(tf_keras.optimizers.SGD(0.1), loss, metrics=["accuracy"])
+    """Train the classifier with plain SGD."""
+    model = classifier(SEED)
+    model.compile(tf_keras.optimizers.SGD(0.1), LOSS, metrics=["accuracy"])
     model.fit(x, y, epochs=EPOCHS, batch_size=BATCH_SIZE, verbose=0)
     return model
 
@@ -112,7 +90,7 @@ def draw(curves: dict[str, dict[str, list[float]]], path: Path) -> None:
 def main() -> None:
     """Run the life cycle of a rewritten model."""
     OUTPUT.mkdir(parents=True, exist_ok=True)
-    data = split_digits()
+    data = split_digits(SEED)
     base = train_base(*data["base"])
     base.save(BASE)
     before = base.evaluate(*data["test"], verbose=0)[1]

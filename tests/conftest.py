@@ -1,5 +1,6 @@
 """Fixtures. Two runs are compared bit for bit, so every test runs with deterministic ops and the same seed."""
 
+import gc
 import json
 import os
 import subprocess
@@ -14,6 +15,10 @@ import tf_keras
 from rewriter.cli import main
 
 tf.config.experimental.enable_op_determinism()
+# A third of a million objects of TensorFlow's, at which Python would look at every collection, and the library whenever
+# it looks for models and optimizers that are alive.
+gc.collect()
+gc.freeze()
 
 # Whoever imports rewriter in such a process gets an ImportError, installed or not.
 WITHOUT_REWRITER = "import sys; sys.modules['rewriter'] = None\n"

@@ -280,8 +280,8 @@ def test_what_becomes_of_the_optimizer_is_said_line_by_line(caplog):
         "optimizer: SGD converted to JointMomentum",
         "learning_rate: 0.05 carried",
         "momentum: 0.75 carried",
+        "nesterov: True carried",
         "weight_decay: 0.1 carried, from now on on kernel rows only",
-        "nesterov: not carried, joint momentum has none",
         "velocity: 6 slots converted, divided by the learning rate, to their mean per unit",
         "iterations: 3 carried",
     ]

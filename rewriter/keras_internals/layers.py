@@ -11,6 +11,8 @@ import tf_keras
 from tf_keras.src.mixed_precision.autocast_variable import AutoCastVariable, create_autocast_variable
 from tf_keras.src.saving.legacy.saved_model.load import RevivedLayer
 
+from rewriter.keras_internals.strategies import strategy_scope
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -87,9 +89,14 @@ def stored_dtype(variable: Any) -> Any:
     return getattr(variable, "true_dtype", variable.dtype)
 
 
+def stored_variable(variable: Any) -> Any:
+    """Reach through a mixed-precision variable, which is read in another dtype, to the one that is stored."""
+    return variable._variable if isinstance(variable, AutoCastVariable) else variable
+
+
 def variable_and_wrapped(variable: Any) -> list[Any]:
     """List a variable and the ones it wraps: autocast wrapper, distributed container, per-device components."""
-    inner = variable._variable if isinstance(variable, AutoCastVariable) else variable
+    inner = stored_variable(variable)
     chain = [variable] if inner is variable else [variable, inner]
     return [*chain, *getattr(inner, "values", ())] if isinstance(inner, tf.distribute.DistributedValues) else chain
 
@@ -99,10 +106,9 @@ def new_variable_like(reference: Any, name: str, value: Any, *, constraint: Any 
 
     It is created in the distribution strategy of the reference and, under mixed precision, wrapped as it is.
     """
-    inner = reference._variable if isinstance(reference, AutoCastVariable) else reference
-    strategy = getattr(inner, "distribute_strategy", None) or tf.distribute.get_strategy()
+    inner = stored_variable(reference)
     # A name scope that is open when a layer is built would go before the name, which has its scope already.
-    with tf.init_scope(), strategy.scope(), tf.compat.v1.name_scope(None):
+    with tf.init_scope(), strategy_scope(inner), tf.compat.v1.name_scope(None):
         variable = tf.Variable(
             value,
             trainable=reference.trainable,

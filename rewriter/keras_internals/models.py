@@ -12,6 +12,7 @@ import tf_keras
 from tf_keras.src.mixed_precision.autocast_variable import enable_auto_cast_variables
 
 from rewriter.keras_internals.layers import instances_alive, is_graph_network, untrack
+from rewriter.keras_internals.optimizers import build_slots, inner_optimizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -115,6 +116,6 @@ def take_over(model: Any, optimizer: Any) -> None:
         model.optimizer = None
         untrack(model, "optimizer")
         return
-    optimizer.build(model.trainable_variables)
+    build_slots(inner_optimizer(optimizer), model.trainable_variables)
     optimizer.iterations.assign(model.optimizer.iterations)
     set_optimizer(model, optimizer)

@@ -10,6 +10,7 @@ import tf_keras
 from tf_keras.src.optimizers.legacy.optimizer_v2 import _var_key as legacy_variable_key
 
 from rewriter.keras_internals.layers import instances_alive
+from rewriter.keras_internals.strategies import strategy_scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -81,11 +82,12 @@ def optimizer_slots(optimizer: Any) -> Slots | None:
 
 
 def build_slots(optimizer: Any, variables: Sequence[Any]) -> None:
-    """Make the slots of an optimizer for some variables, where it has none yet."""
-    if is_legacy(optimizer):
-        optimizer._create_all_weights(variables)
-    else:
-        optimizer.build(variables)
+    """Make the slots of an optimizer for some variables, where it has none yet, under its distribution strategy."""
+    with strategy_scope(optimizer):
+        if is_legacy(optimizer):
+            optimizer._create_all_weights(variables)
+        else:
+            optimizer.build(variables)
 
 
 def rebuild_slots(optimizer: Any, variables: Sequence[Any]) -> None:
@@ -98,12 +100,12 @@ def rebuild_slots(optimizer: Any, variables: Sequence[Any]) -> None:
     if is_legacy(optimizer):
         optimizer._slots = {}
         optimizer._weights = [variable for variable in optimizer._weights if id(variable) not in replaced]
-        optimizer._create_all_weights(variables)
+        build_slots(optimizer, variables)
         return
     kept = dict(vars(optimizer))
     optimizer._variables = [variable for variable in optimizer._variables if id(variable) not in replaced]
     optimizer._built = False
-    optimizer.build(variables)
+    build_slots(optimizer, variables)
     # Nadam's build also starts its running product anew.
     for name, value in kept.items():
         if isinstance(value, tf.Variable | int) and name != "_built":
@@ -149,13 +151,23 @@ def learning_rate_of(optimizer: Any) -> Any:
         return rate
     decay = optimizer._initial_decay if is_legacy(optimizer) else 0.0
     if decay:
-        return tf_keras.optimizers.schedules.InverseTimeDecay(float(rate), decay_steps=1, decay_rate=decay)
-    return float(rate)
+        return tf_keras.optimizers.schedules.InverseTimeDecay(_number(rate), decay_steps=1, decay_rate=decay)
+    return _number(rate)
+
+
+def iterations_of(optimizer: Any) -> int:
+    """Read how many steps an optimizer has made."""
+    return int(_number(optimizer.iterations))
+
+
+def _number(value: Any) -> float:
+    # A variable of a distribution strategy is no number to Python.
+    return float(value.numpy() if isinstance(value, tf.Variable) else value)
 
 
 def setting_of(optimizer: Any, name: str) -> Any:
     """Read a numeric setting of an optimizer, such as its momentum, as a Python number."""
-    return float(optimizer._get_hyper(name)) if is_legacy(optimizer) else getattr(optimizer, name)
+    return _number(optimizer._get_hyper(name)) if is_legacy(optimizer) else getattr(optimizer, name)
 
 
 class DecayExclusions(NamedTuple):
@@ -213,7 +225,7 @@ def recount_steps(optimizer: Any) -> None:
     """Make a loaded Nadam count the steps it has done, as it does while it trains eagerly."""
     inner = inner_optimizer(optimizer)
     if hasattr(inner, "_u_product_counter"):
-        inner._u_product_counter = int(inner.iterations) + 1
+        inner._u_product_counter = iterations_of(inner) + 1
 
 
 def with_loss_scale_of(wrapper: Any, optimizer: Any) -> Any:

@@ -1,0 +1,46 @@
+"""Hyperparameters, checked when an optimizer is made: each error says what is legal and what was given."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import tf_keras
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+
+def require_number(name: str, value: Any, low: float, high: float = math.inf, optional: bool = False) -> None:
+    """Raise ``ValueError`` unless a hyperparameter is a number from ``low`` to ``high``, or ``None`` if optional."""
+    if optional and value is None:
+        return
+    legal = f"a number in [{low:g}, {high:g}]" if high < math.inf else f"a finite number >= {low:g}"
+    try:
+        number = math.nan if isinstance(value, str | bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not (low <= number <= high and math.isfinite(number)):
+        raise ValueError(f"{name} must be {legal}{' or None' if optional else ''}, got {value!r}.")
+
+
+def require_learning_rate(value: Any) -> None:
+    """Raise ``ValueError`` unless a learning rate is a number of at least 0 or a schedule."""
+    if isinstance(value, tf_keras.optimizers.schedules.LearningRateSchedule):
+        return
+    try:
+        require_number("learning_rate", value, 0)
+    except ValueError as error:
+        raise ValueError(f"{str(error).partition(', got')[0]} or a LearningRateSchedule, got {value!r}.") from None
+
+
+def require_count(name: str, value: Any) -> None:
+    """Raise ``ValueError`` unless a hyperparameter is a whole number of at least 1, or ``None``."""
+    if value is not None and not (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        raise ValueError(f"{name} must be a whole number >= 1 or None, got {value!r}.")
+
+
+def require_one_of(name: str, value: Any, legal: Collection[Any]) -> None:
+    """Raise ``ValueError`` unless a hyperparameter is one of some values."""
+    if value not in list(legal):
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, legal))}, got {value!r}.")

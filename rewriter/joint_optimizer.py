@@ -1,0 +1,306 @@
+"""The place to write a rule about whole layers: a Keras optimizer that gets kernel and bias together.
+
+A subclass says which slots it keeps for each layer and writes one method:
+
+    class Centralized(rewriter.JointOptimizer):
+        def update_layer(self, gradient, variable, layout):
+            centered = gradient - tf.reduce_mean(gradient, axis=layout.incoming_axis, keepdims=True)
+            variable.assign_sub(tf.cast(self.learning_rate, variable.dtype) * centered)
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import tensorflow as tf
+import tf_keras
+
+from rewriter import keras_internals
+from rewriter.hyperparameters import require_count, require_learning_rate, require_number, require_one_of
+from rewriter.layout import layout_of
+from rewriter.weight_decay import RowwiseWeightDecay
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rewriter.layout import Layout
+
+Extent = Literal["unit", "incoming", "layer", "full"]
+
+# The axes of W* that a slot of each extent has been averaged over, where it is made of slots of full size.
+_AVERAGED: dict[str, tuple[int, ...]] = {"unit": (0,), "incoming": (1,), "layer": (0, 1), "full": ()}
+
+
+class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
+    """A Keras optimizer whose rule sees a layer whole: kernel and bias in one variable, ``W* = [W; b]``.
+
+    It is compiled, wrapped in a ``LossScaleOptimizer``, distributed and saved as any optimizer of tf-keras. Weight
+    decay, clipping and moving averages are done here; a subclass writes :meth:`update_layer` and, where it wants
+    another rule than gradient descent for the variables that are no augmented kernels, :meth:`update_other`.
+
+    Each argument of a subclass's ``__init__`` is kept under its own name, ``self.momentum = momentum``, as in
+    scikit-learn; :meth:`get_config` finds it there. Register the subclass with
+    ``tf_keras.saving.register_keras_serializable`` so that files with it can be read.
+
+    Args:
+        learning_rate: η, a number of at least 0 or a ``LearningRateSchedule``.
+        weight_decay: Decoupled weight decay, times the learning rate; of an augmented kernel on the kernel rows only.
+            Variables that are no augmented kernels decay as in every tf-keras optimizer.
+        decay_bias: Let the bias rows decay too.
+        clipnorm: As in every tf-keras optimizer; an augmented kernel is clipped whole.
+        clipvalue: As in every tf-keras optimizer.
+        global_clipnorm: As in every tf-keras optimizer.
+        use_ema: As in every tf-keras optimizer.
+        ema_momentum: As in every tf-keras optimizer, in [0, 1].
+        ema_overwrite_frequency: As in every tf-keras optimizer.
+        jit_compile: As in every tf-keras optimizer.
+        name: Name of the optimizer; that of its class if not given.
+        **kwargs: What tf-keras adds when it loads an optimizer.
+
+    Attributes:
+        slots: What a subclass keeps for each variable: the name of each slot and its extent. For an augmented kernel
+            of shape ``(incoming, units)`` a slot of extent ``"unit"`` has shape ``(units,)``, ``"incoming"``
+            ``(incoming,)``, ``"layer"`` ``()`` and ``"full"`` that of the kernel. Any other variable counts as one in
+            which each number is a unit of its own: its slot has the variable's shape, of extent ``"layer"`` ``()``.
+            Slots have the dtype of the variable and start at zero.
+
+    Raises:
+        ValueError: A hyperparameter is not in its legal range; the message says which that is.
+    """
+
+    slots: ClassVar[Mapping[str, Extent]] = {}
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.01,
+        weight_decay: float | None = None,
+        decay_bias: bool = False,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        jit_compile: bool = True,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        require_learning_rate(learning_rate)
+        for setting, value in (
+            ("weight_decay", weight_decay),
+            ("clipnorm", clipnorm),
+            ("clipvalue", clipvalue),
+            ("global_clipnorm", global_clipnorm),
+        ):
+            require_number(setting, value, 0, optional=True)
+        require_number("ema_momentum", ema_momentum, 0, 1)
+        require_count("ema_overwrite_frequency", ema_overwrite_frequency)
+        super().__init__(
+            name=name or type(self).__name__,
+            weight_decay=weight_decay,
+            clipnorm=clipnorm,
+            clipvalue=clipvalue,
+            global_clipnorm=global_clipnorm,
+            use_ema=use_ema,
+            ema_momentum=ema_momentum,
+            ema_overwrite_frequency=ema_overwrite_frequency,
+            jit_compile=jit_compile,
+            **kwargs,
+        )
+        self._learning_rate = self._build_learning_rate(learning_rate)
+        self.decay_bias = decay_bias
+
+    def update_layer(self, gradient: Any, variable: Any, layout: Layout) -> None:
+        """Apply one step of the rule to a whole layer.
+
+        It runs inside a ``tf.function``, and under ``tf.distribute`` once for each copy of the variable, with the
+        gradient summed over the replicas; there ``variable`` and :meth:`slot` are that copy's.
+
+        Args:
+            gradient: Tensor of the shape and dtype of ``variable``, clipped; its bias rows are the bias gradient.
+            variable: The augmented kernel ``W*``, of shape ``(incoming, units)``, weight decay done; assign to it.
+                Under mixed precision it is the variable that is stored, in its own dtype.
+            layout: Its layout: ``incoming_axis``, ``units``, ``kernel_rows`` and ``bias_rows``.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} must implement update_layer(self, gradient, variable, layout)."
+        )
+
+    def update_other(self, gradient: Any, variable: Any) -> None:
+        """Apply one step to a variable that is no augmented kernel: gradient descent, unless overridden.
+
+        Args:
+            gradient: Its gradient: a tensor, or ``tf.IndexedSlices`` without repeated indices, as of an ``Embedding``.
+            variable: The variable; assign to it.
+        """
+        rate = tf.cast(self.learning_rate, variable.dtype)
+        if isinstance(gradient, tf.IndexedSlices):
+            variable.scatter_sub(tf.IndexedSlices(rate * gradient.values, gradient.indices))
+        else:
+            variable.assign_sub(rate * gradient)
+
+    def slot(self, name: str, variable: Any) -> Any:
+        """Return the slot of a variable, itself a variable to read and assign.
+
+        Args:
+            name: One of :attr:`slots`.
+            variable: The variable that :meth:`update_layer` or :meth:`update_other` was given.
+        """
+        return getattr(self, name)[self._index_dict[self._var_key(variable)]]
+
+    def condense(self, name: str, values: Sequence[Any], layout: Layout) -> Any:
+        """Make the slot of an augmented kernel from the slots its parts had before they were merged.
+
+        That is what happens to a state when part of a model was rewritten, trained, and the rest is rewritten. Here it
+        is the mean; override it where the rule wants another.
+
+        Args:
+            name: The slot's name.
+            values: The slot of each part, of the part's own shape (scalars, for a slot of extent ``"layer"``).
+            layout: The layout of the augmented kernel.
+
+        Returns:
+            The slot's value, of the shape that its extent says.
+        """
+        extent = self.slots.get(name, "full")  # not ours: a moving average of the weights, say
+        if extent == "layer":
+            return tf.reduce_mean(tf.stack(values))
+        return (
+            tf.reduce_mean(layout.stack(values), axis=_AVERAGED[extent]) if extent != "full" else layout.stack(values)
+        )
+
+    def standard_optimizer(self) -> Any:
+        """Return the optimizer of an exported model: an SGD with those of these settings that it has, fresh.
+
+        It is made under the distribution strategy of this one.
+        """
+        known = inspect.signature(tf_keras.optimizers.SGD.__init__).parameters
+        config = {key: value for key, value in self.get_config().items() if key in known and key != "name"}
+        with keras_internals.strategy_scope(self):
+            return tf_keras.optimizers.SGD.from_config(config)
+
+    def build(self, var_list: Sequence[Any]) -> None:
+        """Make the slots; tf-keras calls it before the first step.
+
+        Args:
+            var_list: The variables to train.
+
+        Raises:
+                ValueError: A slot's extent in :attr:`slots` is none of those there are, or its name is taken.
+        """
+        super().build(var_list)
+        if getattr(self, "_built", False):
+            return
+        if var_list and not any(map(layout_of, var_list)):
+            warnings.warn(
+                f"{self.name} was given {len(var_list)} variables and none of them is an augmented kernel, so it "
+                "trains each by itself, as if there were no layers. Call rewriter.rewrite(model, optimizer=...) before "
+                "training, so that kernel and bias are seen together.",
+                stacklevel=2,
+            )
+        for name, extent in self.slots.items():
+            require_one_of(f"the extent of slot {name!r} of {type(self).__name__}", extent, _AVERAGED)
+            taken = hasattr(self, name) and not isinstance(getattr(self, name), list)
+            if taken:
+                raise ValueError(f"{type(self).__name__} has an attribute {name}, so a slot must be called otherwise.")
+            shapes = [_slot_shape(variable, extent) for variable in var_list]
+            slots = [
+                self.add_variable_from_reference(variable, name, shape=shape)
+                for variable, shape in zip(var_list, shapes, strict=True)
+            ]
+            setattr(self, name, slots)
+        self._built = True
+
+    def update_step(self, gradient: Any, variable: Any) -> None:
+        """Apply one step to one variable; tf-keras calls it for each.
+
+        Args:
+            gradient: Its gradient, dense or ``tf.IndexedSlices``.
+            variable: The variable; an augmented kernel is known by its layout.
+        """
+        variable = keras_internals.stored_variable(variable)
+        layout = layout_of(variable)
+        if layout is None:
+            self.update_other(gradient, variable)
+        else:
+            self.update_layer(tf.convert_to_tensor(gradient), variable, layout)
+
+    def exclude_from_weight_decay(self, var_list: Any = None, var_names: Any = None) -> None:
+        """Leave variables out of weight decay, before the optimizer is built.
+
+        Args:
+            var_list: Variables; an augmented kernel is left out whole.
+            var_names: Patterns of variable names. Kernel and bias go by the names they have in the standard form,
+                ``"dense/kernel"``, merged or not.
+
+        Raises:
+            ValueError: One of ``var_list`` is no variable but the view of a merged kernel or bias.
+        """
+        for variable in var_list or ():
+            if not isinstance(variable, tf.Variable):
+                raise ValueError(  # noqa: TRY004  the type is right where the layer is not merged
+                    "exclude_from_weight_decay was given a tensor; a merged layer's kernel and bias are views, no "
+                    "variables. Give its augmented_kernel, or the name: var_names=['dense/kernel']."
+                )
+        super().exclude_from_weight_decay(var_list, var_names)
+
+    def decayed_parts(self, variable: Any, layout: Layout) -> tuple[str, ...]:
+        """Name the parts of an augmented kernel that weight decay acts on.
+
+        Args:
+            variable: The augmented kernel.
+            layout: Its layout.
+        """
+        parts = super().decayed_parts(variable, layout)
+        return parts if self.decay_bias else tuple(part for part in parts if part != layout.parts[-1].attribute)
+
+    def load_own_variables(self, store: Mapping[str, Any]) -> None:
+        """Load the state.
+
+        Args:
+            store: The saved variables, numbered in order. A state that was saved for other variables is not loaded,
+                and tf-keras logs that.
+        """
+        if len(store) == 1:  # saved before the first step: there is a count of iterations and no state yet
+            self.iterations.assign(store["0"][()])
+            return
+        super().load_own_variables(store)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the settings, those of subclasses among them, ready for ``from_config``.
+
+        Raises:
+            TypeError: An argument of ``__init__`` is not kept under its own name.
+        """
+        config = {**super().get_config(), "learning_rate": self._serialize_hyperparameter(self._learning_rate)}
+        for name in _settings(type(self)) - config.keys():
+            if not hasattr(self, name):
+                raise TypeError(
+                    f"{type(self).__name__} does not keep its argument {name}; write self.{name} = {name} in __init__."
+                )
+            config[name] = self._serialize_hyperparameter(getattr(self, name))
+        return config
+
+
+def _slot_shape(variable: Any, extent: Extent) -> tuple[int, ...] | None:
+    """Say which shape a slot has, ``None`` for that of the variable."""
+    if (layout := layout_of(variable)) is None:
+        return () if extent == "layer" else None
+    return tuple(size for axis, size in enumerate(layout.shape) if axis not in _AVERAGED[extent])
+
+
+def _settings(cls: type) -> set[str]:
+    """List the arguments that the constructors of a class, down from :class:`JointOptimizer`, name."""
+    named = set()
+    for each in cls.__mro__[: cls.__mro__.index(JointOptimizer) + 1]:
+        if "__init__" in vars(each):
+            parameters = list(inspect.signature(vars(each)["__init__"]).parameters.values())[1:]
+            named |= {p.name for p in parameters if p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}}
+    return named
+
+
+def is_joint(optimizer: Any) -> bool:
+    """Tell whether an optimizer is a joint one, be it inside a ``LossScaleOptimizer``."""
+    return isinstance(keras_internals.inner_optimizer(optimizer), JointOptimizer)

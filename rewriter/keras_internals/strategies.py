@@ -1,0 +1,35 @@
+"""Distribution: under which ``tf.distribute`` strategy models, optimizers and variables were made."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.python.distribute.distribute_lib import _get_default_strategy
+
+
+def strategy_of(holder: Any) -> Any:
+    """Tell under which strategy a model, an optimizer or a variable was made, ``None`` for none."""
+    inner = getattr(holder, "inner_optimizer", holder)
+    # A model of no strategy would answer distribute_strategy with the one in whose scope it is asked.
+    attribute = "_distribution_strategy" if hasattr(inner, "_distribution_strategy") else "distribute_strategy"
+    strategy = getattr(inner, attribute, None)
+    return None if strategy is _get_default_strategy() else strategy
+
+
+def strategy_scope(holder: Any) -> Any:
+    """Make what is created inside belong to the strategy of a model, an optimizer or a variable."""
+    strategy = strategy_of(holder)
+    return contextlib.nullcontext() if strategy is None else strategy.scope()
+
+
+def in_foreign_scope(holder: Any) -> bool:
+    """Tell whether we are in the scope of a strategy other than the one something was made under."""
+    return tf.distribute.has_strategy() and strategy_of(holder) is not tf.distribute.get_strategy()
+
+
+def is_chief(holder: Any) -> bool:
+    """Tell whether this process is the one that writes files: of several workers the chief, else the only one."""
+    strategy = strategy_of(holder)
+    return strategy is None or bool(strategy.extended.should_checkpoint)

@@ -1,0 +1,269 @@
+"""The base for a rule of one's own: what it is told, what it may keep, and what it gets from the base."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+from tf_keras import layers, optimizers
+
+import rewriter
+from conftest import bits, run_python
+from models import MODELS, batch, fit
+from rules import Rule
+
+
+def rewritten(name="sequential", optimizer=None, **compiled):
+    model = MODELS[name]()
+    model.compile("sgd", "mse", **compiled)
+    return rewriter.rewrite(model, optimizer=optimizer or Rule())
+
+
+def weights(model):
+    return [bits(weight) for weight in model.get_weights()]
+
+
+def test_a_rule_gets_each_layer_whole():
+    """One call for each merged layer, with the gradient of kernel and bias stacked, and one for each other variable."""
+    seen = {"layer": [], "other": []}
+
+    class Watching(rewriter.JointOptimizer):
+        def update_layer(self, gradient, variable, layout):
+            seen["layer"].append((gradient.numpy(), variable, layout))
+
+        def update_other(self, gradient, variable):
+            seen["other"].append((gradient.numpy(), variable))
+
+    model = rewritten(optimizer=Watching(), run_eagerly=True)
+    x, y = batch(4)
+    with rewriter.standard_form(model), tf.GradientTape() as tape:
+        loss = tf.reduce_mean((model(x, training=True) - y) ** 2)
+        kernel, bias, gamma, beta, *last = tape.gradient(loss, model.trainable_variables)
+    model.fit(x, y, verbose=0)
+    merged = [layer.augmented_kernel for layer in model.layers[::2]]
+    assert all(variable is kernel for (_, variable, _), kernel in zip(seen["layer"], merged, strict=True))
+    assert [layout.incoming_axis for *_, layout in seen["layer"]] == [0, 0]
+    assert [(layout.units, layout.kernel_rows, layout.bias_rows) for *_, layout in seen["layer"]] == [
+        (7, slice(0, 5), slice(5, 6)),
+        (3, slice(0, 7), slice(7, 8)),
+    ]
+    expected = [np.vstack([kernel, bias]), np.vstack(last)]
+    for (gradient, *_), stacked in zip(seen["layer"], expected, strict=True):
+        np.testing.assert_allclose(gradient, stacked, rtol=1e-5, atol=1e-7)
+    for (gradient, _), single in zip(seen["other"], (gamma, beta), strict=True):
+        np.testing.assert_allclose(gradient, single, rtol=1e-5, atol=1e-7)
+
+
+def test_slots_have_the_extent_that_is_asked_for():
+    """A number a unit, a row, a layer or a weight, in the dtype of the variable, zero at first."""
+    optimizer = Rule()
+    with tf.init_scope():
+        model = tf_keras.Sequential([layers.Dense(4, input_shape=(6,), dtype="float64"), layers.BatchNormalization()])
+    model.compile("sgd", "mse")
+    rewriter.rewrite(model, optimizer=optimizer)
+    optimizer.build(model.trainable_variables)
+    kernel, gamma, _ = model.trainable_variables
+    shapes = {name: (optimizer.slot(name, kernel).shape, optimizer.slot(name, gamma).shape) for name in Rule.slots}
+    assert shapes == {"of_unit": ((4,), (4,)), "of_row": ((7,), (4,)), "of_layer": ((), ()), "of_each": ((7, 4), (4,))}
+    assert {optimizer.slot(name, kernel).dtype for name in Rule.slots} == {tf.float64}
+    assert not any(np.any(slot.numpy()) for slot in optimizer.variables[1:-1])
+
+
+def test_a_rule_is_checked():
+    """An extent that there is not, a name that the optimizer has for something else, no rule at all: refused."""
+
+    class Unknown(Rule):
+        slots = {"mine": "column"}
+
+    class Taken(Rule):
+        slots = {"beta": "unit"}
+
+    class Empty(rewriter.JointOptimizer):
+        pass
+
+    variable = rewritten().layers[0].augmented_kernel
+    with pytest.raises(NotImplementedError, match=r"Empty must implement update_layer\(self, gradient"):
+        Empty().apply_gradients([(tf.zeros_like(variable), variable)])
+    with pytest.raises(ValueError, match="slot 'mine' of Unknown must be one of 'unit', 'incoming', 'layer', 'full'"):
+        Unknown().build([variable])
+    with pytest.raises(ValueError, match="Taken has an attribute beta, so a slot must be called otherwise"):
+        Taken().build([variable])
+
+
+def test_other_variables_get_gradient_descent():
+    """Unless the rule says otherwise; the gradient of an embedding moves the rows it names, and no others."""
+
+    class Still(rewriter.JointOptimizer):
+        def update_layer(self, gradient, variable, layout):
+            pass
+
+    model = tf_keras.Sequential([layers.Embedding(9, 4, input_length=3), layers.Flatten(), layers.Dense(2)])
+    model.compile("sgd", "mse")
+    twin = tf_keras.models.clone_model(model)
+    twin.set_weights(model.get_weights())
+    twin.layers[-1].trainable = False
+    twin.compile(optimizers.SGD(0.5), "mse")
+    rewriter.rewrite(model, optimizer=Still(0.5))
+    for each in (model, twin):
+        each.fit(np.array([[1, 2, 2], [3, 1, 0]]), np.ones((2, 2)), verbose=0)
+    np.testing.assert_allclose(model.get_weights()[0], twin.get_weights()[0], rtol=1e-6)
+    with rewriter.standard_form(model):
+        assert weights(model)[1:] == weights(twin)[1:]
+
+
+def test_settings_are_serialized_by_the_base():
+    """Those of every class in the line, under their own names; one that is not kept is named with the line to write."""
+
+    class Further(Rule):
+        def __init__(self, learning_rate=0.5, *, gamma=1, **kwargs):
+            super().__init__(learning_rate, **kwargs)
+            self.gamma = gamma
+
+    class Forgetful(Rule):
+        def __init__(self, delta=1, **kwargs):  # noqa: ARG002
+            super().__init__(**kwargs)
+
+    schedule = optimizers.schedules.ExponentialDecay(0.5, 2, 0.5)
+    config = Further(schedule, beta=0.25, gamma=3, decay_bias=True, clipnorm=2.0).get_config()
+    expected = {"beta": 0.25, "gamma": 3, "decay_bias": True, "clipnorm": 2.0, "name": "Further"}
+    assert expected.items() <= config.items()
+    assert Further.from_config(dict(config)).get_config() == config
+    with pytest.raises(TypeError, match=r"Forgetful does not keep its argument delta; write self\.delta = delta"):
+        Forgetful().get_config()
+
+
+GO_ON = """
+import json, sys
+import numpy as np, tf_keras
+sys.path.insert(0, sys.argv[1])
+import rewriter
+from conftest import bits
+from models import fit
+import rules
+model = rewriter.load_model(sys.argv[2])
+fit(model)
+arrays = [*model.get_weights(), *(variable.numpy() for variable in model.optimizer.variables)]
+print(json.dumps([array.tobytes().hex() for array in arrays]))
+"""
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5", ""])
+def test_training_under_a_rule_of_ones_own_goes_on_in_a_new_process(tmp_path, pytestconfig, suffix):
+    """Interrupted and saved in any format, loaded where the rule is imported: bit-equal to going on here."""
+    model = rewritten(optimizer=Rule(use_ema=True, weight_decay=0.25))
+    fit(model)
+    rewriter.save_model(model, tmp_path / f"m{suffix}")
+    state = run_python(GO_ON, pytestconfig.rootpath / "tests", tmp_path / f"m{suffix}")
+    fit(model)
+    arrays = [*model.get_weights(), *(variable.numpy() for variable in model.optimizer.variables)]
+    assert [array.tobytes().hex() for array in arrays] == state
+
+
+def test_standard_form_and_export_give_a_plain_optimizer(caplog, tmp_path):
+    """SGD of the same learning rate and clipping, said in a line; back in the rewritten form the rule has its slots."""
+    caplog.set_level("INFO", "rewriter")
+    model = rewritten(optimizer=Rule(0.25, clipnorm=2.0))
+    fit(model)
+    slots = [bits(variable.numpy()) for variable in model.optimizer.variables]
+    rewriter.export(model, tmp_path / "m.keras")
+    assert "optimizer: Rule replaced by SGD of the same learning rate" in caplog.messages
+    assert "slots: reset, SGD starts without" in caplog.messages
+    assert [bits(variable.numpy()) for variable in model.optimizer.variables] == slots
+    exported = tf_keras.models.load_model(tmp_path / "m.keras").optimizer
+    assert type(exported) is optimizers.SGD
+    assert (float(exported.learning_rate), exported.clipnorm, exported.momentum) == (0.25, 2.0, 0.0)
+    rewriter.split(model)
+    assert type(model.optimizer) is optimizers.SGD
+    fit(model)
+
+
+def test_a_rule_that_a_model_is_compiled_with_is_kept():
+    """optimizer=None does not put joint momentum in the place of a joint optimizer that the user chose."""
+    model = MODELS["sequential"]()
+    rule = Rule()
+    model.compile(rule, "mse")
+    rewriter.rewrite(model)
+    assert model.optimizer is rule
+    fit(model)
+
+
+def test_slots_of_layers_merged_in_training_are_condensed():
+    """Rewritten in part, trained, completed: full-size slots are stacked, the others are means."""
+    rule = Rule()
+    model = MODELS["whole_vectors"]()
+    model.compile("sgd", "mse")
+    second = model.layers[1]
+    rewriter.rewrite(model, optimizer=rule, exclude=lambda layer: layer is second)
+    fit(model)
+    for variable in (second.kernel, second.bias):  # gradient descent has left the slots of others at zero
+        for name in Rule.slots:
+            slot = rule.slot(name, variable)
+            slot.assign(tf.random.normal(slot.shape))
+    before = {name: [rule.slot(name, v).numpy() for v in (second.kernel, second.bias)] for name in Rule.slots}
+    rewriter.rewrite(model)
+    assert model.optimizer is rule
+    slots = {name: rule.slot(name, second.augmented_kernel).numpy() for name in Rule.slots}
+    assert bits(slots["of_each"]) == bits(np.vstack(before["of_each"]))
+    np.testing.assert_allclose(slots["of_unit"], np.vstack(before["of_unit"]).mean(axis=0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(slots["of_row"], np.vstack(before["of_row"]).mean(axis=1), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(slots["of_layer"], np.mean(before["of_layer"]), rtol=1e-5)
+    fit(model)
+
+
+def test_under_mixed_precision_a_rule_computes_in_the_stored_dtype():
+    """Wrapped in a loss scale by Keras, a rule gets float32 gradients and variables of a float16 layer."""
+    dtypes = []
+
+    class Watching(Rule):
+        def update_layer(self, gradient, variable, layout):
+            dtypes.append((gradient.dtype, variable.dtype, self.slot("of_unit", variable).dtype))
+            super().update_layer(gradient, variable, layout)
+
+    policy = tf_keras.mixed_precision.Policy("mixed_float16")
+    model = tf_keras.Sequential([layers.Dense(4, input_shape=(5,), dtype=policy), layers.Dense(3, dtype="float32")])
+    model.compile("sgd", "mse")
+    rewriter.rewrite(model, optimizer=tf_keras.mixed_precision.LossScaleOptimizer(Watching()))
+    before = model.layers[0].get_weights()[0]
+    fit(model)
+    assert set(dtypes) == {(tf.float32, tf.float32, tf.float32)}
+    assert np.any(model.layers[0].get_weights()[0] != before)
+
+
+def test_layout_of_answers_wherever_an_optimizer_meets_the_variable(tmp_path):
+    """Plain, autocast, inside a tf.function, in the lists of a model, after loading; None for any other variable."""
+    policy = tf_keras.mixed_precision.Policy("mixed_float16")
+    model = tf_keras.Sequential([layers.Dense(4, input_shape=(5,), dtype=policy), layers.BatchNormalization()])
+    rewriter.rewrite(model)
+    inside = []
+
+    @tf.function
+    def traced():
+        inside.extend(map(rewriter.layout_of, model.trainable_variables))
+
+    traced()
+    kernel = model.layers[0].augmented_kernel
+    layout = rewriter.layout_of(kernel)
+    assert type(kernel).__name__ == "AutoCastDistributedVariable" or hasattr(kernel, "true_dtype")
+    assert layout.shape == (6, 4)
+    assert inside == [layout, None, None]
+    with tf.GradientTape() as tape:
+        model(tf.zeros((1, 5)))
+    assert layout in map(rewriter.layout_of, tape.watched_variables())
+    for suffix in (".keras", ".h5", ""):
+        rewriter.save_model(model, tmp_path / f"m{suffix}")
+        loaded = rewriter.load_model(tmp_path / f"m{suffix}")
+        assert rewriter.layout_of(loaded.trainable_variables[0]).shape == (6, 4)
+
+
+def test_what_is_left_out_of_weight_decay():
+    """An augmented kernel is left out whole, kernel and bias by name; a view is refused with what to give instead."""
+    model = rewritten(optimizer=Rule())
+    first, last = model.layers[0].augmented_kernel, model.layers[2].augmented_kernel
+    values = [first.numpy(), last.numpy()]
+    still = Rule(0.5, weight_decay=0.5, decay_bias=True)
+    with pytest.raises(ValueError, match=r"Give its augmented_kernel, or the name: var_names=\['dense/kernel'\]"):
+        still.exclude_from_weight_decay([model.layers[0].kernel])
+    still.exclude_from_weight_decay([first], var_names=["bias"])
+    still.apply_gradients([(tf.zeros_like(first), first), (tf.zeros_like(last), last)])
+    assert bits(first.numpy()) == bits(values[0])
+    assert bits(last.numpy()[-1]) == bits(values[1][-1])
+    assert bits(last.numpy()[:-1]) == bits(values[1][:-1] * np.float32(0.75))
