@@ -13,6 +13,7 @@ from rewriter.placing import writable
 from rewriter.planning import Plan, plan
 from rewriter.reading import read_model
 from rewriter.rewriting import apply
+from rewriter.state_size import StateSize, state_sizes
 from rewriter.verification import Report, verify
 from rewriter.writing import export, save_model
 
@@ -25,20 +26,39 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Inspected:
-    """A model file, seen before anything is done. ``str()`` of it is what the command prints."""
+    """A model file, seen before anything is done. ``str()`` of it is what the command prints.
+
+    Attributes:
+        path: The file.
+        plan: What a rewrite would do to each layer.
+        manifest: What a rewritten file says of itself, ``None`` for a standard model.
+        before: The state of the optimizer in standard form.
+        after: The state of the optimizer that a rewrite gives the model, in rewritten form.
+    """
 
     path: Path
     plan: Plan
     manifest: dict[str, Any] | None
+    before: StateSize
+    after: StateSize
 
     def to_dict(self) -> dict[str, Any]:
-        """Return ``file``, ``manifest`` (``null`` for a standard model) and the keys of ``Plan.to_dict``."""
-        return {"file": str(self.path), "manifest": self.manifest, **self.plan.to_dict()}
+        """Return ``file``, ``manifest`` (``null`` for a standard model) and the keys of ``Plan.to_dict``.
+
+        Beside them ``optimizer_state``, with ``before`` and ``after``, each as ``StateSize.to_dict``, in bytes.
+        """
+        state = {"before": self.before.to_dict(), "after": self.after.to_dict()}
+        return {"file": str(self.path), "manifest": self.manifest, "optimizer_state": state, **self.plan.to_dict()}
 
     def __str__(self) -> str:
-        if self.manifest is None:
-            return str(self.plan)
-        return f"{self.plan}\n\n{render(self.manifest)}"
+        columns = {
+            f"state {when}": {path: f"{size:,}" for path, size in state.layers.items()}
+            for when, state in (("before", self.before), ("after", self.after))
+        }
+        was = f"{self.before.total:,} bytes under {self.before.optimizer}" if self.before.optimizer else "none"
+        becomes = f"{self.after.total:,} bytes under {self.after.optimizer}, rewritten"
+        text = f"{self.plan.table(columns)}\noptimizer state: {was}; {becomes}"
+        return text if self.manifest is None else f"{text}\n\n{render(self.manifest)}"
 
 
 @dataclass(frozen=True)
@@ -105,7 +125,8 @@ class Exported:
 def inspect_file(path: Path, include: Selectors = None, exclude: Selectors = None, safe_mode: bool = True) -> Inspected:
     """Read a model file and plan its rewrite."""
     model, _ = read_model(path, safe_mode=safe_mode)
-    return Inspected(path, plan(model, include=include, exclude=exclude), read_manifest(path))
+    decided = plan(model, include=include, exclude=exclude)
+    return Inspected(path, decided, read_manifest(path), *state_sizes(decided, model))
 
 
 def rewrite_file(

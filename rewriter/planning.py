@@ -21,6 +21,8 @@ from rewriter.selection import Selectors, select
 from rewriter.walk import LocatedLayer, locate_layers
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rewriter.layout import Layout
 
 ALREADY_MERGED = "already merged"
@@ -148,7 +150,13 @@ class Plan:
         matched = "; ".join(f"{selector} matched {count}" for selector, count in self.selectors.items())
         return f"{line} ({matched})" if matched else line
 
-    def __str__(self) -> str:
+    def table(self, more: Mapping[str, Mapping[str, str]] | None = None) -> str:
+        """Show the decisions as a table, and below it the summary.
+
+        Args:
+            more: Further columns: the text for each path, by the column's head.
+        """
+        columns = more or {}
         rows = [
             (
                 decision.path,
@@ -157,12 +165,16 @@ class Plan:
                 tables.shape(decision.kernel_shape),
                 tables.shape(decision.augmented_shape),
                 decision.dtype or "",
+                *(texts.get(decision.path, "") for texts in columns.values()),
                 decision.reason,
             )
             for decision in self.decisions
         ]
-        table = tables.render(("layer", "class", "action", "kernel", "W*", "dtype", "reason"), rows)
+        table = tables.render(("layer", "class", "action", "kernel", "W*", "dtype", *columns, "reason"), rows)
         return f"{table}\n{self.summary()}" if rows else self.summary()
+
+    def __str__(self) -> str:
+        return self.table()
 
 
 def plan(model: Any, include: Selectors = None, exclude: Selectors = None, strict: bool = False) -> Plan:

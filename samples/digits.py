@@ -21,11 +21,11 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import tf_keras
-from handwriting import LOSS, classifier, split_digits
 from rich.console import Console
 from rich.table import Table
 
 import rewriter
+from handwriting import LOSS, classifier, split_digits
 
 OUTPUT = Path(sys.argv[1] if len(sys.argv) > 1 else "demo-output")
 BASE, JOINT, TUNED = OUTPUT / "base.keras", OUTPUT / "joint.keras", OUTPUT / "tuned.keras"

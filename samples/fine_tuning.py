@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -20,13 +19,13 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import tf_keras
-from handwriting import LOSS, classifier, split_digits
 from matplotlib.ticker import MaxNLocator
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 import rewriter
+from handwriting import LOSS, classifier, split_digits
 
 EPOCHS, BATCH_SIZE, MOMENTUM = 20, 32, 0.9
 RATES = [float(2.0**-power) for power in range(9, -2, -1)]
@@ -126,9 +125,4 @@ def main(folder: Path, seeds: range, tuning_seeds: range, rates: list[float]) ->
 
 
 if __name__ == "__main__":
-    warnings.simplefilter("error")
-    OUTPUT = Path(sys.argv[1] if len(sys.argv) > 1 else "demo-output")
-    if "--quick" in sys.argv:
-        main(OUTPUT, SEEDS[:2], TUNING_SEEDS[:1], RATES[4:7])
-    else:
-        main(OUTPUT, SEEDS, TUNING_SEEDS, RATES)
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "demo-output"), SEEDS, TUNING_SEEDS, RATES)

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import tensorflow as tf
 import tf_keras
-from handwriting import LOSS, classifier, split_digits
 from rich.console import Console
 from rich.table import Table
 
 import rewriter
+from handwriting import LOSS, classifier, split_digits
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,10 +19,10 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import tf_keras
-from handwriting import LOSS, classifier, split_digits
-from joint_rules import Lamb
 
 import rewriter
+from handwriting import LOSS, classifier, split_digits
+from joint_rules import Lamb
 
 STEPS, BATCH_SIZE, LEARNING_RATE = 1000, 32, 0.01
 

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tf_keras
-from handwriting import LOSS, classifier, split_digits
 
 import rewriter
+from handwriting import LOSS, classifier, split_digits
 
 FOLDER = Path(sys.argv[1] if len(sys.argv) > 1 else "demo-output")
 EXPORTED = FOLDER / "two_workers.keras"

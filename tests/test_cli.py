@@ -76,9 +76,9 @@ def test_json(run, base, tmp_path):
     decided = {"model", "merge", "skip", "already_merged", "selectors", "decisions"}
     joint = tmp_path / "joint.keras"
     for arguments, keys in [
-        (("inspect", base), {"file", "manifest"} | decided),
+        (("inspect", base), {"file", "manifest", "optimizer_state"} | decided),
         (("rewrite", base, joint), {"file", "output", "optimizer"} | decided),
-        (("inspect", joint), {"file", "manifest"} | decided),
+        (("inspect", joint), {"file", "manifest", "optimizer_state"} | decided),
         (("export", joint, tmp_path / "plain.keras"), {"file", "output", "layers", "optimizer"}),
         (("verify", base, joint), {"same", "compared", "differing", "unmatched", "note"}),
     ]:

@@ -1,20 +1,14 @@
 """The rules of samples/joint_rules.py against NumPy in float64, and through what every optimizer has to go through."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import joint_rules
 import rewriter
 from conftest import bits
 from models import MODELS, fit
 from test_joint_momentum import augmented, relative_error, train
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "samples"))
-
-import joint_rules
 
 STEPS, RATE, MOMENTUM = 50, 0.0625, 0.875
 

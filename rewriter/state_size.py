@@ -1,0 +1,115 @@
+"""How many bytes of state an optimizer keeps for each layer, before and after a rewrite; ``rewriter inspect`` asks."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import tensorflow as tf
+
+from rewriter import keras_internals
+from rewriter.layout import Layout, layout_of
+from rewriter.optimizer_choice import choose_optimizer, choose_standard_optimizer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from rewriter.planning import Plan
+
+_ELSEWHERE = ""  # the path of what is trained and in no layer of a plan
+
+
+@dataclass(frozen=True)
+class StateSize:
+    """The bytes of an optimizer's slots. Counters and learning rates, a few bytes in all, are left out.
+
+    Attributes:
+        optimizer: The optimizer's class, ``None`` where there is none.
+        layers: The bytes for each trained layer of a plan, by path.
+        total: The bytes for all that is trained.
+    """
+
+    optimizer: str | None
+    layers: dict[str, int]
+    total: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attributes as JSON data."""
+        return {"optimizer": self.optimizer, "layers": self.layers, "total": self.total}
+
+
+class _Trained(NamedTuple):
+    path: str
+    shape: tuple[int, ...]
+    dtype: Any
+    layout: Layout | None = None
+
+
+def state_sizes(plan: Plan, model: Any) -> tuple[StateSize, StateSize]:
+    """Count the state of a model in standard form under its own optimizer, and rewritten under the default one.
+
+    Args:
+        plan: The plan of the model.
+        model: The model. It is left as it is, and nothing of the size of a state is allocated.
+
+    Returns:
+        The count before and the count after; a model that is rewritten already is counted as if it were not.
+    """
+    before, after = choose_standard_optimizer(model.optimizer).optimizer, choose_optimizer(model).optimizer
+    return _count(before, _trained(plan, model, merged=False)), _count(after, _trained(plan, model, merged=True))
+
+
+def _trained(plan: Plan, model: Any, merged: bool) -> Iterator[_Trained]:
+    """List what is trained of a model, in one form or the other, whichever it has."""
+    decisions = {
+        id(weight): decision for decision in plan.decisions for weight in keras_internals.own_weights(decision.target)
+    }
+    stacked = {
+        id(getattr(decision.target, part.attribute)): part
+        for decision in plan.merges
+        if decision.layout is not None
+        for part in decision.layout.parts
+    }
+    for variable in model.trainable_variables:
+        decision, dtype = decisions.get(id(variable)), keras_internals.stored_dtype(variable)
+        path, layout = (_ELSEWHERE, None) if decision is None else (decision.path, decision.layout)
+        part = stacked.get(id(variable))
+        if layout is None or (part is None and layout_of(variable) is None):
+            if variable.shape.is_fully_defined():
+                yield _Trained(path, tuple(variable.shape), dtype)
+        elif merged and (part is None or part is layout.parts[0]):
+            yield _Trained(path, layout.shape, dtype, layout)
+        elif not merged:
+            shapes = [each.shape for each in layout.parts] if part is None else [part.shape]
+            yield from (_Trained(path, shape, dtype) for shape in shapes)
+
+
+def _count(optimizer: Any, trained: Iterable[_Trained]) -> StateSize:
+    """Build the like of an optimizer in a graph that is never run, so that its slots have shapes and take no room."""
+    if optimizer is None:
+        return StateSize(None, {}, 0)
+    inner = keras_internals.inner_optimizer(optimizer)
+    config, bytes_of = inner.get_config(), Counter[str]()
+    with tf.Graph().as_default():
+        variables = {}
+        for each in trained:
+            variable = tf.Variable(tf.zeros(each.shape, each.dtype))
+            if each.layout is not None:
+                each.layout.attach(variable)
+            variables[variable.ref()] = each.path
+        like = type(inner).from_config(config)
+        with warnings.catch_warnings():
+            # That nothing is merged is what the plan says.
+            warnings.filterwarnings("ignore", message=".*none of them is an augmented kernel")
+            keras_internals.build_slots(like, [reference.deref() for reference in variables])
+        slots = keras_internals.optimizer_slots(like)
+        assert slots is not None, "it was built just now"  # noqa: S101
+        saved = {id(variable) for variable in slots.variables}
+        for reference, path in variables.items():
+            place = slots.index[keras_internals.variable_key(like, reference.deref())]
+            kept = [of_all[place] for of_all in slots.lists.values() if id(of_all[place]) in saved]
+            bytes_of[path] += sum(slot.shape.num_elements() * slot.dtype.size for slot in kept)
+    layers = {path: size for path, size in bytes_of.items() if path != _ELSEWHERE}
+    return StateSize(type(inner).__name__, layers, bytes_of.total())
