@@ -108,7 +108,9 @@ def test_through_files(tmp_path):
         for optimizer, suffix in ((None, ".keras"), ("keep", ".h5")):
             original, model = compiled(name, optimizer)
             for each in (original, model):
+                eagerly, each.run_eagerly = each.run_eagerly, True  # tracing would take the time of this test
                 each.fit(**data(), batch_size=4, verbose=0)
+                each.run_eagerly = eagerly
             original_path, rewritten, exported = (tmp_path / f"{name}-{which}{suffix}" for which in "ore")
             original.save(original_path)
             rewriter.save_model(model, rewritten)

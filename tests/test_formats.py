@@ -47,7 +47,9 @@ LOADER
 results = {}
 for path in sys.argv[3:]:
     try:
-        outputs = load(path).predict(np.load(sys.argv[1]), verbose=0)
+        model = load(path)
+        model.run_eagerly = True
+        outputs = model.predict(np.load(sys.argv[1]), verbose=0)
         results[path] = hashlib.sha256(np.ascontiguousarray(outputs).tobytes()).hexdigest()
     except Exception as error:
         results[path] = str(error)
@@ -61,6 +63,14 @@ WITH_REWRITER = LOAD.replace(
 )
 
 
+def predict(model):
+    """What a model says of the batch; not traced, which would take most of the time of these tests."""
+    eagerly, model.run_eagerly = model.run_eagerly, True
+    outputs = model.predict(batch()[0], verbose=0)
+    model.run_eagerly = eagerly
+    return outputs
+
+
 def digest(outputs):
     return hashlib.sha256(np.ascontiguousarray(outputs).tobytes()).hexdigest()
 
@@ -71,7 +81,7 @@ def keras_itself_can(model, path, expected):
     try:
         model.save(path, save_format=kind)
         loaded = tf_keras.models.load_model(path, {"Unregistered": Unregistered})
-        return bits(loaded.predict(batch()[0], verbose=0)) == bits(expected)
+        return bits(predict(loaded)) == bits(expected)
     except Exception:  # noqa: BLE001  any failure of Keras's own counts
         return False
 
@@ -88,7 +98,7 @@ def test_rewritten_and_exported_files(tmp_path, suffix):
     for name, builder in (EVERY if suffix else SAVED_MODELS).items():
         tf_keras.utils.set_random_seed(5)
         model = builder()
-        outputs = model.predict(batch()[0], verbose=0)
+        outputs = predict(model)
         if not keras_itself_can(model, tmp_path / f"{name}_original{suffix}", outputs):
             continue
         rewriter.rewrite(model)
