@@ -69,6 +69,11 @@ class StateCarrier:
             slots.carry(self._inner, self.sources(model), reuse)
             self._exclude()
 
+    def hand_on(self, optimizer: Any) -> None:
+        """Let the weight decay of an optimizer that takes the place of this one leave out what this one leaves out."""
+        if self._excluded:
+            weight_decay.hand_on(self._inner, keras_internals.inner_optimizer(optimizer), self._excluded)
+
     def roll_back(self) -> None:
         """Give the optimizer back the slots it had, for the weights of layers merged and separated again."""
         self._exclude()

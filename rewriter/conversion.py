@@ -55,9 +55,7 @@ class Inspected:
             f"state {when}": {path: f"{size:,}" for path, size in state.layers.items()}
             for when, state in (("before", self.before), ("after", self.after))
         }
-        was = f"{self.before.total:,} bytes under {self.before.optimizer}" if self.before.optimizer else "none"
-        becomes = f"{self.after.total:,} bytes under {self.after.optimizer}, rewritten"
-        text = f"{self.plan.table(columns)}\noptimizer state: {was}; {becomes}"
+        text = f"{self.plan.table(columns)}\noptimizer state: {self.before}; rewritten {self.after}"
         return text if self.manifest is None else f"{text}\n\n{render(self.manifest)}"
 
 

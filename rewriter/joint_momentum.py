@@ -94,6 +94,14 @@ class JointMomentum(JointOptimizer):
         variable.assign_sub(rate * (gradient + tf.expand_dims(moving, axis)))
         mean.assign(made)
 
+    def standard_optimizer(self, **settings: Any) -> Any:
+        """Return an SGD of the same learning rate, momentum and all else that it has, fresh.
+
+        Args:
+            **settings: Further settings of the SGD.
+        """
+        return super().standard_optimizer(momentum=self.momentum, nesterov=self.nesterov, **settings)
+
     def update_other(self, gradient: Any, variable: Any) -> None:
         """Apply one step of heavy-ball momentum to a variable that is no augmented kernel.
 
@@ -113,3 +121,7 @@ class JointMomentum(JointOptimizer):
         else:
             velocity.assign(gradient + momentum * velocity)
             super().update_other(gradient + momentum * velocity if self.nesterov else velocity, variable)
+
+
+# An .h5 file names the optimizer inside a LossScaleOptimizer by nothing but its class.
+tf_keras.saving.get_custom_objects()[JointMomentum.__name__] = JointMomentum

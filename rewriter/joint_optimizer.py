@@ -29,6 +29,17 @@ if TYPE_CHECKING:
 
 Extent = Literal["unit", "incoming", "layer", "full"]
 
+# The settings that every optimizer of tf-keras has.
+_SHARED = (
+    "weight_decay",
+    "clipnorm",
+    "clipvalue",
+    "global_clipnorm",
+    "use_ema",
+    "ema_momentum",
+    "ema_overwrite_frequency",
+    "jit_compile",
+)
 # The axes of W* that a slot of each extent has been averaged over, where it is made of slots of full size.
 _AVERAGED: dict[str, tuple[int, ...]] = {"unit": (0,), "incoming": (1,), "layer": (0, 1), "full": ()}
 
@@ -42,7 +53,8 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
 
     Each argument of a subclass's ``__init__`` is kept under its own name, ``self.momentum = momentum``, as in
     scikit-learn; :meth:`get_config` finds it there. Register the subclass with
-    ``tf_keras.saving.register_keras_serializable`` so that files with it can be read.
+    ``tf_keras.saving.register_keras_serializable`` so that files with it can be read, and let its ``__init__`` take and
+    pass on ``**kwargs``.
 
     Args:
         learning_rate: η, a number of at least 0 or a ``LearningRateSchedule``.
@@ -64,13 +76,25 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
             of shape ``(incoming, units)`` a slot of extent ``"unit"`` has shape ``(units,)``, ``"incoming"``
             ``(incoming,)``, ``"layer"`` ``()`` and ``"full"`` that of the kernel. Any other variable counts as one in
             which each number is a unit of its own: its slot has the variable's shape, of extent ``"layer"`` ``()``.
-            Slots have the dtype of the variable and start at zero.
+            Slots have the dtype of the variable and start at zero, unless :meth:`initial_slot` says otherwise. Those
+            of a parent class are named again, ``slots = {**Parent.slots, ...}``. A state of the optimizer as a whole is
+            made in ``__init__``, by ``self.add_variable((), name=...)``.
 
     Raises:
         ValueError: A hyperparameter is not in its legal range; the message says which that is.
     """
 
     slots: ClassVar[Mapping[str, Extent]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "build" in vars(cls):
+            # Keras calls it at every eager step, and a merge would have to undo what it does.
+            raise TypeError(
+                f"{cls.__name__} must not override build, which makes the slots: name them in slots, say what they "
+                "start with in initial_slot, and make a state of the whole optimizer in __init__ with "
+                "self.add_variable."
+            )
 
     def __init__(
         self,
@@ -148,7 +172,25 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
             name: One of :attr:`slots`.
             variable: The variable that :meth:`update_layer` or :meth:`update_other` was given.
         """
+        if name not in self.slots:
+            raise ValueError(
+                f"{type(self).__name__} has no slot {name!r}; its slots are {', '.join(self.slots) or 'none'}."
+            )
         return getattr(self, name)[self._index_dict[self._var_key(variable)]]
+
+    def initial_slot(self, name: str, variable: Any, shape: tuple[int, ...]) -> Any:
+        """Say what a slot starts with: zeros, unless overridden.
+
+        Args:
+            name: The slot's name.
+            variable: The variable it belongs to.
+            shape: The slot's shape.
+
+        Returns:
+            A tensor of that shape and the variable's stored dtype.
+        """
+        del name
+        return tf.zeros(shape, keras_internals.stored_dtype(variable))
 
     def condense(self, name: str, values: Sequence[Any], layout: Layout) -> Any:
         """Make the slot of an augmented kernel from the slots its parts had before they were merged.
@@ -171,15 +213,17 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
             tf.reduce_mean(layout.stack(values), axis=_AVERAGED[extent]) if extent != "full" else layout.stack(values)
         )
 
-    def standard_optimizer(self) -> Any:
-        """Return the optimizer of an exported model: an SGD with those of these settings that it has, fresh.
+    def standard_optimizer(self, **settings: Any) -> Any:
+        """Return the optimizer of an exported or split model: a fresh SGD of the same learning rate and clipping.
 
-        It is made under the distribution strategy of this one.
+        It is made under the distribution strategy of this one. Override it where another optimizer is nearer.
+
+        Args:
+            **settings: Further settings of the SGD.
         """
-        known = inspect.signature(tf_keras.optimizers.SGD.__init__).parameters
-        config = {key: value for key, value in self.get_config().items() if key in known and key != "name"}
+        shared = {name: getattr(self, name) for name in _SHARED}
         with keras_internals.strategy_scope(self):
-            return tf_keras.optimizers.SGD.from_config(config)
+            return tf_keras.optimizers.SGD(keras_internals.learning_rate_of(self), **shared, **settings)
 
     def build(self, var_list: Sequence[Any]) -> None:
         """Make the slots; tf-keras calls it before the first step.
@@ -200,18 +244,23 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
                 "training, so that kernel and bias are seen together.",
                 stacklevel=2,
             )
+        made = getattr(self, "_slots_made", False)
         for name, extent in self.slots.items():
             require_one_of(f"the extent of slot {name!r} of {type(self).__name__}", extent, _AVERAGED)
-            taken = hasattr(self, name) and not isinstance(getattr(self, name), list)
-            if taken:
+            if hasattr(self, name) and not made:
                 raise ValueError(f"{type(self).__name__} has an attribute {name}, so a slot must be called otherwise.")
-            shapes = [_slot_shape(variable, extent) for variable in var_list]
+            initial = [self.initial_slot(name, variable, _slot_shape(variable, extent)) for variable in var_list]
             slots = [
-                self.add_variable_from_reference(variable, name, shape=shape)
-                for variable, shape in zip(var_list, shapes, strict=True)
+                self.add_variable_from_reference(variable, name, initial_value=value)
+                for variable, value in zip(var_list, initial, strict=True)
             ]
             setattr(self, name, slots)
-        self._built = True
+        self._slots_made = self._built = True
+
+    @property
+    def slot_lists(self) -> set[str]:
+        """The attributes that hold one variable for each that is trained: the slots, and Keras's moving average."""
+        return {*self.slots, "_model_variables_moving_average"}
 
     def update_step(self, gradient: Any, variable: Any) -> None:
         """Apply one step to one variable; tf-keras calls it for each.
@@ -272,33 +321,68 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
         """Return the settings, those of subclasses among them, ready for ``from_config``.
 
         Raises:
-            TypeError: An argument of ``__init__`` is not kept under its own name.
+            TypeError: An argument of ``__init__`` is not kept under its own name, or is a function.
         """
         config = {**super().get_config(), "learning_rate": self._serialize_hyperparameter(self._learning_rate)}
-        for name in _settings(type(self)) - config.keys():
+        named, takes_others = _settings(type(self))
+        for name in named - config.keys():
             if not hasattr(self, name):
                 raise TypeError(
                     f"{type(self).__name__} does not keep its argument {name}; write self.{name} = {name} in __init__."
                 )
-            config[name] = self._serialize_hyperparameter(getattr(self, name))
-        return config
+            value = getattr(self, name)
+            if callable(value) and not isinstance(value, tf_keras.optimizers.schedules.LearningRateSchedule):
+                raise TypeError(
+                    f"{type(self).__name__} keeps a function as {name}, which no file holds; take its name instead."
+                )
+            config[name] = self._serialize_hyperparameter(value)
+        return config if takes_others else {name: value for name, value in config.items() if name in named}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
+        """Make an optimizer of the settings of :meth:`get_config`, schedules among them."""
+        schedules = tf_keras.optimizers.schedules
+        made = {
+            name: schedules.deserialize(value, custom_objects=custom_objects) if _is_schedule(value) else value
+            for name, value in config.items()
+        }
+        return super().from_config(made, custom_objects)
+
+    def require_saveable(self) -> None:
+        """Raise ``TypeError`` unless the optimizer can be made again from its settings, as reading a file does."""
+        try:
+            type(self).from_config(self.get_config())
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"{type(self).__name__} cannot be made again from its settings ({error}). Its __init__ must take every "
+                "setting that its parents have, by **kwargs, and keep each of its own as self.<name>."
+            ) from error
 
 
-def _slot_shape(variable: Any, extent: Extent) -> tuple[int, ...] | None:
-    """Say which shape a slot has, ``None`` for that of the variable."""
+def _slot_shape(variable: Any, extent: Extent) -> tuple[int, ...]:
     if (layout := layout_of(variable)) is None:
-        return () if extent == "layer" else None
+        return () if extent == "layer" else tuple(variable.shape)
     return tuple(size for axis, size in enumerate(layout.shape) if axis not in _AVERAGED[extent])
 
 
-def _settings(cls: type) -> set[str]:
-    """List the arguments that the constructors of a class, down from :class:`JointOptimizer`, name."""
+def _is_schedule(value: Any) -> bool:
+    # An object described in a config; in the settings of an optimizer it can be nothing else.
+    return isinstance(value, dict) and {"class_name", "config"} <= value.keys()
+
+
+def _settings(cls: type) -> tuple[set[str], bool]:
+    """List the arguments that a class takes, and tell whether it takes those of tf-keras's optimizers too.
+
+    A constructor that ends in ``**kwargs`` passes them on to that of its parent.
+    """
     named = set()
     for each in cls.__mro__[: cls.__mro__.index(JointOptimizer) + 1]:
         if "__init__" in vars(each):
             parameters = list(inspect.signature(vars(each)["__init__"]).parameters.values())[1:]
             named |= {p.name for p in parameters if p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}}
-    return named
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+                return named, False
+    return named, True
 
 
 def is_joint(optimizer: Any) -> bool:

@@ -60,9 +60,12 @@ def choose_optimizer(
             slots.require_known(current)
         return _kept(model, current)
     if optimizer is None:
-        given = {"learning_rate": learning_rate, "momentum": momentum}
+        settings = {"learning_rate": learning_rate, "momentum": momentum}
+        given = {name: value for name, value in settings.items() if value is not None}
+        if is_joint(current) and not given:
+            return _kept(model, current)
         with keras_internals.strategy_scope(model):
-            return _joint(current, {name: value for name, value in given.items() if value is not None})
+            return _joint(current, given)
     if not keras_internals.is_optimizer(optimizer):
         raise OptimizerError(
             f"optimizer must be None, 'keep' or a tf_keras optimizer, got {optimizer!r} of type "
@@ -73,6 +76,8 @@ def choose_optimizer(
             f"optimizer= is a {_name(optimizer)} that was made outside the tf.distribute strategy of this model; make "
             "it inside: with strategy.scope(): ..."
         )
+    # As compile does under mixed_float16, where gradients would vanish without.
+    bare, optimizer = optimizer, keras_internals.with_loss_scale_of(current, optimizer)
     if optimizer is current or slots.has_slots_of(optimizer, keras_internals.only_variables(model.variables)):
         return _kept(model, optimizer)
     state = keras_internals.optimizer_slots(keras_internals.inner_optimizer(optimizer))
@@ -81,7 +86,8 @@ def choose_optimizer(
             f"optimizer= is a {_name(optimizer)} that is built for other variables than those of this model; "
             "give it one that is new, or the one that trained this model."
         )
-    lines = (f"optimizer: {_name(optimizer)}, as given", *_not_carried(current))
+    scaled = ", in a LossScaleOptimizer" if optimizer is not bare else ""
+    lines = (f"optimizer: {_name(optimizer)}, as given{scaled}", *_not_carried(current))
     return OptimizerChoice(optimizer, optimizer, lines)
 
 
@@ -92,33 +98,41 @@ def choose_standard_optimizer(optimizer: Any) -> OptimizerChoice:
     if not is_joint(optimizer):
         return OptimizerChoice(optimizer, optimizer, (f"optimizer: {_name(optimizer)} kept", *_kept_state(optimizer)))
     inner = keras_internals.inner_optimizer(optimizer)
-    standard = keras_internals.with_loss_scale_of(optimizer, inner.standard_optimizer())
+    standard = inner.standard_optimizer()
+    if not keras_internals.is_optimizer(standard):
+        raise OptimizerError(
+            f"{_name(optimizer)}.standard_optimizer must return a tf_keras optimizer for the model in standard form, "
+            f"and returned {standard!r}."
+        )
+    standard = keras_internals.with_loss_scale_of(optimizer, standard)
     settings, state = (
         ("learning rate and momentum", "velocity") if hasattr(inner, "momentum") else ("learning rate", "slots")
     )
-    lines = (
+    lines: tuple[str, ...] = (
         f"optimizer: {_name(optimizer)} replaced by {_name(standard)} of the same {settings}",
         f"{state}: reset, {_name(standard)} starts without",
         f"iterations: {keras_internals.iterations_of(inner)} carried",
     )
+    if inner.weight_decay:
+        rows = "" if inner.decay_bias else ", biases left out"
+        lines += (f"weight_decay: {_shown(inner.weight_decay)} carried{rows}; what is left out no file says",)
     return OptimizerChoice(standard, None, lines)
 
 
 def _kept(model: Any, optimizer: Any) -> OptimizerChoice:
-    if not is_joint(optimizer):
-        slots.require_elementwise(optimizer, keras_internals.only_variables(model.variables))
+    slots.require_own(optimizer, keras_internals.only_variables(model.variables), elementwise=not is_joint(optimizer))
     replaced = () if optimizer is model.optimizer else _not_carried(model.optimizer)
     lines = (f"optimizer: {_name(optimizer)} kept", *_kept_state(optimizer), *replaced)
     return OptimizerChoice(optimizer, optimizer, lines)
 
 
 def _joint(current: Any, given: dict[str, Any]) -> OptimizerChoice:
-    """Choose the joint momentum of a model: with the settings given, else those of its compiled SGD, else the defaults.
-
-    A model that has a joint optimizer already keeps it, unless a setting is given.
-    """
-    if is_joint(current) and not given:
-        return OptimizerChoice(current, current, (f"optimizer: {_name(current)} kept", *_kept_state(current)))
+    """Choose the joint momentum of a model: with the settings given, else those of its SGD, else the defaults."""
+    if is_joint(current) and not warm_start.can_start_from(current):
+        raise OptimizerError(
+            f"this model trains under {_name(current)}, whose {' and '.join(given)} cannot be given here; set them on "
+            "model.optimizer."
+        )
     if not warm_start.can_start_from(current):
         joint = JointMomentum(**given)
         head = "optimizer: JointMomentum, new"

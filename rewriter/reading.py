@@ -74,6 +74,8 @@ def read_model(
     if kind is Format.SAVED_MODEL:
         require_safe_graph(source, safe_mode)
     options = {"safe_mode": safe_mode} if kind is Format.KERAS else {}
+    if kind is Format.H5:
+        custom_objects = {**keras_internals.registered_optimizers(), **(custom_objects or {})}
     try:
         with keras_internals.safe_mode_scope(safe_mode), limited_variables(source, allowance(source)):
             model = tf_keras.models.load_model(str(source), custom_objects=custom_objects, compile=compile, **options)

@@ -104,12 +104,15 @@ def apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool = True
         reset_functions(model)
         raise
     log_lines([decided.summary(), *choice.lines])
-    if choice.optimizer is not None:
+    replaced_optimizer = choice.optimizer is not None and choice.optimizer is not model.optimizer
+    if replaced_optimizer:
         keras_internals.set_optimizer(model, choice.optimizer)
     if merged:
         settings = {"optimizer": choice.lines[0].removeprefix("optimizer: "), "selectors": list(decided.selectors)}
         take_over_saving(model, {"settings": settings})
-        reset_functions(model)
+    if merged or replaced_optimizer:
+        reset_functions(model)  # they hold the optimizer too
+    if merged:
         refuse_stale_optimizers(replaced)
 
 
@@ -128,6 +131,7 @@ def _carry(model: Any, choice: OptimizerChoice, carrier: StateCarrier | None) ->
         carrier.carry(model)
     else:
         warm_start.start(choice.optimizer, choice.state_of, carrier.sources(model), model.trainable_variables)
+        carrier.hand_on(choice.optimizer)
 
 
 def log_lines(lines: Iterable[str]) -> None:
@@ -240,6 +244,7 @@ def _separate_all(model: Any, check: bool = False, inputs: Any = None) -> list[t
             carrier.carry(model)
         elif choice.optimizer is not None:
             keras_internals.take_over(model, choice.optimizer)
+            carrier.hand_on(choice.optimizer)
     except BaseException:
         for layer, cls, layout, augmented in separated:
             if layout is None:

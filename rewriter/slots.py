@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tf_keras import optimizers
 
-from rewriter import keras_internals
+from rewriter import keras_internals, weight_decay
 from rewriter.errors import OptimizerError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class SlotSource:
 
 def require_known(optimizer: Any) -> None:
     """Raise ``OptimizerError`` unless an optimizer is known to go on bit for bit when its slots are stacked."""
-    cls = type(keras_internals.inner_optimizer(optimizer))
+    cls = weight_decay.standard_class(keras_internals.inner_optimizer(optimizer))
     if cls in ELEMENTWISE:
         return
     if cls is optimizers.Adafactor:
@@ -67,8 +67,14 @@ def require_known(optimizer: Any) -> None:
     )
 
 
-def require_elementwise(optimizer: Any, variables: Sequence[Any]) -> None:
-    """Raise ``OptimizerError`` unless the slots an optimizer has for a model's variables can be carried to others."""
+def require_own(optimizer: Any, variables: Sequence[Any], elementwise: bool = True) -> None:
+    """Raise ``OptimizerError`` unless the slots an optimizer has can be carried from a model's variables to others.
+
+    Args:
+        optimizer: The optimizer.
+        variables: All variables of the model; the optimizer must have slots for no others.
+        elementwise: Whether each slot must be one number for each weight.
+    """
     inner = keras_internals.inner_optimizer(optimizer)
     name = type(inner).__name__
     slots = keras_internals.optimizer_slots(inner)
@@ -81,7 +87,9 @@ def require_elementwise(optimizer: Any, variables: Sequence[Any]) -> None:
             f"the state of {name} cannot be carried over: it also trains {len(foreign)} variables that are not in this "
             "model. Compile the model with an optimizer of its own."
         )
-    if any(lists[place].shape != shapes[key] for lists in slots.lists.values() for key, place in slots.index.items()):
+    if elementwise and any(
+        lists[place].shape != shapes[key] for lists in slots.lists.values() for key, place in slots.index.items()
+    ):
         raise OptimizerError(
             f"the state of {name} cannot be carried over: its slots are not one number for each weight. "
             "Pass optimizer=None for joint momentum, or another optimizer."
@@ -106,7 +114,7 @@ def carry(optimizer: Any, sources: Sequence[SlotSource], reuse: keras_internals.
     """Move an optimizer, with its slots, its iterations and all else it counts, to other variables. In place.
 
     Args:
-        optimizer: A tf-keras optimizer that :func:`require_elementwise` accepted, built or not.
+        optimizer: A tf-keras optimizer that :func:`require_own` accepted, built or not.
         sources: For every variable of the model from now on, where its slots come from.
         reuse: Slots that the optimizer had for these variables before, to be filled instead of new ones.
     """

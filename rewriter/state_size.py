@@ -28,16 +28,21 @@ class StateSize:
     Attributes:
         optimizer: The optimizer's class, ``None`` where there is none.
         layers: The bytes for each trained layer of a plan, by path.
-        total: The bytes for all that is trained.
+        total: The bytes for all that is trained; ``None`` where an optimizer does not let itself be made again.
     """
 
     optimizer: str | None
     layers: dict[str, int]
-    total: int
+    total: int | None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the attributes as JSON data."""
         return {"optimizer": self.optimizer, "layers": self.layers, "total": self.total}
+
+    def __str__(self) -> str:
+        if self.optimizer is None:
+            return "none"
+        return f"{'unknown' if self.total is None else f'{self.total:,} bytes'} under {self.optimizer}"
 
 
 class _Trained(NamedTuple):
@@ -91,6 +96,15 @@ def _count(optimizer: Any, trained: Iterable[_Trained]) -> StateSize:
     if optimizer is None:
         return StateSize(None, {}, 0)
     inner = keras_internals.inner_optimizer(optimizer)
+    try:
+        bytes_of = _slot_bytes(inner, trained)
+    except Exception:  # noqa: BLE001  a user's own optimizer may do what it likes when it is made and built
+        return StateSize(type(inner).__name__, {}, None)
+    layers = {path: size for path, size in bytes_of.items() if path != _ELSEWHERE}
+    return StateSize(type(inner).__name__, layers, bytes_of.total())
+
+
+def _slot_bytes(inner: Any, trained: Iterable[_Trained]) -> Counter[str]:
     config, bytes_of = inner.get_config(), Counter[str]()
     with tf.Graph().as_default():
         variables = {}
@@ -105,11 +119,13 @@ def _count(optimizer: Any, trained: Iterable[_Trained]) -> StateSize:
             warnings.filterwarnings("ignore", message=".*none of them is an augmented kernel")
             keras_internals.build_slots(like, [reference.deref() for reference in variables])
         slots = keras_internals.optimizer_slots(like)
-        assert slots is not None, "it was built just now"  # noqa: S101
+        if slots is None:
+            raise ValueError("it does not say that it is built")
         saved = {id(variable) for variable in slots.variables}
         for reference, path in variables.items():
-            place = slots.index[keras_internals.variable_key(like, reference.deref())]
+            place = slots.index.get(keras_internals.variable_key(like, reference.deref()))
+            if place is None:  # a legacy SGD without momentum keeps nothing
+                continue
             kept = [of_all[place] for of_all in slots.lists.values() if id(of_all[place]) in saved]
             bytes_of[path] += sum(slot.shape.num_elements() * slot.dtype.size for slot in kept)
-    layers = {path: size for path, size in bytes_of.items() if path != _ELSEWHERE}
-    return StateSize(type(inner).__name__, layers, bytes_of.total())
+    return bytes_of

@@ -30,20 +30,20 @@ _EMA = ("use_ema", "ema_momentum", "ema_overwrite_frequency")
 
 def can_start_from(optimizer: Any) -> bool:
     """Tell whether a joint momentum can go on where an optimizer stopped."""
-    return isinstance(keras_internals.inner_optimizer(optimizer), (*_SGD, JointMomentum))
+    inner = keras_internals.inner_optimizer(optimizer)
+    return isinstance(inner, _SGD) or type(inner) is JointMomentum
 
 
 def settings_from(optimizer: Any) -> dict[str, Any]:
     """Read the settings that a joint momentum takes from an SGD or another joint momentum."""
     inner = keras_internals.inner_optimizer(optimizer)
-    config = inner.get_config()
-    ema = _EMA if config.get("use_ema") else ()
+    ema = _EMA if getattr(inner, "use_ema", False) else ()
     own = ("average", "decay_bias") if isinstance(inner, JointMomentum) else ()
     return {
         "learning_rate": keras_internals.learning_rate_of(inner),
         "momentum": keras_internals.setting_of(inner, "momentum"),
-        **({"nesterov": True} if config.get("nesterov") else {}),
-        **{name: config[name] for name in (*own, *_SHARED, *ema) if config.get(name) is not None},
+        **({"nesterov": True} if getattr(inner, "nesterov", False) else {}),
+        **{name: value for name in (*own, *_SHARED, *ema) if (value := getattr(inner, name, None)) is not None},
     }
 
 

@@ -72,15 +72,30 @@ def _rowwise_class(cls: type) -> type:
     return type(cls.__name__, (RowwiseWeightDecay, cls), {**names, _STANDARD_CLASS: cls})
 
 
+def standard_class(optimizer: Any) -> type:
+    """Name the class an optimizer has, or had before it was told to leave out rows."""
+    cls: type = type(optimizer)
+    standard: type = vars(cls).get(_STANDARD_CLASS, cls)
+    return standard
+
+
 def has_exclusions(optimizer: Any) -> bool:
     """Tell whether weight decay leaves out some variables of an optimizer."""
     exclusions = keras_internals.decay_exclusions(optimizer)
+    if getattr(optimizer, "weight_decay", None) and isinstance(optimizer, RowwiseWeightDecay):
+        return True
     return bool(exclusions.keys or exclusions.patterns or vars(optimizer).get(_EXCLUDED))
 
 
 def excluded_parts(optimizer: Any, layer: Any, layout: Layout) -> tuple[str, ...]:
-    """Name the parts of a layer, merged or not, that were excluded as variables, whatever they are called."""
+    """Name the parts of a layer, merged or not, that were excluded as variables, whatever they are called.
+
+    Of an optimizer whose own rule is to leave out rows, those too.
+    """
     if is_merged(layer):
+        if _STANDARD_CLASS not in vars(type(optimizer)) and isinstance(optimizer, RowwiseWeightDecay):
+            decayed = optimizer.decayed_parts(layer.augmented_kernel, layout)
+            return tuple(part.attribute for part in layout.parts if part.attribute not in decayed)
         parts: dict[Any, tuple[str, ...]] = vars(optimizer).get(_EXCLUDED, {})
         return parts.get(keras_internals.variable_key(optimizer, layer.augmented_kernel), ())
     keys = keras_internals.decay_exclusions(optimizer).keys
@@ -89,6 +104,19 @@ def excluded_parts(optimizer: Any, layer: Any, layout: Layout) -> tuple[str, ...
         for part in layout.parts
         if keras_internals.variable_key(optimizer, getattr(layer, part.attribute)) in keys
     )
+
+
+def hand_on(stopped: Any, optimizer: Any, excluded: Sequence[tuple[Any, tuple[str, ...]]]) -> None:
+    """Make the weight decay of a new optimizer leave out what that of another left out.
+
+    Args:
+        stopped: The other optimizer.
+        optimizer: The new one.
+        excluded: As for :func:`exclude_parts`.
+    """
+    keys, patterns = keras_internals.decay_exclusions(stopped)
+    keras_internals.exclude_from_decay(optimizer, keys, patterns)
+    exclude_parts(optimizer, excluded)
 
 
 def exclude_parts(optimizer: Any, excluded: Sequence[tuple[Any, tuple[str, ...]]]) -> None:

@@ -12,6 +12,7 @@ from rewriter.counting import require_all_written, require_readable
 from rewriter.errors import FileError, first_line
 from rewriter.formats import Format, edit_config, format_to_write, write_manifest
 from rewriter.hidden import hidden_layers, wrap_config
+from rewriter.joint_optimizer import is_joint
 from rewriter.optimizer_choice import choose_standard_optimizer
 from rewriter.optimizer_state import read_state, read_uncounted, write_optimizer
 from rewriter.placing import place, writable
@@ -81,6 +82,11 @@ def save_model(
         return
     if options.get("include_optimizer", True) and keras_internals.is_optimizer(model.optimizer):
         described["optimizer_state"] = read_uncounted(model.optimizer)
+    if is_joint(model.optimizer):
+        try:
+            keras_internals.inner_optimizer(model.optimizer).require_saveable()
+        except TypeError as error:
+            raise FileError(f"{destination}: not written, {error}") from error
     hidden = hidden_layers(model)
     if hidden and format_to_write(destination) is Format.SAVED_MODEL:
         _save_hidden_folder(model, destination, described, options)

@@ -267,3 +267,190 @@ def test_what_is_left_out_of_weight_decay():
     assert bits(first.numpy()) == bits(values[0])
     assert bits(last.numpy()[-1]) == bits(values[1][-1])
     assert bits(last.numpy()[:-1]) == bits(values[1][:-1] * np.float32(0.75))
+
+
+def test_what_a_rule_may_not_do_is_said_at_once(tmp_path):
+    """Another build, a misspelled slot, a setting that no file holds, a constructor that cannot be called again."""
+    with pytest.raises(TypeError, match="Built must not override build, which makes the slots: name them in slots"):
+
+        class Built(Rule):
+            def build(self, var_list):
+                super().build(var_list)
+
+    class Calling(Rule):
+        def __init__(self, norm=tf.norm, **kwargs):
+            super().__init__(**kwargs)
+            self.norm = norm
+
+    class Fixed(rewriter.JointMomentum):
+        def __init__(self, learning_rate=0.5, **kwargs):
+            super().__init__(learning_rate, momentum=0.5, **kwargs)
+
+    class Sealed(Rule):
+        def __init__(self, learning_rate=0.5):
+            super().__init__(learning_rate, clipnorm=2.0)
+
+    model = rewritten()
+    with pytest.raises(
+        ValueError, match="Rule has no slot 'of_units'; its slots are of_unit, of_row, of_layer, of_each"
+    ):
+        model.optimizer.slot("of_units", model.layers[0].augmented_kernel)
+    for wrong, message in (
+        (Calling(), "keeps a function as norm"),
+        (Fixed(), r"Fixed cannot be made again .*\*\*kwargs"),
+    ):
+        rewriter.rewrite(model, optimizer=wrong)
+        with pytest.raises(rewriter.FileError, match=message):
+            rewriter.save_model(model, tmp_path / "m.keras")
+    assert list(tmp_path.iterdir()) == []
+    assert Sealed.from_config(Sealed(0.25).get_config()).clipnorm == 2.0
+
+
+def test_slots_start_where_the_rule_says():
+    """initial_slot is asked once for each slot, and a state of the whole optimizer is the constructor's to make."""
+
+    class Slow(rewriter.JointOptimizer):
+        slots = {"slow": "full"}
+
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.count = self.add_variable((), name="count")
+
+        def initial_slot(self, name, variable, shape):
+            assert (name, tuple(variable.shape)) == ("slow", shape)
+            return tf.convert_to_tensor(variable)
+
+        def update_layer(self, gradient, variable, layout):  # noqa: ARG002
+            self.count.assign_add(1)
+            slow = self.slot("slow", variable)
+            slow.assign(0.5 * slow + 0.5 * variable)
+            variable.assign_sub(0.5 * gradient)
+
+    model = MODELS["whole_vectors"]()
+    model.compile("sgd", "mse", run_eagerly=True)
+    second = model.layers[1]
+    rewriter.rewrite(model, optimizer=Slow(), exclude=lambda layer: layer is second)
+    before = model.layers[0].augmented_kernel.numpy()
+    fit(model)
+    assert model.optimizer.slot("slow", model.layers[0].augmented_kernel).numpy().shape == before.shape
+    assert float(model.optimizer.count) == 3
+    rewriter.rewrite(model)
+    assert [variable.name.split(":")[0] for variable in model.optimizer.variables].count("count") == 1
+    assert float(model.optimizer.count) == 3
+    fit(model)
+    assert float(model.optimizer.count) == 3 + 3 * 2
+
+
+def test_settings_may_be_schedules(tmp_path):
+    """Any of them; a momentum of a rule that is no number is not passed to the SGD of an export."""
+
+    @tf_keras.saving.register_keras_serializable("tests")
+    class Scheduled(rewriter.JointOptimizer):
+        def __init__(self, learning_rate=0.5, momentum=0.5, **kwargs):
+            super().__init__(learning_rate, **kwargs)
+            self.momentum = momentum
+
+        def update_layer(self, gradient, variable, layout):  # noqa: ARG002
+            variable.assign_sub(self.momentum(self.iterations) * gradient)
+
+    model = rewritten(optimizer=Scheduled(0.5, optimizers.schedules.ExponentialDecay(0.5, 10, 0.5)))
+    fit(model)
+    rewriter.save_model(model, tmp_path / "m.keras")
+    loaded = rewriter.load_model(tmp_path / "m.keras")
+    fit(model)
+    fit(loaded)
+    assert weights(loaded) == weights(model)
+    rewriter.split(model)
+    assert model.optimizer.momentum == 0
+
+
+def test_a_schedule_of_the_users_own_needs_no_registration():
+    """As under plain Keras: it is handed on as it is, to joint momentum and back."""
+
+    class Hyperbola(optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step):
+            return 0.5 / (1.0 + tf.cast(step, tf.float32))
+
+    schedule = Hyperbola()
+    model = MODELS["sequential"]()
+    model.compile(optimizers.SGD(schedule, 0.5), "mse")
+    rewriter.rewrite(model)
+    fit(model)
+    with rewriter.standard_form(model):
+        assert model.optimizer._learning_rate is schedule
+    rewriter.split(model)
+    assert model.optimizer._learning_rate is schedule
+    fit(model)
+
+
+def test_another_optimizer_for_a_rewritten_model_trains_it():
+    """What fit has traced holds the optimizer of before, which would go on training in silence."""
+    model = rewritten()
+    fit(model)
+    still = optimizers.SGD(0.0)
+    rewriter.rewrite(model, optimizer=still)
+    before = weights(model)[0]
+    fit(model)
+    assert weights(model)[0] == before
+    assert int(still.iterations) == 3
+
+
+def test_a_given_rule_is_scaled_as_compile_would(caplog, tmp_path):
+    """Under mixed_float16 it goes into a LossScaleOptimizer, the line says so, and .h5 holds it too."""
+    caplog.set_level("INFO", "rewriter")
+    policy = tf_keras.mixed_precision.Policy("mixed_float16")
+    for rule in (Rule(0.25), rewriter.JointMomentum(0.25)):
+        model = tf_keras.Sequential([layers.Dense(4, input_shape=(5,), dtype=policy), layers.Dense(3, dtype="float32")])
+        model.compile(tf_keras.mixed_precision.LossScaleOptimizer(optimizers.SGD()), "mse", run_eagerly=True)
+        rewriter.rewrite(model, optimizer=rule)
+        assert model.optimizer.inner_optimizer is rule
+        assert f"optimizer: {type(rule).__name__}, as given, in a LossScaleOptimizer" in caplog.messages
+        fit(model)
+        rewriter.save_model(model, tmp_path / "m.h5", overwrite=True)
+        loaded = rewriter.load_model(tmp_path / "m.h5")
+        state = [[bits(variable.numpy()) for variable in each.optimizer.variables] for each in (loaded, model)]
+        assert state[0] == state[1]
+
+
+def test_a_rule_shared_with_another_model_is_refused():
+    """Its slots for the other model would be lost."""
+    rule = Rule()
+    models = [MODELS["whole_vectors"]() for _ in range(2)]
+    for model in models:
+        rewriter.rewrite(model, optimizer=Rule(), include=lambda layer, first=model.layers[0]: layer is first)
+        model.compile(rule, "mse")
+    rule.build(models[0].trainable_variables + models[1].trainable_variables)
+    with pytest.raises(rewriter.OptimizerError, match="also trains 4 variables that are not in this model"):
+        rewriter.rewrite(models[0])
+
+
+@pytest.mark.parametrize("decay_bias", [False, True])
+def test_what_weight_decay_leaves_out_goes_there_and_back(decay_bias):
+    """From SGD to joint momentum, and to the SGD after a split: the same rows, and no bias more than before."""
+    model = MODELS["whole_vectors"]()
+    sgd = optimizers.SGD(0.5, 0.5, weight_decay=0.5)
+    sgd.exclude_from_weight_decay([model.layers[1].kernel], var_names=["dense_2"])
+    model.compile(sgd, "mse")
+    model.set_weights([np.ones_like(weight) for weight in model.get_weights()])
+    rewriter.rewrite(model)
+    model.optimizer.decay_bias = decay_bias
+    expected = [0.75, 0.75 if decay_bias else 1, 1, 0.75 if decay_bias else 1, 1]
+    for power, change in ((1, None), (2, rewriter.split)):
+        if change:
+            change(model)
+        variables = model.trainable_variables
+        model.optimizer.apply_gradients([(tf.zeros_like(variable), variable) for variable in variables])
+        with rewriter.standard_form(model):
+            assert [float(weight.flat[0]) for weight in model.get_weights()] == [value**power for value in expected]
+
+
+def test_an_optimizer_for_the_standard_form_is_one():
+    """A standard_optimizer that returns nothing is named."""
+
+    class Nothing(Rule):
+        def standard_optimizer(self):
+            pass
+
+    model = rewritten(optimizer=Nothing())
+    with pytest.raises(rewriter.OptimizerError, match=r"Nothing\.standard_optimizer must return a tf_keras optimizer"):
+        rewriter.split(model)

@@ -52,6 +52,22 @@ def test_counted_as_trained(name):
         assert again[0] == before
 
 
+def test_what_cannot_be_counted_is_unknown():
+    """An optimizer of the user's own may not let itself be made again; a legacy SGD without momentum keeps nothing."""
+
+    class Mine(optimizers.SGD):
+        def __init__(self, *, needed):  # noqa: ARG002
+            super().__init__()
+
+    model = MODELS["sequential"]()
+    model.compile(Mine(needed=1), "mse")
+    before, after = state_sizes(rewriter.plan(model), model)
+    assert (str(before), before.layers) == ("unknown under Mine", {})
+    assert after.total == (7 + 7 + 7 + 3) * 4
+    model.compile(optimizers.legacy.SGD(0.1), "mse")
+    assert str(state_sizes(rewriter.plan(model), model)[0]) == "0 bytes under SGD"
+
+
 def test_counted_by_layer():
     """Units numbers for a merged layer, and nothing for one that is frozen or has no place in the plan."""
     model = MODELS["partly_frozen"]()

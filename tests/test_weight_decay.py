@@ -64,6 +64,18 @@ def test_exclusions_go_on(excluded):
     assert standard_weights(model) == standard_weights(original)
 
 
+def test_exclusions_go_on_when_the_rest_is_merged():
+    """An optimizer that leaves out rows is known for what it is, and keeps doing so."""
+    original, model = pair(variables=lambda model: [model.layers[0].bias, model.layers[1].bias])
+    rewriter.rewrite(model, optimizer="keep", include="dense")
+    for each in (original, model):
+        fit(each)
+    rewriter.rewrite(model, optimizer="keep")
+    for each in (original, model):
+        fit(each)
+    assert standard_weights(model) == standard_weights(original)
+
+
 def test_exclusions_survive_a_failed_rewrite(monkeypatch):
     """After a rollback the same variables are excluded, by an optimizer of the same class."""
     original, model = pair(variables=lambda model: [model.layers[0].bias])

@@ -31,6 +31,9 @@ class Slots:
     variables: list[Any]
 
 
+_OPTIMIZERS = (tf_keras.optimizers.Optimizer, tf_keras.optimizers.legacy.Optimizer)
+
+
 def inner_optimizer(optimizer: Any) -> Any:
     """Reach through a ``LossScaleOptimizer`` to the optimizer that keeps the slots."""
     return getattr(optimizer, "inner_optimizer", optimizer)
@@ -46,9 +49,18 @@ def is_optimizer(value: Any) -> bool:
     return is_legacy(value) or isinstance(value, tf_keras.optimizers.Optimizer)
 
 
+def registered_optimizers() -> dict[str, Any]:
+    """Find the optimizer classes that are registered, by their bare names.
+
+    An ``.h5`` file names the optimizer inside a ``LossScaleOptimizer`` by nothing else.
+    """
+    registered = tf_keras.saving.get_custom_objects().values()
+    return {cls.__name__: cls for cls in registered if isinstance(cls, type) and issubclass(cls, _OPTIMIZERS)}
+
+
 def optimizers_alive() -> list[Any]:
     """List every optimizer there is that keeps slots, current or legacy."""
-    found = instances_alive(tf_keras.optimizers.Optimizer, tf_keras.optimizers.legacy.Optimizer)
+    found = instances_alive(*_OPTIMIZERS)
     return [optimizer for optimizer in found if inner_optimizer(optimizer) is optimizer]
 
 
@@ -75,7 +87,8 @@ def optimizer_slots(optimizer: Any) -> Slots | None:
     lists = {
         name: list(value)
         for name, value in vars(optimizer).items()
-        if name != "_variables" and isinstance(value, list) and len(value) == len(index)
+        if name != "_variables" and name in getattr(optimizer, "slot_lists", vars(optimizer))
+        if isinstance(value, list) and len(value) == len(index)
         if all(isinstance(slot, tf.Variable) for slot in value)
     }
     return Slots(index, lists, list(optimizer._variables))
@@ -183,9 +196,11 @@ def decay_exclusions(optimizer: Any) -> DecayExclusions:
     return DecayExclusions(list(keys), list(getattr(optimizer, "_exclude_from_weight_decay_names", None) or []))
 
 
-def exclude_from_decay(optimizer: Any, keys: Sequence[Any]) -> None:
-    """Exclude variables from weight decay, by key; built or not."""
+def exclude_from_decay(optimizer: Any, keys: Sequence[Any], patterns: Sequence[str] | None = None) -> None:
+    """Exclude variables from weight decay, by key and, where they are given, by patterns of names; built or not."""
     optimizer._exclude_from_weight_decay = list(keys)
+    if patterns is not None:
+        optimizer._exclude_from_weight_decay_names = list(patterns)
 
 
 def update_on_every_replica(optimizer: Any, variable: Any, update: Callable[[Any], None]) -> None:
