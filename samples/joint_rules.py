@@ -22,6 +22,8 @@ from handwriting import LOSS, classifier, split_digits
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+EPSILON = 1e-6
+
 register = tf_keras.saving.register_keras_serializable("samples")
 
 
@@ -80,29 +82,21 @@ class Lamb(rewriter.JointOptimizer):
 
     slots: ClassVar = {"m": "full", "v": "full"}
 
-    def __init__(
-        self,
-        learning_rate: Any = 0.01,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-6,
-        decay: float = 0.0,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, learning_rate: Any = 0.01, betas: Any = (0.9, 0.999), decay: float = 0.0, **kwargs: Any) -> None:
         super().__init__(learning_rate, **kwargs)
-        self.beta_1, self.beta_2, self.epsilon, self.decay = beta_1, beta_2, epsilon, decay
+        self.betas, self.decay = list(betas), decay
 
     def update_layer(self, gradient: Any, variable: Any, layout: rewriter.Layout | None) -> None:  # noqa: ARG002
         """Take Adam's step, scaled so that it is as long as the layer's weights."""
-        m, v = self.slot("m", variable), self.slot("v", variable)
-        m.assign(self.beta_1 * m + (1 - self.beta_1) * gradient)
-        v.assign(self.beta_2 * v + (1 - self.beta_2) * gradient**2)
+        m, v, (beta_1, beta_2) = self.slot("m", variable), self.slot("v", variable), self.betas
+        m.assign(beta_1 * m + (1 - beta_1) * gradient)
+        v.assign(beta_2 * v + (1 - beta_2) * gradient**2)
         rate, step = tf.cast(self.learning_rate, m.dtype), tf.cast(self.iterations + 1, m.dtype)
-        adam = m / (1 - self.beta_1**step) / (tf.sqrt(v / (1 - self.beta_2**step)) + self.epsilon)
+        adam = m / (1 - beta_1**step) / (tf.sqrt(v / (1 - beta_2**step)) + EPSILON)
         update = adam + self.decay * variable
-        weight_norm, update_norm = tf.norm(variable), tf.norm(update)
-        ratio = tf.where((weight_norm > 0) & (update_norm > 0), weight_norm / update_norm, 1.0)
-        variable.assign_sub(rate * tf.cast(ratio, m.dtype) * update)
+        norms = tf.norm(variable), tf.norm(update)
+        ratio = tf.where((norms[0] > 0) & (norms[1] > 0), norms[0] / norms[1], tf.ones_like(norms[0]))
+        variable.assign_sub(rate * ratio * update)
 
     def update_other(self, gradient: Any, variable: Any) -> None:
         """Take the same step: a variable that belongs to no layer has a trust ratio of its own."""

@@ -67,7 +67,7 @@ RULES = {
         lambda: joint_rules.AdaptiveClipping(RATE, MOMENTUM, bound=0.25),
         lambda value, gradients: clipped(value, gradients, 0.25),
     ),
-    "lamb": (lambda: joint_rules.Lamb(RATE, 0.75, 0.875, decay=0.125), lamb),
+    "lamb": (lambda: joint_rules.Lamb(RATE, (0.75, 0.875), decay=0.125), lamb),
 }
 
 
