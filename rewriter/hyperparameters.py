@@ -1,14 +1,19 @@
-"""Hyperparameters, checked when an optimizer is made: each error says what is legal and what was given."""
+"""Hyperparameters: checked when an optimizer is made, and found again when it is saved.
+
+Each argument of a constructor is kept under its own name, as in scikit-learn, so that the base of all joint optimizers
+can write and read the settings of any.
+"""
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import TYPE_CHECKING, Any
 
 import tf_keras
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
 
 def require_number(name: str, value: Any, low: float, high: float = math.inf, optional: bool = False) -> None:
@@ -44,3 +49,43 @@ def require_one_of(name: str, value: Any, legal: Collection[Any]) -> None:
     """Raise ``ValueError`` unless a hyperparameter is one of some values."""
     if value not in list(legal):
         raise ValueError(f"{name} must be one of {', '.join(map(repr, legal))}, got {value!r}.")
+
+
+def settings_named(cls: type, base: type) -> tuple[set[str], bool]:
+    """List the arguments that a class takes, down from a base, and tell whether it takes any others.
+
+    A constructor that ends in ``**kwargs`` passes them on to that of its parent.
+    """
+    named = set()
+    for each in cls.__mro__[: cls.__mro__.index(base) + 1]:
+        if "__init__" in vars(each):
+            parameters = list(inspect.signature(vars(each)["__init__"]).parameters.values())[1:]
+            named |= {p.name for p in parameters if p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}}
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+                return named, False
+    return named, True
+
+
+def kept_setting(optimizer: Any, name: str) -> Any:
+    """Read a setting of an optimizer; ``TypeError`` where it is not kept under its own name or no file can hold it."""
+    if not hasattr(optimizer, name):
+        raise TypeError(
+            f"{type(optimizer).__name__} does not keep its argument {name}; write self.{name} = {name} in __init__."
+        )
+    value = getattr(optimizer, name)
+    if callable(value) and not isinstance(value, tf_keras.optimizers.schedules.LearningRateSchedule):
+        raise TypeError(
+            f"{type(optimizer).__name__} keeps a function as {name}, which no file holds; take its name instead."
+        )
+    return value
+
+
+def with_schedules(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Make the schedules of a config, in which objects are described by class and config, objects again."""
+
+    def made(value: Any) -> Any:
+        if not (isinstance(value, dict) and {"class_name", "config"} <= value.keys()):
+            return value
+        return tf_keras.optimizers.schedules.deserialize(value, custom_objects=custom_objects)
+
+    return {name: made(value) for name, value in config.items()}

@@ -10,7 +10,6 @@ A subclass says which slots it keeps for each layer and writes one method:
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -18,7 +17,15 @@ import tensorflow as tf
 import tf_keras
 
 from rewriter import keras_internals
-from rewriter.hyperparameters import require_count, require_learning_rate, require_number, require_one_of
+from rewriter.hyperparameters import (
+    kept_setting,
+    require_count,
+    require_learning_rate,
+    require_number,
+    require_one_of,
+    settings_named,
+    with_schedules,
+)
 from rewriter.layout import layout_of
 from rewriter.weight_decay import RowwiseWeightDecay
 
@@ -323,30 +330,16 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
         Raises:
             TypeError: An argument of ``__init__`` is not kept under its own name, or is a function.
         """
-        config = {**super().get_config(), "learning_rate": self._serialize_hyperparameter(self._learning_rate)}
-        named, takes_others = _settings(type(self))
-        for name in named - config.keys():
-            if not hasattr(self, name):
-                raise TypeError(
-                    f"{type(self).__name__} does not keep its argument {name}; write self.{name} = {name} in __init__."
-                )
-            value = getattr(self, name)
-            if callable(value) and not isinstance(value, tf_keras.optimizers.schedules.LearningRateSchedule):
-                raise TypeError(
-                    f"{type(self).__name__} keeps a function as {name}, which no file holds; take its name instead."
-                )
-            config[name] = self._serialize_hyperparameter(value)
-        return config if takes_others else {name: value for name, value in config.items() if name in named}
+        config = {**super().get_config(), "learning_rate": self._learning_rate}
+        named, takes_others = settings_named(type(self), JointOptimizer)
+        config |= {name: kept_setting(self, name) for name in named - config.keys()}
+        serialized = {name: self._serialize_hyperparameter(value) for name, value in config.items()}
+        return serialized if takes_others else {name: serialized[name] for name in named}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
         """Make an optimizer of the settings of :meth:`get_config`, schedules among them."""
-        schedules = tf_keras.optimizers.schedules
-        made = {
-            name: schedules.deserialize(value, custom_objects=custom_objects) if _is_schedule(value) else value
-            for name, value in config.items()
-        }
-        return super().from_config(made, custom_objects)
+        return super().from_config(with_schedules(config, custom_objects), custom_objects)
 
     def require_saveable(self) -> None:
         """Raise ``TypeError`` unless the optimizer can be made again from its settings, as reading a file does."""
@@ -363,26 +356,6 @@ def _slot_shape(variable: Any, extent: Extent) -> tuple[int, ...]:
     if (layout := layout_of(variable)) is None:
         return () if extent == "layer" else tuple(variable.shape)
     return tuple(size for axis, size in enumerate(layout.shape) if axis not in _AVERAGED[extent])
-
-
-def _is_schedule(value: Any) -> bool:
-    # An object described in a config; in the settings of an optimizer it can be nothing else.
-    return isinstance(value, dict) and {"class_name", "config"} <= value.keys()
-
-
-def _settings(cls: type) -> tuple[set[str], bool]:
-    """List the arguments that a class takes, and tell whether it takes those of tf-keras's optimizers too.
-
-    A constructor that ends in ``**kwargs`` passes them on to that of its parent.
-    """
-    named = set()
-    for each in cls.__mro__[: cls.__mro__.index(JointOptimizer) + 1]:
-        if "__init__" in vars(each):
-            parameters = list(inspect.signature(vars(each)["__init__"]).parameters.values())[1:]
-            named |= {p.name for p in parameters if p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}}
-            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-                return named, False
-    return named, True
 
 
 def is_joint(optimizer: Any) -> bool:
