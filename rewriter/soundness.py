@@ -67,7 +67,7 @@ def _sound_archive(path: Path) -> Any:
             with weights_member(archive) as weights, h5py.File(weights, "r") as file:
                 _require_sound_hdf5(path, file, allowance(path))
             return config
-    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, KeyError, ValueError) as error:
+    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         raise FileError(f"{path}: damaged or truncated archive, {first_line(error)}") from error
 
 
@@ -87,7 +87,7 @@ def _sound_hdf5(path: Path) -> list[Any]:
             _require_sound_hdf5(path, file, allowance(path))
             names = [name for name in ("model_config", "training_config") if name in file.attrs]
             return [_json(file.attrs[name], f"{path}: its {name}") for name in names]
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         raise FileError(f"{path}: damaged or truncated HDF5 file, {first_line(error)}") from error
 
 

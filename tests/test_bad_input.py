@@ -98,6 +98,14 @@ def with_bomb(good, path):
         archive.writestr("assets/zeros", bytes(200 << 20))
 
 
+def with_encoding(good, path):
+    """An array of strings in an encoding that there is not: the fourth bit of the type's flags says which."""
+    h5_with(good, path, lambda file: file.create_dataset("x", data=[b"abc"], dtype=h5py.string_dtype("utf-8", 3)))
+    content, string = path.read_bytes(), b"\x13%c\x00\x00\x03\x00\x00\x00"
+    assert content.count(string % 0x11) == 1
+    path.write_bytes(content.replace(string % 0x11, string % 0x21))
+
+
 FUNCTION = '{"module": "os", "class_name": "function", "config": "system", "registered_name": "function"}'
 LAYER = '{"module": "keras.layers", "class_name": "Dense"'
 
@@ -182,6 +190,7 @@ BAD = {
         ),
         "points elsewhere",
     ),
+    "encoding.h5": (with_encoding, "damaged or truncated HDF5 file, Unknown string encoding (value 2)"),
     "circle.h5": (
         lambda good, path: h5_with(good, path, lambda file: file["model_weights"].__setitem__("x", file["/"])),
         "is there twice",
