@@ -36,17 +36,9 @@ if TYPE_CHECKING:
 
 Extent = Literal["unit", "incoming", "layer", "full"]
 
-# The settings that every optimizer of tf-keras has.
-_SHARED = (
-    "weight_decay",
-    "clipnorm",
-    "clipvalue",
-    "global_clipnorm",
-    "use_ema",
-    "ema_momentum",
-    "ema_overwrite_frequency",
-    "jit_compile",
-)
+# The settings of every optimizer of tf-keras, beside its learning rate, its name and jit_compile.
+BOUNDS = ("weight_decay", "clipnorm", "clipvalue", "global_clipnorm")
+AVERAGING = ("use_ema", "ema_momentum", "ema_overwrite_frequency")
 # The axes of W* that a slot of each extent has been averaged over, where it is made of slots of full size.
 _AVERAGED: dict[str, tuple[int, ...]] = {"unit": (0,), "incoming": (1,), "layer": (0, 1), "full": ()}
 
@@ -228,7 +220,7 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
         Args:
             **settings: Further settings of the SGD.
         """
-        shared = {name: getattr(self, name) for name in _SHARED}
+        shared = {name: getattr(self, name) for name in (*BOUNDS, *AVERAGING, "jit_compile")}
         with keras_internals.strategy_scope(self):
             return tf_keras.optimizers.SGD(keras_internals.learning_rate_of(self), **shared, **settings)
 

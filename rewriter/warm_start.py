@@ -14,6 +14,7 @@ import tf_keras
 
 from rewriter import keras_internals
 from rewriter.joint_momentum import JointMomentum
+from rewriter.joint_optimizer import AVERAGING, BOUNDS
 from rewriter.layout import layout_of
 
 if TYPE_CHECKING:
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
 _SGD = (tf_keras.optimizers.SGD, tf_keras.optimizers.legacy.SGD)
 _VELOCITY = {"momentums", "momentum"}  # the attribute of the current SGD and of ours, the slot of the legacy one
-# What every optimizer of tf-keras has, and an SGD hands on.
-_SHARED = ("weight_decay", "clipnorm", "clipvalue", "global_clipnorm")
-_EMA = ("use_ema", "ema_momentum", "ema_overwrite_frequency")
 
 
 def can_start_from(optimizer: Any) -> bool:
@@ -37,13 +35,13 @@ def can_start_from(optimizer: Any) -> bool:
 def settings_from(optimizer: Any) -> dict[str, Any]:
     """Read the settings that a joint momentum takes from an SGD or another joint momentum."""
     inner = keras_internals.inner_optimizer(optimizer)
-    ema = _EMA if getattr(inner, "use_ema", False) else ()
+    ema = AVERAGING if getattr(inner, "use_ema", False) else ()
     own = ("average", "decay_bias") if isinstance(inner, JointMomentum) else ()
     return {
         "learning_rate": keras_internals.learning_rate_of(inner),
         "momentum": keras_internals.setting_of(inner, "momentum"),
         **({"nesterov": True} if getattr(inner, "nesterov", False) else {}),
-        **{name: value for name in (*own, *_SHARED, *ema) if (value := getattr(inner, name, None)) is not None},
+        **{name: value for name in (*own, *BOUNDS, *ema) if (value := getattr(inner, name, None)) is not None},
     }
 
 

@@ -242,7 +242,7 @@ def test_layout_of_answers_wherever_an_optimizer_meets_the_variable(tmp_path):
     traced()
     kernel = model.layers[0].augmented_kernel
     layout = rewriter.layout_of(kernel)
-    assert type(kernel).__name__ == "AutoCastDistributedVariable" or hasattr(kernel, "true_dtype")
+    assert hasattr(kernel, "true_dtype"), "mixed precision reads it in another dtype"
     assert layout.shape == (6, 4)
     assert inside == [layout, None, None]
     with tf.GradientTape() as tape:
