@@ -14,7 +14,7 @@ import typer
 from rewriter.errors import DifferenceError, NotMergeableError, RewriterError
 from rewriter.version import __version__
 
-from . import export, inspect, rewrite, verify
+from . import benchmark, export, inspect, rewrite, verify
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -50,6 +50,7 @@ app.command("inspect")(inspect.command)
 app.command("rewrite")(rewrite.command)
 app.command("export")(export.command)
 app.command("verify")(verify.command)
+app.command("benchmark")(benchmark.command)
 
 
 def main() -> None:

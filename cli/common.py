@@ -46,6 +46,17 @@ AllowLambda = Annotated[
         "--allow-lambda", help="Load Lambda layers: they run code from the file. Only if you trust its maker."
     ),
 ]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="FILE.npz",
+        help="A batch to train on: arrays x and y, or one for each input by its name. Random numbers if not given.",
+    ),
+]
+Plot = Annotated[
+    Path | None, typer.Option("--plot", metavar="FILE", help="Draw a picture of it: a .png, .svg or .pdf file.")
+]
 
 
 @contextlib.contextmanager
@@ -67,11 +78,11 @@ def _silent_standard_error() -> Iterator[None]:
             os.close(kept)
 
 
-def start(imports: list[str] | None) -> Any:
+def start(imports: list[str] | None, module: str = "rewriter.conversion") -> Any:
     """Import TensorFlow and the library, quietly, and then the user's modules.
 
     Returns:
-        The module ``rewriter.conversion``, which does the work.
+        The module of the library that does the work.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.simplefilter("ignore")
@@ -80,12 +91,12 @@ def start(imports: list[str] | None) -> Any:
     for name in ("tensorflow", "absl"):
         logging.getLogger(name).setLevel(logging.ERROR)
     sys.path.insert(0, str(Path.cwd()))
-    for module in imports or ():
+    for name in imports or ():
         try:
-            importlib.import_module(module)
+            importlib.import_module(name)
         except ImportError as error:
-            raise FileError(f"--import {module}: {error}. Give a module that Python finds from here.") from error
-    return importlib.import_module("rewriter.conversion")
+            raise FileError(f"--import {name}: {error}. Give a module that Python finds from here.") from error
+    return importlib.import_module(module)
 
 
 def print_json(data: Any) -> None:

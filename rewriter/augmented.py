@@ -16,7 +16,7 @@ import contextvars
 import functools
 import inspect
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import tensorflow as tf
 import tf_keras
@@ -24,14 +24,16 @@ import tf_keras
 from rewriter import keras_internals, surgery
 from rewriter.families import family_of, layout_for
 from rewriter.layout import Layout, is_merged, layout_in
+from rewriter.product import is_worthwhile, product
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 REGISTERED_NAME = "rewriter>Augmented"
 # The class name in files. Where the library is missing, Keras's error quotes it, so it says what to install.
 _LOADER = "AugmentedByKerasRewriter"
 _STANDARD_CLASS = "standard_class"
+_EXACT = "exact"
 
 # The views of the calls under way, by layer. A context variable, because replicas of a layer run in threads.
 _VIEWS: contextvars.ContextVar[Mapping[int, dict[str, Any]]] = contextvars.ContextVar(
@@ -70,21 +72,23 @@ class Augmented:
     """
 
     augmented_kernel: Any
+    exact: ClassVar[bool]
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
         """Make an unbuilt augmented layer from the config of :meth:`get_config`; it merges when it is built."""
         standard = keras_internals.class_from_config(config[_STANDARD_CLASS])
-        layer = standard.from_config({key: value for key, value in config.items() if key != _STANDARD_CLASS})
-        keras_internals.set_class(layer, augmented_class(standard))
+        own = {key: value for key, value in config.items() if key not in {_STANDARD_CLASS, _EXACT}}
+        layer = standard.from_config(own)
+        keras_internals.set_class(layer, augmented_class(standard, config.get(_EXACT, True)))
         return layer
 
     def get_config(self) -> dict[str, Any]:
-        """Return the layer's own config, and the standard class it is for."""
+        """Return the layer's own config, the standard class it is for, and whether it is exact."""
         config: dict[str, Any] = super().get_config()  # type: ignore[misc]
         if (recorded := _CONFIGURED.get(None)) is not None:
             recorded.add(id(self))
-        return {**config, _STANDARD_CLASS: keras_internals.class_to_config(standard_class(self))}
+        return {**config, _STANDARD_CLASS: keras_internals.class_to_config(standard_class(self)), _EXACT: self.exact}
 
     def build(self, input_shape: Any) -> None:
         """Build the layer as its own class does, then merge what it made."""
@@ -140,14 +144,29 @@ def standard_class(layer: Any) -> type:
 
 
 @functools.cache
-def augmented_class(standard: type, attributes: tuple[str, ...] = ("kernel", "bias")) -> type:
-    """Make the augmented class of a standard layer class: one class for each, however often it is asked for."""
+def augmented_class(standard: type, exact: bool, attributes: tuple[str, ...] = ("kernel", "bias")) -> type:
+    """Make the augmented class of a standard layer class: one class for each, however often it is asked for.
+
+    Args:
+        standard: The standard class.
+        exact: Whether gradients must be those of the standard layer bit for bit, as an optimizer needs that goes on
+            with the state of the unmerged model. If not, a layer that calls itself as Keras's ``Dense`` does trains
+            faster, with gradients equal to rounding; its outputs without XLA are the same bit for bit all the same.
+        attributes: The attributes that become views.
+    """
     name = f"Augmented{standard.__name__}"
+    call = _call_with_shared_views(standard)
+    if not exact and standard.call is tf_keras.layers.Dense.call:  # type: ignore[attr-defined]
+        call = _call_by_product(call)
+    # Wrappers and the saving code look at the parameters of call to decide what to pass.
+    call.__signature__ = inspect.signature(standard.call)  # type: ignore[attr-defined]
+    call.__doc__ = standard.call.__doc__  # type: ignore[attr-defined]
     body = {
         "__module__": __name__,
         "__qualname__": name,
         "__doc__": f"{standard.__name__} whose {' and '.join(attributes)} are views of one augmented kernel.",
-        "call": _call_with_shared_views(standard),
+        "exact": exact,
+        "call": call,
         **{attribute: _view(attribute) for attribute in attributes},
     }
     cls = type(standard.__name__, (Augmented, standard), body)
@@ -163,14 +182,22 @@ def _view(attribute: str) -> property:
     return property(view, doc=f"The {attribute}: a slice of the augmented kernel, in its own shape.")
 
 
-def _call_with_shared_views(standard: Any) -> Any:
+def _call_with_shared_views(standard: Any) -> Callable[..., Any]:
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         with _shared_views(self):
             return standard.call(self, *args, **kwargs)
 
-    # Wrappers and the saving code look at the parameters of call to decide what to pass.
-    call.__signature__ = inspect.signature(standard.call)  # type: ignore[attr-defined]
-    call.__doc__ = standard.call.__doc__
+    return call
+
+
+def _call_by_product(otherwise: Callable[..., Any]) -> Callable[..., Any]:
+    def call(self: Any, inputs: Any) -> Any:
+        if not is_worthwhile(inputs):
+            return otherwise(self, inputs)
+        inputs = tf.cast(inputs, self.compute_dtype)
+        outputs = product(inputs, tf.convert_to_tensor(self.augmented_kernel), layout_in(self))
+        return outputs if self.activation is None else self.activation(outputs)
+
     return call
 
 

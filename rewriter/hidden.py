@@ -33,12 +33,12 @@ def hidden_layers(model: Any) -> list[str]:
     return [found.paths[0] for found in merged if id(found.layer) not in named]
 
 
-def wrap_config(config: dict[str, Any], places: list[str]) -> dict[str, Any]:
+def wrap_config(config: dict[str, Any], places: dict[str, bool]) -> dict[str, Any]:
     """Put a model's config inside one that merges the layers at some places when it is loaded.
 
     Args:
         config: The config as Keras wrote it, of the current or the legacy form.
-        places: The places of all merged layers.
+        places: The places of all merged layers, and whether each is exact.
     """
     # Keras looks for what to compile at the top, and clears it there for compile=False.
     inner = {key: value for key, value in config.items() if key != "compile_config"}
@@ -62,14 +62,18 @@ class Rewritten:
         return model
 
 
-def merge_at(model: Any, places: list[str]) -> None:
+def merge_at(model: Any, places: dict[str, bool]) -> None:
     """Merge the layers at some places of a model just made; one that is not built yet is merged when it is.
+
+    Args:
+        model: The model.
+        places: Whether each layer is exact, by its place.
 
     Raises:
         FileError: The model has no layer at a place that can be merged.
     """
     located = {place: found.layer for found in locate_layers(model) for place in found.places}
-    for place in places:
+    for place, exact in places.items():
         layer = located.get(place)
         family = family_of(layer)
         if isinstance(layer, Augmented):
@@ -79,10 +83,11 @@ def merge_at(model: Any, places: list[str]) -> None:
                 f"the file says that the layer at {place!r} is merged, and the model made from it has none there: "
                 "is a custom class another one than when it was saved?"
             )
+        cls = augmented_class(standard_class(layer), exact)
         if layer.built:
-            surgery.merge(layer, augmented_class(standard_class(layer)), layout_for(layer, family))
+            surgery.merge(layer, cls, layout_for(layer, family))
         else:
-            keras_internals.set_class(layer, augmented_class(standard_class(layer)))
+            keras_internals.set_class(layer, cls)
 
 
 globals()[_LOADER] = Rewritten

@@ -23,13 +23,13 @@ import tf_keras
 
 from rewriter.hyperparameters import require_number, require_one_of
 from rewriter.joint_optimizer import JointOptimizer
+from rewriter.momentum_step import step
 
 if TYPE_CHECKING:
     from rewriter.joint_optimizer import Extent
     from rewriter.layout import Layout
 
-# By what is averaged: the axis of W* that is averaged over, and what is kept of V then.
-_AXIS = {"incoming": 0, "outgoing": 1}
+# By what is averaged: what is kept of V.
 _EXTENT: dict[str, Extent] = {"incoming": "unit", "outgoing": "incoming"}
 
 
@@ -66,7 +66,7 @@ class JointMomentum(JointOptimizer):
         **kwargs: Any,
     ) -> None:
         require_number("momentum", momentum, 0, 1)
-        require_one_of("average", average, _AXIS)
+        require_one_of("average", average, _EXTENT)
         super().__init__(learning_rate, name=name, **kwargs)
         self.momentum = momentum
         self.average = average
@@ -85,14 +85,16 @@ class JointMomentum(JointOptimizer):
             variable: The augmented kernel.
             layout: Its layout.
         """
-        axis = _AXIS[self.average]
         rate, momentum = tf.cast(self.learning_rate, variable.dtype), tf.cast(self.momentum, variable.dtype)
-        mean = self.slot("momentums", variable)
-        found = momentum * mean
-        made = tf.reduce_mean(gradient, axis=axis) + found
+        slot = self.slot("momentums", variable)
+        if self.average == "incoming":
+            step(variable, slot, gradient, rate, momentum, self.nesterov)
+            return
+        found = momentum * slot
+        made = tf.reduce_mean(gradient, axis=1) + found
         moving = momentum * made if self.nesterov else found
-        variable.assign_sub(rate * (gradient + tf.expand_dims(moving, axis)))
-        mean.assign(made)
+        variable.assign_sub(rate * (gradient + moving[:, tf.newaxis]))
+        slot.assign(made)
 
     def standard_optimizer(self, **settings: Any) -> Any:
         """Return an SGD of the same learning rate, momentum and all else that it has, fresh.

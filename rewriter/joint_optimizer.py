@@ -275,6 +275,17 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
         else:
             self.update_layer(tf.convert_to_tensor(gradient), variable, layout)
 
+    def aggregate_gradients(self, grads_and_vars: Any) -> Any:
+        """Sum gradients over the replicas; tf-keras calls it before the first update.
+
+        Where there is no strategy and so no second replica, they pass untouched. Keras sends them through one
+        operation even then, for which every gradient must exist before any variable can move.
+
+        Args:
+            grads_and_vars: Pairs of gradient and variable.
+        """
+        return super().aggregate_gradients(grads_and_vars) if tf.distribute.has_strategy() else list(grads_and_vars)
+
     def exclude_from_weight_decay(self, var_list: Any = None, var_names: Any = None) -> None:
         """Leave variables out of weight decay, before the optimizer is built.
 

@@ -31,6 +31,7 @@ def describe(model: Any, source_sha256: str | None = None) -> dict[str, Any]:
             "place": found.places[0],
             "layer": standard_class(found.layer).__name__,
             "shape": list(layout_in(found.layer).shape),
+            "exact": found.layer.exact,
             "parts": [
                 {"attribute": part.attribute, "shape": list(part.shape)} for part in layout_in(found.layer).parts
             ],
@@ -76,9 +77,9 @@ def render(manifest: dict[str, Any]) -> str:
     )
 
 
-def places(manifest: dict[str, Any]) -> list[str]:
-    """List the places of the merged layers that a manifest names, as :func:`rewriter.walk.locate_layers` has them."""
-    return [layer["place"] for layer in manifest["layers"]]
+def places(manifest: dict[str, Any]) -> dict[str, bool]:
+    """Read the places of the merged layers, as :func:`rewriter.walk.locate_layers` has them, and which are exact."""
+    return {layer["place"]: layer.get("exact", True) for layer in manifest["layers"]}
 
 
 def require_readable(manifest: Any, path: str) -> None:

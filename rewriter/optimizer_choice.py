@@ -37,6 +37,11 @@ class OptimizerChoice:
         """Whether the optimizer goes on with its own state."""
         return self.optimizer is not None and self.optimizer is self.state_of
 
+    @property
+    def exact(self) -> bool:
+        """Whether the model is to train bit for bit as it would unmerged, which a joint optimizer cannot mean."""
+        return not is_joint(self.optimizer)
+
 
 def choose_optimizer(
     model: Any, optimizer: Any = None, learning_rate: float | None = None, momentum: float | None = None

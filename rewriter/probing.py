@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _SMALL = 256  # numbers in a variable that is a counter rather than a kernel
-_SIZE = 4  # for every dimension a model leaves open
+_SIZE = 4  # for every dimension a model leaves open, the batch among them
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,12 @@ class Run:
     note: str = ""
 
 
-def make_inputs(model: Any) -> Any:
+def make_inputs(model: Any, batch_size: int = _SIZE) -> Any:
     """Make a random batch for a model, the same batch each time.
 
     Args:
         model: A built model.
+        batch_size: Rows of the batch, where the model leaves that open.
 
     Returns:
         Tensors in the structure the model takes: standard normal for floating dtypes, zeros for all others, since a
@@ -50,11 +51,12 @@ def make_inputs(model: Any) -> Any:
     if specs is None:
         return None
     generator = np.random.default_rng(0)
-    return tf.nest.map_structure(lambda spec: _make(spec, generator), specs)
+    return tf.nest.map_structure(lambda spec: _make(spec, batch_size, generator), specs)
 
 
-def _make(spec: Any, generator: np.random.Generator) -> Any:
-    shape = [_SIZE if size is None else size for size in spec.shape]
+def _make(spec: Any, batch_size: int, generator: np.random.Generator) -> Any:
+    sizes = [batch_size, *[_SIZE] * (len(spec.shape) - 1)]
+    shape = [given if size is None else size for size, given in zip(spec.shape, sizes, strict=False)]
     if spec.dtype.is_floating:
         return tf.cast(generator.standard_normal(shape), spec.dtype)
     if spec.dtype == tf.string:

@@ -41,6 +41,7 @@ def rewrite(
     strict: bool = False,
     check: bool = True,
     inputs: Any = None,
+    exact: bool | None = None,
 ) -> Any:
     """Merge each Dense layer's kernel and bias into one variable ``W* = [W; b]``. In place.
 
@@ -58,6 +59,9 @@ def rewrite(
         strict: Raise unless every selected kernel and bias pair can be merged.
         check: Compare each layer's weights, its outputs on a random batch, and those of the model, before and after.
         inputs: A batch that the model takes, for the check; ``None`` makes one from what the model says of its inputs.
+        exact: Whether gradients are to be those of the unmerged model bit for bit. ``None`` says yes, unless the
+            optimizer is a joint one. ``False`` trains faster, with gradients equal to rounding, and under
+            ``jit_compile`` outputs too; without it the outputs are equal bit for bit all the same.
 
     Returns:
         The same model.
@@ -74,14 +78,23 @@ def rewrite(
     decided = plan(model, include=include, exclude=exclude, strict=strict)
     decided.require_built()
     _require_own_scope(model)
-    apply(decided, model, choose_optimizer(model, optimizer), check=check, inputs=inputs)
+    apply(decided, model, choose_optimizer(model, optimizer), check=check, inputs=inputs, exact=exact)
     return model
 
 
-def apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool = True, inputs: Any = None) -> None:
+def apply(
+    decided: Plan,
+    model: Any,
+    choice: OptimizerChoice,
+    check: bool = True,
+    inputs: Any = None,
+    exact: bool | None = None,
+) -> None:
     """Carry out a plan on the model it was made for, and give the model its optimizer."""
+    exact = choice.exact if exact is None else exact
     carriers = {id(each): StateCarrier(each) for each in (model.optimizer, choice.state_of) if each is not None}
-    merged = []
+    merged: list[Any] = []
+    changed: list[tuple[Any, type]] = []
     replaced = []
     try:
         with checked_model(model, inputs) if check and decided.merges else contextlib.nullcontext():
@@ -92,16 +105,13 @@ def apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool = True
                 for carrier in carriers.values():
                     carrier.before_merge(layer, layout)
                 with checked_layer(layer, layout, decision.path) if check else contextlib.nullcontext():
-                    surgery.merge(layer, augmented_class(standard_class(layer)), layout)
+                    surgery.merge(layer, augmented_class(standard_class(layer), exact), layout)
                     merged.append(layer)
                 replaced += weights
+        changed += _set_exact((decision.target for decision in decided.merged), exact)
         _carry(model, choice, carriers.get(id(choice.state_of)))
     except BaseException:
-        for layer in reversed(merged):
-            surgery.separate(layer, standard_class(layer))
-        for carrier in carriers.values():
-            carrier.roll_back()
-        reset_functions(model)
+        _undo(model, merged, changed, carriers.values())
         raise
     log_lines([decided.summary(), *choice.lines])
     replaced_optimizer = choice.optimizer is not None and choice.optimizer is not model.optimizer
@@ -110,10 +120,28 @@ def apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool = True
     if merged:
         settings = {"optimizer": choice.lines[0].removeprefix("optimizer: "), "selectors": list(decided.selectors)}
         take_over_saving(model, {"settings": settings})
-    if merged or replaced_optimizer:
+    if merged or replaced_optimizer or changed:
         reset_functions(model)  # they hold the optimizer too
     if merged:
         refuse_stale_optimizers(replaced)
+
+
+def _undo(model: Any, merged: list[Any], changed: list[tuple[Any, type]], carriers: Iterable[StateCarrier]) -> None:
+    for layer in reversed(merged):
+        surgery.separate(layer, standard_class(layer))
+    for layer, cls in changed:
+        keras_internals.set_class(layer, cls)
+    for carrier in carriers:
+        carrier.roll_back()
+    reset_functions(model)
+
+
+def _set_exact(layers: Iterable[Any], exact: bool) -> list[tuple[Any, type]]:
+    """Make merged layers exact, or not; returns those for which that is a change, with their former class."""
+    changed = [(layer, type(layer)) for layer in layers if layer.exact != exact]
+    for layer, _ in changed:
+        keras_internals.set_class(layer, augmented_class(standard_class(layer), exact))
+    return changed
 
 
 def _require_own_scope(model: Any) -> None:

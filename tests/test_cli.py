@@ -12,7 +12,7 @@ import rewriter
 from models import MODELS, fit
 from rewriter import formats
 
-COMMANDS = ["inspect", "rewrite", "export", "verify"]
+COMMANDS = ["inspect", "rewrite", "export", "verify", "benchmark"]
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from rewriter.keras_internals.classes import (
     saved_metadata,
     weight_names,
 )
+from rewriter.keras_internals.graphs import can_compile, factors_of, is_compiled_by_xla, is_differentiated
 from rewriter.keras_internals.layers import (
     add_weight_at,
     attribute_of,
@@ -87,12 +88,14 @@ __all__ = [
     "attribute_of",
     "autocast_of",
     "build_slots",
+    "can_compile",
     "class_from_config",
     "class_to_config",
     "compilation",
     "decay_exclusions",
     "drop_weight",
     "exclude_from_decay",
+    "factors_of",
     "forget_traced_methods",
     "has_public_name",
     "in_foreign_scope",
@@ -101,6 +104,8 @@ __all__ = [
     "is_bookkeeping",
     "is_chief",
     "is_compiled",
+    "is_compiled_by_xla",
+    "is_differentiated",
     "is_graph_network",
     "is_kind_of_object",
     "is_legacy",

@@ -1,0 +1,48 @@
+"""``rewriter benchmark``: a model against itself, rewritten, on this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from . import common
+
+
+def command(
+    model: common.Model,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Rows in a batch.")] = 32,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often each is measured, in turn.")] = 15,
+    steps: Annotated[
+        int | None,
+        typer.Option("--steps", min=1, help="Steps in a round; about a tenth of a second of them if not given."),
+    ] = None,
+    jit_compile: Annotated[bool, typer.Option("--jit-compile", help="Measure it compiled by XLA, too.")] = False,
+    data: common.Data = None,
+    plot: common.Plot = None,
+    as_json: common.AsJson = False,
+    imports: common.Import = None,
+    allow_lambda: common.AllowLambda = False,
+) -> None:
+    """Measure a saved model against itself, rewritten: training step, inference, optimizer state, peak memory.
+
+    The original trains with tf-keras SGD with momentum, the rewritten model with joint momentum and with the same SGD.
+
+    Example:  rewriter benchmark base.keras --batch-size 128 --jit-compile
+    """
+    benchmark = common.start(imports, "rewriter.benchmark")
+    result = benchmark.benchmark_file(
+        model,
+        batch_size=batch_size,
+        rounds=rounds,
+        steps=steps,
+        jit_compile=jit_compile,
+        data=data,
+        safe_mode=not allow_lambda,
+        imports=tuple(imports or ()),
+        plot=plot,
+    )
+    if as_json:
+        common.print_json(result.to_dict())
+    else:
+        typer.echo(str(result))

@@ -1,0 +1,210 @@
+"""A model against itself, rewritten: training steps, inference, optimizer state and memory, on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import tf_keras
+
+from rewriter import keras_internals, tables
+from rewriter.benchmark_plot import draw, require_drawable
+from rewriter.errors import ModelError
+from rewriter.joint_momentum import JointMomentum
+from rewriter.peak_memory import Subject, peak_memory
+from rewriter.planning import plan
+from rewriter.reading import read_model
+from rewriter.rewriting import rewrite, split
+from rewriter.timing import Ratio, time_in_turn
+from rewriter.training_steps import Batch, inference, make_batch, read_batch, training_step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+# Small enough that no model leaves the region in which its numbers are ordinary, however many steps are timed.
+_LEARNING_RATE = 1e-4
+_MOMENTUM = 0.9
+
+
+def sgd() -> Any:
+    """Make the SGD with momentum that every comparison is with."""
+    return tf_keras.optimizers.SGD(_LEARNING_RATE, momentum=_MOMENTUM)
+
+
+def joint_momentum() -> Any:
+    """Make the joint momentum that is compared with it."""
+    return JointMomentum(_LEARNING_RATE, _MOMENTUM)
+
+
+_ORIGINAL, _JOINT = "SGD with momentum", "JointMomentum"
+# What the rewritten model trains with, and whether exactly: see rewriter.rewrite.
+_CONTESTANTS = (
+    (_JOINT, joint_momentum, None),
+    ("the same SGD", sgd, None),
+    ("the same SGD, exact=False", sgd, False),
+)
+
+
+class Row(NamedTuple):
+    """One comparison.
+
+    Attributes:
+        what: What is done: ``"training step"``, ``"training step, XLA"``, ``"inference"``, ``"inference, XLA"``.
+        rewritten: What the rewritten model trains with.
+        original_seconds: The median time of the original under tf-keras SGD with momentum.
+        rewritten_seconds: That of the rewritten model.
+        ratio: The rewritten model's over the original's.
+    """
+
+    what: str
+    rewritten: str
+    original_seconds: float
+    rewritten_seconds: float
+    ratio: Ratio
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attributes as JSON data."""
+        return {**self._asdict(), "ratio": self.ratio.to_dict()}
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What was measured. ``str()`` of it is what the command prints.
+
+    Attributes:
+        model: The model's file.
+        batch_size: Rows in a batch.
+        rounds: How often each was measured.
+        rows: The times.
+        optimizer_state: Bytes of slots of the original and of the rewritten model under joint momentum.
+        peak_memory: Bytes that training takes at most beside TensorFlow itself, of the same two, each in a process of
+            its own.
+    """
+
+    model: str
+    batch_size: int
+    rounds: int
+    rows: tuple[Row, ...]
+    optimizer_state: dict[str, int]
+    peak_memory: dict[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attributes as JSON data; times in seconds, sizes in bytes."""
+        return {
+            "file": self.model,
+            "batch_size": self.batch_size,
+            "rounds": self.rounds,
+            "times": [row.to_dict() for row in self.rows],
+            "optimizer_state": self.optimizer_state,
+            "peak_memory": self.peak_memory,
+        }
+
+    def __str__(self) -> str:
+        times = [
+            (
+                row.what,
+                row.rewritten,
+                f"{row.original_seconds * 1e3:.2f} ms",
+                f"{row.rewritten_seconds * 1e3:.2f} ms",
+                str(row.ratio),
+            )
+            for row in self.rows
+        ]
+        sizes = [
+            (what, "JointMomentum", *(f"{size:,} bytes" for size in sizes.values()), _share(*sizes.values()))
+            for what, sizes in (("optimizer state", self.optimizer_state), ("peak memory", self.peak_memory))
+        ]
+        columns = ("measured", "rewritten with", "original", "rewritten", "ratio (quartiles)")
+        said = f"batch of {self.batch_size}, {self.rounds} rounds in turn; original: tf-keras SGD with momentum"
+        return f"{tables.render(columns, [*times, *sizes])}\n{said}"
+
+
+def benchmark_file(
+    path: Path,
+    batch_size: int = 32,
+    rounds: int = 15,
+    steps: int | None = None,
+    jit_compile: bool = False,
+    data: Path | None = None,
+    safe_mode: bool = True,
+    imports: tuple[str, ...] = (),
+    plot: Path | None = None,
+) -> Benchmark:
+    """Measure the model in a file against itself, rewritten.
+
+    Args:
+        path: The file; it may be rewritten already.
+        batch_size: Rows in a batch, where the model leaves that open.
+        rounds: How often each is measured, in turn.
+        steps: Steps in a round; ``None`` makes it as many as take about a tenth of a second.
+        jit_compile: Measure what XLA makes of it, too.
+        data: An ``.npz`` file with a batch; ``None`` makes one of random numbers.
+        safe_mode: As in ``load_model``.
+        imports: Modules to import before the file is read, in the processes that measure memory.
+        plot: Where to draw the times, if anywhere.
+
+    Raises:
+        ModelError: Nothing of the model can be merged, or it does not say what it takes.
+        FileError: A file cannot be read or written.
+    """
+    if plot is not None:
+        require_drawable(plot)
+    original, rewritten = (read_model(path, safe_mode=safe_mode)[0] for _ in range(2))
+    split(original)
+    decided = plan(rewritten)
+    if not decided.merges and not decided.merged:
+        raise ModelError(f"{path}: nothing to merge, no layer has a kernel and a bias that can be stacked.")
+    batch = make_batch(original, batch_size) if data is None else read_batch(data, original, batch_size)
+    rows, state = _times(original, rewritten, batch, rounds, steps, jit_compile)
+    memory = {
+        name: peak_memory(
+            Subject(str(path), is_rewritten, batch.size, None if data is None else str(data), safe_mode, imports)
+        )
+        for name, is_rewritten in (("original", False), ("rewritten", True))
+    }
+    result = Benchmark(str(path), batch.size, rounds, rows, state, memory)
+    if plot is not None:
+        draw(result, plot)
+    return result
+
+
+def _times(
+    original: Any, rewritten: Any, batch: Batch, rounds: int, steps: int | None, jit_compile: bool
+) -> tuple[tuple[Row, ...], dict[str, int]]:
+    rows: list[Row] = []
+    state: dict[str, int] = {}
+    for compiled in (False, True) if jit_compile else (False,):
+        optimizer = sgd()
+        train = {_ORIGINAL: training_step(original, optimizer, batch, compiled)}
+        infer = {_ORIGINAL: inference(original, batch, compiled)}
+        state[_ORIGINAL] = _state_bytes(optimizer)
+        for name, make, exact in _CONTESTANTS:
+            optimizer = make()
+            rewrite(rewritten, optimizer, check=False, exact=exact)
+            train[name] = training_step(rewritten, optimizer, batch, compiled)
+            state[name] = _state_bytes(optimizer)
+            if name == _JOINT:
+                infer[name] = inference(rewritten, batch, compiled)
+        then = ", XLA" if compiled else ""
+        rows += _compared(f"training step{then}", train, rounds, steps)
+        rows += _compared(f"inference{then}", infer, rounds, steps)
+    return tuple(rows), {"original": state[_ORIGINAL], "rewritten": state[_JOINT]}
+
+
+def _compared(what: str, functions: dict[str, Callable[[], Any]], rounds: int, steps: int | None) -> Iterator[Row]:
+    timings = time_in_turn(functions, rounds, steps)
+    for name in functions:
+        if name != _ORIGINAL:
+            ratio = timings.ratio(name, _ORIGINAL)
+            yield Row(what, name, timings.median(_ORIGINAL), timings.median(name), ratio)
+
+
+def _state_bytes(optimizer: Any) -> int:
+    state = keras_internals.optimizer_slots(keras_internals.inner_optimizer(optimizer))
+    slots = [slot for slots in state.lists.values() for slot in slots] if state else []
+    return sum(slot.shape.num_elements() * slot.dtype.size for slot in slots)
+
+
+def _share(before: int, after: int) -> str:
+    return f"{after / before:.3f}" if before else ""

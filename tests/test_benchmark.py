@@ -1,0 +1,135 @@
+"""``rewriter benchmark``: what it measures and says; how long anything took is no test's business."""
+
+import json
+
+import numpy as np
+import pytest
+import tf_keras
+from tf_keras import layers
+
+import rewriter
+from models import MODELS
+from rewriter.training_steps import make_batch
+
+ROUND = ("--rounds", 2, "--steps", 1, "--batch-size", 6)
+TRAINED_WITH = ["JointMomentum", "the same SGD", "the same SGD, exact=False"]
+
+
+@pytest.fixture
+def base(tmp_path):
+    model = MODELS["nested"]()
+    model.compile("adam", "mse")
+    path = tmp_path / "base.keras"
+    model.save(path)
+    return path
+
+
+def bytes_of(model, of_layer):
+    return sum(4 * of_layer(layer) for layer in model._flatten_layers() if isinstance(layer, layers.Dense))
+
+
+@pytest.mark.parametrize("rewritten", [False, True])
+def test_json(run, base, tmp_path, rewritten):
+    if rewritten:
+        assert run("rewrite", base, tmp_path / "joint.keras")[0] == 0
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    code, out, err = run(
+        "benchmark", tmp_path / "joint.keras" if rewritten else base, *ROUND, "--json", "--jit-compile"
+    )
+    assert (code, err) == (0, "")
+    result = json.loads(out)
+    assert list(result) == ["file", "batch_size", "rounds", "times", "optimizer_state", "peak_memory"]
+    assert (result["batch_size"], result["rounds"]) == (6, 2)
+    measured = [(row["what"], row["rewritten"]) for row in result["times"]]
+    assert measured == [
+        (what + compiled, name)
+        for compiled in ("", ", XLA")
+        for what, names in (("training step", TRAINED_WITH), ("inference", ["JointMomentum"]))
+        for name in names
+    ]
+    for row in result["times"]:
+        assert list(row["ratio"]) == ["of_medians", "median", "low", "high"]
+        assert row["ratio"]["of_medians"] == row["rewritten_seconds"] / row["original_seconds"]
+    model = tf_keras.models.load_model(base)
+    assert result["optimizer_state"] == {
+        "original": bytes_of(model, lambda layer: layer.count_params()),
+        "rewritten": bytes_of(model, lambda layer: layer.units),
+    }
+    assert list(result["peak_memory"]) == ["original", "rewritten"]
+    assert before == {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+def test_table_and_picture(run, base, tmp_path):
+    code, out, err = run("benchmark", base, *ROUND, "--plot", tmp_path / "ratios.svg")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0].split() == ["measured", "rewritten", "with", "original", "rewritten", "ratio", "(quartiles)"]
+    assert [line.split("  ")[0].strip() for line in lines[2:-1]] == [
+        *["training step"] * 3,
+        "inference",
+        "optimizer state",
+        "peak memory",
+    ]
+    assert lines[-1] == "batch of 6, 2 rounds in turn; original: tf-keras SGD with momentum"
+    assert (tmp_path / "ratios.svg").read_text().startswith("<?xml")
+
+
+def test_data_from_a_file(run, base, tmp_path, generator):
+    data = tmp_path / "batch.npz"
+    x, y = generator.standard_normal((9, 5)).astype("float32"), generator.standard_normal((9, 3)).astype("float32")
+    np.savez(data, x=x, y=y)
+    code, out, err = run("benchmark", base, *ROUND, "--data", data, "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["batch_size"] == 6
+
+
+def test_inputs_by_name_and_a_batch_that_the_model_fixes(run, tmp_path, generator):
+    one, other = tf_keras.Input((4,), 3, name="one"), tf_keras.Input((2,), 3, name="other")
+    model = tf_keras.Model([one, other], layers.Dense(2)(layers.concatenate([one, other])))
+    model.save(tmp_path / "two.keras")
+    shapes = {"one": (3, 4), "other": (3, 2)}
+    data = {name: generator.standard_normal(shape).astype("float32") for name, shape in shapes.items()}
+    np.savez(tmp_path / "batch.npz", **data)
+    for given in ((), ("--data", tmp_path / "batch.npz")):
+        code, out, err = run("benchmark", tmp_path / "two.keras", *ROUND, "--json", *given)
+        assert (code, err) == (0, "")
+        assert json.loads(out)["batch_size"] == 3
+
+
+class Silent(tf_keras.Model):
+    """Says nothing of its inputs once it is saved without having been called as Keras calls it."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(3)
+
+
+def test_mistakes_get_one_line(run, base, tmp_path):
+    np.savez(tmp_path / "wrong.npz", z=np.zeros(3))
+    (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 no archive")
+    bare = tf_keras.Sequential([layers.Dense(3, use_bias=False, input_shape=(5,))])
+    bare.save(tmp_path / "bare.keras")
+    uncompiled = MODELS["nested"]()
+    uncompiled.save(tmp_path / "uncompiled.keras")
+    np.savez(tmp_path / "batch.npz", x=np.zeros((6, 5), "float32"), y=np.zeros((6, 3), "float32"))
+    input_name = tf_keras.models.load_model(base).input_names[0]
+    np.save(tmp_path / "single.npy", np.zeros(3))
+    (tmp_path / "single.npy").rename(tmp_path / "single.npz")
+    for arguments, line in (
+        ((base, "--data", tmp_path / "single.npz"), "single.npz: no .npz file of arrays"),
+        ((base, "--data", tmp_path / "wrong.npz"), f"has z; it needs an array x, or one for each input: {input_name}."),
+        ((base, "--data", tmp_path / "broken.npz"), "broken.npz: no .npz file of arrays"),
+        ((base, "--data", tmp_path / "none.npz"), "none.npz: no .npz file of arrays"),
+        ((base, "--plot", tmp_path / "ratios.xyz"), "ratios.xyz has no ending of a picture; give one of "),
+        ((base, "--plot", tmp_path / "no" / "ratios.png"), "no is no folder."),
+        ((tmp_path / "bare.keras",), "bare.keras: nothing to merge"),
+        ((tmp_path / "uncompiled.keras", "--data", tmp_path / "batch.npz"), "the model has no loss for them"),
+    ):
+        code, out, err = run("benchmark", *arguments, *ROUND)
+        assert (code, out, err.count("\n")) == (2, "", 1), err
+        assert line in err
+
+
+def test_models_without_specs_ask_for_data():
+    with pytest.raises(rewriter.ModelError, match=r"does not say what it takes; give a batch of data \(--data"):
+        make_batch(Silent(), 3)
