@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 CASES := 2000
 
-.PHONY: help demo test evidence fuzz lint format wheel clean
+.PHONY: help demo test evidence bench fuzz lint format wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,6 +18,10 @@ test: lint  ## everything that CI runs: linters, type checker, tests
 
 evidence: $(INSTALLED)  ## fine-tune the digits with three optimizers and ten seeds each; takes some minutes
 	$(BIN)/python samples/fine_tuning.py
+
+bench: $(INSTALLED)  ## training steps on the reference networks against the alternatives, and every other cost
+	$(BIN)/python samples/alternatives.py
+	$(BIN)/python samples/reference_costs.py
 
 fuzz: $(INSTALLED)  ## damage real model files in many ways and see what becomes of them: make fuzz CASES=2000
 	$(BIN)/python tests/fuzzing.py $(CASES)

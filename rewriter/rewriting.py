@@ -20,7 +20,7 @@ from rewriter.layout import is_merged, layout_in
 from rewriter.optimizer_choice import choose_optimizer, choose_standard_optimizer
 from rewriter.planning import plan
 from rewriter.saving import give_back_saving, origin_of, take_over_saving
-from rewriter.stale import models_over, refuse_stale_optimizers, reset_functions
+from rewriter.stale import let_go, models_over, reset_functions
 from rewriter.walk import locate_layers, require_model
 
 if TYPE_CHECKING:
@@ -121,9 +121,7 @@ def apply(
         settings = {"optimizer": choice.lines[0].removeprefix("optimizer: "), "selectors": list(decided.selectors)}
         take_over_saving(model, {"settings": settings})
     if merged or replaced_optimizer or changed:
-        reset_functions(model)  # they hold the optimizer too
-    if merged:
-        refuse_stale_optimizers(replaced)
+        let_go(model, replaced)  # functions hold the optimizer too
 
 
 def _undo(model: Any, merged: list[Any], changed: list[tuple[Any, type]], carriers: Iterable[StateCarrier]) -> None:
@@ -189,8 +187,7 @@ def split(model: Any) -> Any:
     separated = _separate_all(model)
     if separated:
         log_lines(lines)
-    reset_functions(model)
-    refuse_stale_optimizers(augmented for *_, augmented in separated if augmented is not None)
+    let_go(model, (augmented for *_, augmented in separated if augmented is not None))
     return model
 
 

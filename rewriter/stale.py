@@ -27,12 +27,17 @@ def reset_functions(model: Any, models: Iterable[Any] | None = None) -> None:
         keras_internals.forget_traced_methods(affected)
 
 
-def models_over(model: Any) -> list[Any]:
-    """List the models that share a layer with a model: itself, those inside it, and any other that is alive."""
+def models_over(model: Any, alive: Iterable[Any] | None = None) -> list[Any]:
+    """List the models that share a layer with a model: itself, those inside it, and any other that is alive.
+
+    Args:
+        model: The model.
+        alive: The models alive, among other things, where they are known.
+    """
     layers = {id(found.layer) for found in locate_layers(model)}
     return [model] + [
         other
-        for other in keras_internals.models_alive()
+        for other in keras_internals.models_among(keras_internals.models_and_optimizers() if alive is None else alive)
         if other is not model and any(id(layer) in layers for layer in keras_internals.layers_below(other))
     ]
 
@@ -65,10 +70,15 @@ def _stale_class(cls: type) -> type:
     return type(cls.__name__, (StaleOptimizer, cls), names)
 
 
-def refuse_stale_optimizers(replaced: Iterable[Any]) -> None:
-    """Make every optimizer alive that was built for one of some replaced variables refuse those in their place."""
+def let_go(model: Any, replaced: Iterable[Any]) -> None:
+    """Make everything alive that holds replaced variables of a model let go of them: traced functions, and optimizers.
+
+    Every optimizer that was built for one of them refuses those in their place.
+    """
     variables = list(replaced)
-    for optimizer in keras_internals.optimizers_alive():
+    alive = keras_internals.models_and_optimizers()  # one look at every object there is, for both
+    reset_functions(model, models_over(model, alive))
+    for optimizer in keras_internals.optimizers_among(alive):
         slots = keras_internals.optimizer_slots(optimizer)
         if slots is None or isinstance(optimizer, StaleOptimizer):
             continue

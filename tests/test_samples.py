@@ -6,9 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+from tf_keras import layers
+
+import alternatives
 import fine_tuning
 import joint_rules
 import lamb_bias
+import reference_costs
+import rewriter
+from reference_networks import NETWORKS, perceptron
 
 ROOT = Path(__file__).resolve().parent.parent
 PNG = b"\x89PNG"
@@ -51,3 +58,56 @@ def test_fine_tuning(capsys, tmp_path, monkeypatch):
     assert len(accuracies) == 3
     assert min(accuracies) > 0.5
     assert (tmp_path / "fine_tuning.png").read_bytes().startswith(PNG)
+
+
+def test_alternatives_are_joint_momentum(generator):
+    """What is compared for speed is one rule: by hand, by pairing, and by rewriting, a model trains to the same."""
+    x, y = generator.standard_normal((24, 5)), generator.standard_normal((24, 3))
+    start = perceptron(5, 4, 3).get_weights()
+    results = []
+    for way in ("rewritten", "pairing", "by hand"):
+        model = perceptron(5, 4, 3, dense=alternatives.HomogeneousDense if way == "by hand" else layers.Dense)
+        if way == "by hand":
+            model.set_weights([np.vstack(start[:2]), np.vstack(start[2:])])
+        else:
+            model.set_weights(start)
+        optimizer = alternatives.PairingJointMomentum if way == "pairing" else alternatives.FullJointMomentum
+        model.compile(optimizer(0.1), "mse")
+        if way == "rewritten":
+            rewriter.rewrite(model, rewriter.JointMomentum(0.1))
+        model.fit(x, y, epochs=20, batch_size=24, shuffle=False, verbose=0)
+        results.append(model.predict(x, verbose=0))
+    np.testing.assert_allclose(results[1], results[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(results[2], results[0], rtol=1e-4, atol=1e-5)
+
+
+def test_alternatives_prints_a_table(capsys, monkeypatch):
+    """One row a network, in a graph and under XLA; a small network stands for the large ones."""
+    monkeypatch.setitem(NETWORKS, "small", (lambda dense: perceptron(5, 4, 3, dense=dense), 6))
+    alternatives.main(1, ["small"])
+    rows = re.findall(r"^\| small((?: \| \d+\.\d\d){6}) \|$", capsys.readouterr().out, re.MULTILINE)
+    assert len(rows) == 2
+
+
+def test_reference_costs(capsys, tmp_path):
+    """A small run prints every cost beside its target."""
+    reference_costs.main(tmp_path, 1, (8,), 16, (2, 3))
+    out = capsys.readouterr().out
+    for what in (
+        "update alone, 8 x 8, XLA",
+        "rewrite, 3 layers",
+        "split, 2 layers",
+        "export, a file",
+        "rewriter --help",
+    ):
+        assert what in out
+
+
+def test_reference_networks_are_what_they_are_called():
+    """Each has the layers and the batch of its name."""
+    widths, batches = {}, {}
+    for name, (make, batch) in NETWORKS.items():
+        widths[name] = [layer.units for layer in make(layers.Dense).layers if isinstance(layer, layers.Dense)]
+        batches[name] = batch
+    assert list(widths.values()) == [[256, 256, 10], [1024] * 4, [1024] * 4, [64] * 40, [4096] * 2, [1024, 256] * 4]
+    assert all(name.endswith(f"batch {batch}") for name, batch in batches.items())

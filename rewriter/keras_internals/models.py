@@ -12,7 +12,7 @@ import tf_keras
 from tf_keras.src.mixed_precision.autocast_variable import enable_auto_cast_variables
 
 from rewriter.keras_internals.layers import instances_alive, is_graph_network, untrack
-from rewriter.keras_internals.optimizers import build_slots, inner_optimizer
+from rewriter.keras_internals.optimizers import OPTIMIZERS, build_slots, inner_optimizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -57,9 +57,14 @@ def forget_traced_methods(layer: Any) -> None:
                 method._descriptor_cache.pop(layer, None)
 
 
-def models_alive() -> list[Any]:
-    """List every model there is, also one over the same layers that nothing in a given model leads to."""
-    return instances_alive(tf_keras.Model)
+def models_and_optimizers() -> list[Any]:
+    """List every model and every optimizer there is, also one that nothing in a given model leads to."""
+    return instances_alive(tf_keras.Model, *OPTIMIZERS)
+
+
+def models_among(objects: Iterable[Any]) -> list[Any]:
+    """Pick the models out of :func:`models_and_optimizers`."""
+    return [each for each in objects if isinstance(each, tf_keras.Model)]
 
 
 @contextlib.contextmanager

@@ -9,11 +9,10 @@ import tensorflow as tf
 import tf_keras
 from tf_keras.src.optimizers.legacy.optimizer_v2 import _var_key as legacy_variable_key
 
-from rewriter.keras_internals.layers import instances_alive
 from rewriter.keras_internals.strategies import strategy_scope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Slots:
     variables: list[Any]
 
 
-_OPTIMIZERS = (tf_keras.optimizers.Optimizer, tf_keras.optimizers.legacy.Optimizer)
+OPTIMIZERS = (tf_keras.optimizers.Optimizer, tf_keras.optimizers.legacy.Optimizer)
 
 
 def inner_optimizer(optimizer: Any) -> Any:
@@ -55,13 +54,12 @@ def registered_optimizers() -> dict[str, Any]:
     An ``.h5`` file names the optimizer inside a ``LossScaleOptimizer`` by nothing else.
     """
     registered = tf_keras.saving.get_custom_objects().values()
-    return {cls.__name__: cls for cls in registered if isinstance(cls, type) and issubclass(cls, _OPTIMIZERS)}
+    return {cls.__name__: cls for cls in registered if isinstance(cls, type) and issubclass(cls, OPTIMIZERS)}
 
 
-def optimizers_alive() -> list[Any]:
-    """List every optimizer there is that keeps slots, current or legacy."""
-    found = instances_alive(*_OPTIMIZERS)
-    return [optimizer for optimizer in found if inner_optimizer(optimizer) is optimizer]
+def optimizers_among(objects: Iterable[Any]) -> list[Any]:
+    """Pick out of some objects the optimizers that keep slots, current or legacy."""
+    return [each for each in objects if is_optimizer(each) and inner_optimizer(each) is each]
 
 
 def variable_key(optimizer: Any, variable: Any) -> Any:
