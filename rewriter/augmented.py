@@ -33,7 +33,7 @@ REGISTERED_NAME = "rewriter>Augmented"
 # The class name in files. Where the library is missing, Keras's error quotes it, so it says what to install.
 _LOADER = "AugmentedByKerasRewriter"
 _STANDARD_CLASS = "standard_class"
-_EXACT = "exact"
+_EXACT = "exact_gradients"
 
 # The views of the calls under way, by layer. A context variable, because replicas of a layer run in threads.
 _VIEWS: contextvars.ContextVar[Mapping[int, dict[str, Any]]] = contextvars.ContextVar(
@@ -72,7 +72,7 @@ class Augmented:
     """
 
     augmented_kernel: Any
-    exact: ClassVar[bool]
+    exact_gradients: ClassVar[bool]
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
@@ -80,7 +80,7 @@ class Augmented:
         standard = keras_internals.class_from_config(config[_STANDARD_CLASS])
         own = {key: value for key, value in config.items() if key not in {_STANDARD_CLASS, _EXACT}}
         layer = standard.from_config(own)
-        keras_internals.set_class(layer, augmented_class(standard, config.get(_EXACT, True)))
+        keras_internals.set_class(layer, augmented_class(standard, bool(config.get(_EXACT, True))))
         return layer
 
     def get_config(self) -> dict[str, Any]:
@@ -88,7 +88,11 @@ class Augmented:
         config: dict[str, Any] = super().get_config()  # type: ignore[misc]
         if (recorded := _CONFIGURED.get(None)) is not None:
             recorded.add(id(self))
-        return {**config, _STANDARD_CLASS: keras_internals.class_to_config(standard_class(self)), _EXACT: self.exact}
+        return {
+            **config,
+            _STANDARD_CLASS: keras_internals.class_to_config(standard_class(self)),
+            _EXACT: is_exact(self),
+        }
 
     def build(self, input_shape: Any) -> None:
         """Build the layer as its own class does, then merge what it made."""
@@ -143,6 +147,13 @@ def standard_class(layer: Any) -> type:
     return cls.__mro__[2] if issubclass(cls, Augmented) else cls
 
 
+def is_exact(layer: Any) -> bool:
+    """Tell whether the gradients of a rewritten layer are those of its standard class bit for bit."""
+    # Of the class: a layer may have an attribute of its own of any name.
+    exact: bool = type(layer).exact_gradients
+    return exact
+
+
 @functools.cache
 def augmented_class(standard: type, exact: bool, attributes: tuple[str, ...] = ("kernel", "bias")) -> type:
     """Make the augmented class of a standard layer class: one class for each, however often it is asked for.
@@ -165,7 +176,7 @@ def augmented_class(standard: type, exact: bool, attributes: tuple[str, ...] = (
         "__module__": __name__,
         "__qualname__": name,
         "__doc__": f"{standard.__name__} whose {' and '.join(attributes)} are views of one augmented kernel.",
-        "exact": exact,
+        _EXACT: exact,
         "call": call,
         **{attribute: _view(attribute) for attribute in attributes},
     }

@@ -7,7 +7,7 @@ from typing import Any
 import tf_keras
 
 from rewriter import tables
-from rewriter.augmented import standard_class
+from rewriter.augmented import is_exact, standard_class
 from rewriter.errors import FileError
 from rewriter.layout import is_merged, layout_in
 from rewriter.saving import origin_of
@@ -31,7 +31,7 @@ def describe(model: Any, source_sha256: str | None = None) -> dict[str, Any]:
             "place": found.places[0],
             "layer": standard_class(found.layer).__name__,
             "shape": list(layout_in(found.layer).shape),
-            "exact": found.layer.exact,
+            "exact": is_exact(found.layer),
             "parts": [
                 {"attribute": part.attribute, "shape": list(part.shape)} for part in layout_in(found.layer).parts
             ],
@@ -79,7 +79,7 @@ def render(manifest: dict[str, Any]) -> str:
 
 def places(manifest: dict[str, Any]) -> dict[str, bool]:
     """Read the places of the merged layers, as :func:`rewriter.walk.locate_layers` has them, and which are exact."""
-    return {layer["place"]: layer.get("exact", True) for layer in manifest["layers"]}
+    return {layer["place"]: bool(layer.get("exact", True)) for layer in manifest["layers"]}
 
 
 def require_readable(manifest: Any, path: str) -> None:

@@ -12,7 +12,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from rewriter import keras_internals, surgery, warm_start
-from rewriter.augmented import Augmented, augmented_class, standard_class
+from rewriter.augmented import Augmented, augmented_class, is_exact, standard_class
 from rewriter.carrying import StateCarrier
 from rewriter.checking import checked_layer, checked_model
 from rewriter.errors import ModelError
@@ -136,7 +136,7 @@ def _undo(model: Any, merged: list[Any], changed: list[tuple[Any, type]], carrie
 
 def _set_exact(layers: Iterable[Any], exact: bool) -> list[tuple[Any, type]]:
     """Make merged layers exact, or not; returns those for which that is a change, with their former class."""
-    changed = [(layer, type(layer)) for layer in layers if layer.exact != exact]
+    changed = [(layer, type(layer)) for layer in layers if is_exact(layer) != exact]
     for layer, _ in changed:
         keras_internals.set_class(layer, augmented_class(standard_class(layer), exact))
     return changed

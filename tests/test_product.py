@@ -8,6 +8,7 @@ from tf_keras import layers
 
 import rewriter
 from conftest import bits
+from rewriter.augmented import is_exact
 from rewriter.product import _LARGE
 
 LARGE = 400  # fan_in and units of a kernel for which the number of rows decides how dx is made
@@ -132,8 +133,8 @@ def test_inputs_that_are_no_tensors(generator, kind):
     assert trained(model.layers[-1]) == trained(original.layers[-1])
 
 
-def is_exact(model):
-    return {layer.exact for layer in model._flatten_layers() if hasattr(layer, "augmented_kernel")}
+def exactness(model):
+    return {is_exact(layer) for layer in model._flatten_layers() if hasattr(layer, "augmented_kernel")}
 
 
 def compiled(optimizer="adam"):
@@ -156,7 +157,7 @@ def compiled(optimizer="adam"):
 )
 def test_which_layers_are_exact(optimizer, exact, expected):
     given = optimizer() if callable(optimizer) else optimizer
-    assert is_exact(rewriter.rewrite(compiled(), given, exact=exact)) == {expected}
+    assert exactness(rewriter.rewrite(compiled(), given, exact=exact)) == {expected}
 
 
 def test_rewriting_again_changes_whether_layers_are_exact(generator):
@@ -164,7 +165,7 @@ def test_rewriting_again_changes_whether_layers_are_exact(generator):
     x, y = generator.standard_normal((8, 5)), generator.standard_normal((8, 3))
     model.fit(x, y, verbose=0)
     rewriter.rewrite(model, rewriter.JointMomentum())
-    assert is_exact(model) == {False}
+    assert exactness(model) == {False}
     assert model.train_function is None
     model.fit(x, y, verbose=0)
 
@@ -174,7 +175,7 @@ def test_a_rewrite_that_fails_leaves_layers_as_exact_as_they_were(monkeypatch):
     monkeypatch.setattr("rewriter.rewriting._carry", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         rewriter.rewrite(model, rewriter.JointMomentum())
-    assert is_exact(model) == {True}
+    assert exactness(model) == {True}
 
 
 class Hiding(tf_keras.Model):
@@ -205,7 +206,29 @@ def test_files_tell_which_layers_are_exact(tmp_path, file, hiding, optimizer):
     rewriter.rewrite(model, optimizer)
     rewriter.save_model(model, tmp_path / file)
     loaded = rewriter.load_model(tmp_path / file, custom_objects={"Hiding": Hiding})
-    assert is_exact(loaded) == {optimizer == "keep"}
+    assert exactness(loaded) == {optimizer == "keep"}
+
+
+@tf_keras.saving.register_keras_serializable("tests")
+class Exacting(layers.Dense):
+    """A layer with a setting of its own of the same name."""
+
+    def __init__(self, units, exact="very", **options):
+        super().__init__(units, **options)
+        self.exact = exact
+
+    def get_config(self):
+        return {**super().get_config(), "exact": self.exact}
+
+
+def test_a_setting_of_the_layers_own_is_another(tmp_path):
+    model = tf_keras.Sequential([tf_keras.Input((5,)), Exacting(3, exact="hardly", name="exacting")])
+    rewriter.rewrite(model)
+    assert exactness(model) == {False}
+    rewriter.save_model(model, tmp_path / "model.keras")
+    loaded = rewriter.load_model(tmp_path / "model.keras")
+    assert exactness(loaded) == {False}
+    assert loaded.get_layer("exacting").exact == "hardly"
 
 
 def test_adam_without_exactness_trains_as_adam_does(generator):
