@@ -27,7 +27,7 @@ class StateCarrier:
         self._inner = keras_internals.inner_optimizer(optimizer)
         self._before = keras_internals.optimizer_slots(self._inner)
         self._moves: list[Callable[[], Sequence[SlotSource]]] = []
-        self._undo: list[tuple[Any, Layout, tuple[int | None, ...]]] = []
+        self._undo: list[tuple[Callable[[], Sequence[Any]], tuple[int | None, ...]]] = []
         self._excluded: list[tuple[Any, tuple[str, ...]]] = []
 
     def before_merge(self, layer: Any, layout: Layout) -> None:
@@ -35,7 +35,7 @@ class StateCarrier:
         self._note_exclusions(layer, layout)
         places = self._places([getattr(layer, part.attribute) for part in layout.parts])
         condense = self._inner.condense if is_joint(self.optimizer) else _stacked
-        self._undo.append((layer, layout, places))
+        self._undo.append((lambda: [getattr(layer, part.attribute) for part in layout.parts], places))
         self._moves.append(
             lambda: [SlotSource(layer.augmented_kernel, places, lambda name, values: condense(name, values, layout))]
         )
@@ -44,6 +44,7 @@ class StateCarrier:
         """Note that the augmented kernel of a layer is about to be taken apart."""
         self._note_exclusions(layer, layout)
         places = self._places([layer.augmented_kernel])
+        self._undo.append((lambda: [layer.augmented_kernel], places))
         self._moves.append(
             lambda: [
                 SlotSource(getattr(layer, part.attribute), places, functools.partial(_part, layout, part.attribute))
@@ -75,14 +76,14 @@ class StateCarrier:
             weight_decay.hand_on(self._inner, keras_internals.inner_optimizer(optimizer), self._excluded)
 
     def roll_back(self) -> None:
-        """Give the optimizer back the slots it had, for the weights of layers merged and separated again."""
+        """Give the optimizer back the slots it had, for the weights of layers that were changed and changed back."""
         self._exclude()
         if self._before is None:
             return
         moved = {
-            place: getattr(layer, part.attribute)
-            for layer, layout, places in self._undo
-            for part, place in zip(layout.parts, places, strict=True)
+            place: variable
+            for variables, places in self._undo
+            for variable, place in zip(variables(), places, strict=True)
             if place is not None
         }
         keras_internals.put_slots(self._inner, self._before, moved)

@@ -95,19 +95,18 @@ def apply(
     carriers = {id(each): StateCarrier(each) for each in (model.optimizer, choice.state_of) if each is not None}
     merged: list[Any] = []
     changed: list[tuple[Any, type]] = []
-    replaced = []
+    replaced: list[Any] = []
     try:
         with checked_model(model, inputs) if check and decided.merges else contextlib.nullcontext():
             for decision in decided.merges:
                 layer, layout = decision.target, decision.layout
                 assert layout is not None, "a decision to merge has a layout"  # noqa: S101
-                weights = [getattr(layer, part.attribute) for part in layout.parts]
+                replaced += (keras_internals.key_of(getattr(layer, part.attribute)) for part in layout.parts)
                 for carrier in carriers.values():
                     carrier.before_merge(layer, layout)
                 with checked_layer(layer, layout, decision.path) if check else contextlib.nullcontext():
                     surgery.merge(layer, augmented_class(standard_class(layer), exact), layout)
                     merged.append(layer)
-                replaced += weights
         changed += _set_exact((decision.target for decision in decided.merged), exact)
         _carry(model, choice, carriers.get(id(choice.state_of)))
     except BaseException:
@@ -184,10 +183,13 @@ def split(model: Any) -> Any:
     require_model(model)
     _require_own_scope(model)
     lines = choose_standard_optimizer(model.optimizer).lines
-    separated = _separate_all(model)
+    replaced = [
+        keras_internals.key_of(found.layer.augmented_kernel) for found in locate_layers(model) if is_merged(found.layer)
+    ]
+    separated = _separate_all(model, keep=False)
     if separated:
         log_lines(lines)
-    let_go(model, (augmented for *_, augmented in separated if augmented is not None))
+    let_go(model, replaced)
     return model
 
 
@@ -245,8 +247,13 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
                 keras_internals.restore_traced_functions(inner, traced)
 
 
-def _separate_all(model: Any, check: bool = False, inputs: Any = None) -> list[tuple[Any, type, Any, Any]]:
-    """Separate every rewritten layer, the optimizer along with them; returns what is needed to go back."""
+def _separate_all(
+    model: Any, check: bool = False, inputs: Any = None, keep: bool = True
+) -> list[tuple[Any, type, Any, Any]]:
+    """Separate every rewritten layer, the optimizer along with them; returns what is needed to go back.
+
+    Where the augmented kernels are not kept, going back makes new ones.
+    """
     located = [found for found in locate_layers(model) if isinstance(found.layer, Augmented)]
     carrier, origin = StateCarrier(model.optimizer), origin_of(model)
     separated: list[tuple[Any, type, Any, Any]] = []
@@ -259,7 +266,8 @@ def _separate_all(model: Any, check: bool = False, inputs: Any = None) -> list[t
                     separated.append((layer, type(layer), None, None))
                     keras_internals.set_class(layer, standard_class(layer))
                     continue
-                layout, merged = layout_in(layer), (layer, type(layer), layout_in(layer), layer.augmented_kernel)
+                layout = layout_in(layer)
+                merged = (layer, type(layer), layout, layer.augmented_kernel if keep else None)
                 carrier.before_separate(layer, layout)
                 with checked_layer(layer, layout, found.paths[0]) if check else contextlib.nullcontext():
                     surgery.separate(layer, standard_class(layer))

@@ -74,14 +74,19 @@ def let_go(model: Any, replaced: Iterable[Any]) -> None:
     """Make everything alive that holds replaced variables of a model let go of them: traced functions, and optimizers.
 
     Every optimizer that was built for one of them refuses those in their place.
+
+    Args:
+        model: The model, with its new variables.
+        replaced: The keys of the old ones, :func:`rewriter.keras_internals.key_of`: to keep the variables themselves
+            until all are replaced would take the memory of the model twice.
     """
-    variables = list(replaced)
+    keys = list(replaced)
     alive = keras_internals.models_and_optimizers()  # one look at every object there is, for both
     reset_functions(model, models_over(model, alive))
     for optimizer in keras_internals.optimizers_among(alive):
         slots = keras_internals.optimizer_slots(optimizer)
         if slots is None or isinstance(optimizer, StaleOptimizer):
             continue
-        if any(keras_internals.variable_key(optimizer, variable) in slots.index for variable in variables):
+        if any(key in slots.index for key in keys):
             cls: type = type(optimizer)
             keras_internals.set_class(optimizer, _stale_class(cls))

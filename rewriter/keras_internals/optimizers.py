@@ -62,6 +62,11 @@ def optimizers_among(objects: Iterable[Any]) -> list[Any]:
     return [each for each in objects if is_optimizer(each) and inner_optimizer(each) is each]
 
 
+def key_of(variable: Any) -> Any:
+    """Read the key by which optimizers know a variable, current ones and legacy ones alike outside of graphs."""
+    return legacy_variable_key(variable)
+
+
 def variable_key(optimizer: Any, variable: Any) -> Any:
     """Read the key by which an optimizer knows a variable."""
     return legacy_variable_key(variable) if is_legacy(optimizer) else optimizer._var_key(variable)
