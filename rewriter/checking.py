@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+import tensorflow as tf
+
 from rewriter import keras_internals
 from rewriter.comparison import SAME, compare, compare_all
 from rewriter.errors import DifferenceError
@@ -104,6 +106,7 @@ def widest(model: Any) -> int:
 
 
 def _weights(layer: Any, layout: Layout) -> dict[str, Any]:
-    if is_merged(layer):
-        return {name: value.numpy() for name, value in layout.views(layer.augmented_kernel).items()}
-    return {part.attribute: getattr(layer, part.attribute).numpy() for part in layout.parts}
+    with keras_internals.stored_dtypes():
+        if is_merged(layer):
+            return layout.views(layer.augmented_kernel)
+        return {part.attribute: tf.convert_to_tensor(getattr(layer, part.attribute)) for part in layout.parts}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ class Difference:
 
 
 SAME = Difference(identical=True, explained=True, largest=0.0)
+# Whole numbers as large as a number of some dtype, which are equal if all bits are.
+_WORDS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 INCOMPARABLE = Difference(identical=False, explained=False, largest=float("nan"))
 
 
@@ -42,12 +45,12 @@ def compare(a: Any, b: Any, terms: int = 1) -> Difference:
     Returns:
         Their :class:`Difference`.
     """
-    left, right = np.asarray(a), np.asarray(b)
+    left, right = _array(a), _array(b)
     if left.shape != right.shape or left.dtype != right.dtype:
         return INCOMPARABLE
     if left.dtype == object:  # strings
         return SAME if np.array_equal(left, right) else INCOMPARABLE
-    if left.tobytes() == right.tobytes():
+    if _has_same_bits(left, right):
         return SAME
     dtype = tf.as_dtype(left.dtype)
     if not dtype.is_floating:
@@ -62,6 +65,21 @@ def compare(a: Any, b: Any, terms: int = 1) -> Difference:
     scale = float(np.where(np.isfinite(wide_left), np.abs(wide_left), 0.0).max(initial=0.0))
     rounding = float(np.abs(dtype.as_numpy_dtype(1) - np.nextafter(dtype.as_numpy_dtype(1), dtype.as_numpy_dtype(2))))
     return Difference(identical=False, explained=largest <= 4 * terms * rounding * scale, largest=largest)
+
+
+def _array(value: Any) -> Any:
+    """Look at a tensor as an array, without a copy of it where it lets itself be looked at."""
+    if isinstance(value, tf.Tensor):
+        with contextlib.suppress(BufferError, RuntimeError, TypeError, ValueError):
+            return np.asarray(memoryview(value))
+    return np.asarray(value)
+
+
+def _has_same_bits(left: Any, right: Any) -> bool:
+    size = left.dtype.itemsize
+    if size not in _WORDS or not (left.flags.c_contiguous and right.flags.c_contiguous):
+        return bool(left.tobytes() == right.tobytes())
+    return np.array_equal(left.reshape(-1).view(_WORDS[size]), right.reshape(-1).view(_WORDS[size]))
 
 
 def compare_all(a: Sequence[Any], b: Sequence[Any], terms: int = 1) -> Difference:

@@ -40,7 +40,7 @@ def step(variable: Any, slot: Any, gradient: Any, rate: Any, momentum: Any, nest
     factors = keras_internals.factors_of(gradient) if by_xla or large else None
     if factors is not None:
         _by_factors(variable, slot, gradient, factors, rate, momentum, nesterov)
-    elif large and not by_xla and keras_internals.can_compile() and not tf.distribute.has_strategy():
+    elif large and not by_xla and _can_compile_alone():
         _compiled(variable, slot, gradient, rate, momentum, nesterov)
     else:
         _in_place(variable, slot, gradient, rate, momentum, nesterov)
@@ -69,7 +69,7 @@ def _by_factors(
     if keras_internals.is_compiled_by_xla():
         delta = tf.nn.bias_add(gradient, moving)
     else:
-        left = tf.pad(left, [[0, 1], [0, 0]], constant_values=1)
+        left = tf.concat([left, tf.ones((1, variable.shape[0]), left.dtype)], axis=0)
         delta = tf.matmul(left, tf.concat([right, moving[tf.newaxis]], axis=0), transpose_a=True)
     _descend(variable, rate, delta)
     slot.assign(made)
@@ -88,7 +88,14 @@ def _in_place(variable: Any, slot: Any, gradient: Any, rate: Any, momentum: Any,
     slot.assign(made)
 
 
-_compiled = tf.function(_in_place, jit_compile=True)
+def _compiled(variable: Any, slot: Any, gradient: Any, rate: Any, momentum: Any, nesterov: bool) -> None:
+    """Let XLA compile :func:`_in_place`: it makes no tensor of the size of ``W*`` at all."""
+    # A function for each variable: a shared one would go on asking for the first of its shape when that is gone.
+    tf.function(_in_place, jit_compile=True)(variable, slot, gradient, rate, momentum, nesterov)
+
+
+def _can_compile_alone() -> bool:
+    return keras_internals.can_compile() and not tf.executing_eagerly() and not tf.distribute.has_strategy()
 
 
 def _descend(variable: Any, rate: Any, delta: Any) -> None:

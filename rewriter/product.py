@@ -62,6 +62,7 @@ def _with_views(inputs: Any, augmented: Any, layout: Layout) -> Any:
         kernel, bias = layout.unstack(augmented)
 
         def gradient(upstream: Any) -> tuple[Any, Any]:
+            upstream = tf.convert_to_tensor(upstream)  # of a tf.gather it is tf.IndexedSlices
             return _times_transposed(upstream, kernel), _stacked_gradient(_with_ones(inputs), upstream, layout)
 
         return tf.nn.bias_add(tf.matmul(inputs, kernel), bias), gradient
@@ -81,6 +82,7 @@ def _whole(inputs: Any, augmented: Any, layout: Layout) -> Any:
         stacked = _with_ones(inputs)
 
         def gradient(upstream: Any) -> tuple[Any, Any]:
+            upstream = tf.convert_to_tensor(upstream)
             inward = tf.matmul(upstream, augmented, transpose_b=True)[:, layout.kernel_rows]
             return inward, _stacked_gradient(stacked, upstream, layout)
 
@@ -90,7 +92,8 @@ def _whole(inputs: Any, augmented: Any, layout: Layout) -> Any:
 
 
 def _with_ones(inputs: Any) -> Any:
-    return tf.pad(inputs, [[0, 0], [0, 1]], constant_values=1)
+    # Not tf.pad: in tf.vectorized_map that forgets what it pads with.
+    return tf.concat([inputs, tf.ones_like(inputs[:, :1])], axis=1)
 
 
 def _stacked_gradient(stacked: Any, upstream: Any, layout: Layout) -> Any:

@@ -71,11 +71,14 @@ def read_batch(path: Path, model: Any, batch_size: int) -> Batch:
             arrays = {name: tf.convert_to_tensor(file[name][:batch_size]) for name in file.files}
     except (BadZipFile, EOFError, OSError, TypeError, ValueError) as error:
         raise FileError(f"{path}: no .npz file of arrays, {first_line(error)}") from error
-    names = list(getattr(model, "input_names", None) or ["x"])
+    specs = keras_internals.input_specs(model)
+    names = list(specs if isinstance(specs, dict) else getattr(model, "input_names", None) or ["x"])
+    if not all(array.shape.rank and array.shape[0] for array in arrays.values()):
+        raise FileError(f"{path} has an array without rows; each needs as many as the batch.")
     if "x" in arrays:
         inputs = arrays["x"]
     elif all(name in arrays for name in names):
-        inputs = [arrays[name] for name in names]
+        inputs = {name: arrays[name] for name in names} if isinstance(specs, dict) else [arrays[name] for name in names]
     else:
         found = ", ".join(arrays) or "nothing"
         raise FileError(f"{path} has {found}; it needs an array x, or one for each input: {', '.join(names)}.")

@@ -131,11 +131,13 @@ def test_mistakes_get_one_line(run, base, tmp_path):
     uncompiled = MODELS["nested"]()
     uncompiled.save(tmp_path / "uncompiled.keras")
     np.savez(tmp_path / "batch.npz", x=np.zeros((6, 5), "float32"), y=np.zeros((6, 3), "float32"))
+    np.savez(tmp_path / "empty.npz", x=np.zeros((0, 5), "float32"))
     input_name = tf_keras.models.load_model(base).input_names[0]
     np.save(tmp_path / "single.npy", np.zeros(3))
     (tmp_path / "single.npy").rename(tmp_path / "single.npz")
     for arguments, line in (
         ((base, "--data", tmp_path / "single.npz"), "single.npz: no .npz file of arrays"),
+        ((base, "--data", tmp_path / "empty.npz"), "empty.npz has an array without rows"),
         ((base, "--data", tmp_path / "wrong.npz"), f"has z; it needs an array x, or one for each input: {input_name}."),
         ((base, "--data", tmp_path / "broken.npz"), "broken.npz: no .npz file of arrays"),
         ((base, "--data", tmp_path / "none.npz"), "none.npz: no .npz file of arrays"),

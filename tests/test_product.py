@@ -242,3 +242,40 @@ def test_adam_without_exactness_trains_as_adam_does(generator):
         model.fit(x, y, epochs=5, verbose=0, shuffle=False)
         results.append(model.predict(x, verbose=0))
     np.testing.assert_allclose(*results, rtol=1e-4, atol=1e-5)
+
+
+@in_graph_and_xla
+def test_gradients_of_each_example(generator, xla):
+    """tf.vectorized_map has a way of its own to trace every operation."""
+    original, model = dense_pair(5, 4)
+    inputs = tf.constant(generator.standard_normal((6, 5)))
+
+    def of_each(model):
+        def one(row):
+            with tf.GradientTape() as tape:
+                outputs = model(row[tf.newaxis])
+                loss = tf.reduce_sum(outputs**2)
+            return outputs[0], [tf.convert_to_tensor(each) for each in tape.gradient(loss, model.trainable_variables)]
+
+        outputs, gradients = tf.function(lambda: tf.vectorized_map(one, inputs), jit_compile=xla)()
+        return np.hstack([outputs, *(np.reshape(each, (6, -1)) for each in gradients)])
+
+    np.testing.assert_allclose(of_each(model), of_each(original), rtol=1e-11, atol=1e-11)
+
+
+@in_graph_and_xla
+def test_outputs_of_which_some_rows_are_taken(generator, xla):
+    """The gradient that comes back is tf.IndexedSlices."""
+    original, model = dense_pair(6, 3)
+    inputs = tf.constant(generator.standard_normal((5, 6)))
+
+    def gradients(model):
+        @tf.function(jit_compile=xla)
+        def taken():
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_sum(tf.gather(model(inputs), [0, 2]) ** 2)
+            return tape.gradient(loss, model.trainable_variables)
+
+        return np.vstack([np.reshape(each, (-1, 3)) for each in taken()])
+
+    np.testing.assert_allclose(gradients(model), gradients(original), rtol=1e-11, atol=1e-11)
