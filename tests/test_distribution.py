@@ -2,8 +2,12 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
+import tf_keras
 
-from conftest import run_python
+import rewriter
+from conftest import bits, run_python
+from models import MODELS, fit
 
 # Logical devices are made before TensorFlow starts, so all of it is in processes of its own.
 MIRRORED = """
@@ -138,3 +142,16 @@ print(json.dumps(float(re.search(r"relative: (.*)", output.getvalue()).group(1))
 """
     assert run_python(script, tmp_path) <= np.float32(1e-5)
     assert [path.name for path in tmp_path.iterdir()] == ["two_workers.keras"]
+
+
+def test_one_device_there_and_back_outside_of_its_scope():
+    """The variables of a OneDeviceStrategy are plain ones, which must be made in its scope all the same."""
+    with tf.distribute.OneDeviceStrategy("CPU:0").scope():
+        model = MODELS["nested"]()
+        model.compile(tf_keras.optimizers.SGD(0.05, momentum=0.9), "mse")
+    fit(model)
+    before = [bits(weight.numpy()) for weight in model.weights]
+    rewriter.split(rewriter.rewrite(model))
+    assert [bits(weight.numpy()) for weight in model.weights] == before
+    fit(rewriter.rewrite(model))
+    fit(rewriter.split(model))

@@ -12,9 +12,10 @@ from tensorflow.python.distribute.distribute_lib import _get_default_strategy
 def strategy_of(holder: Any) -> Any:
     """Tell under which strategy a model, an optimizer or a variable was made, ``None`` for none."""
     inner = getattr(holder, "inner_optimizer", holder)
-    # A model of no strategy would answer distribute_strategy with the one in whose scope it is asked.
-    attribute = "_distribution_strategy" if hasattr(inner, "_distribution_strategy") else "distribute_strategy"
-    strategy = getattr(inner, attribute, None)
+    # A model of no strategy would answer distribute_strategy with the one in whose scope it is asked. A variable of a
+    # OneDeviceStrategy is a plain one, with a mark.
+    attributes = ("_distribution_strategy", "distribute_strategy", "_distribute_strategy")
+    strategy = next((getattr(inner, name) for name in attributes if hasattr(inner, name)), None)
     return None if strategy is _get_default_strategy() else strategy
 
 
