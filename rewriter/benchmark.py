@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Small enough that no model leaves the region in which its numbers are ordinary, however many steps are timed.
-_LEARNING_RATE = 1e-4
-_MOMENTUM = 0.9
+LEARNING_RATE = 1e-4
+MOMENTUM = 0.9
 
 
 def sgd() -> Any:
     """Make the SGD with momentum that every comparison is with."""
-    return tf_keras.optimizers.SGD(_LEARNING_RATE, momentum=_MOMENTUM)
+    return tf_keras.optimizers.SGD(LEARNING_RATE, momentum=MOMENTUM)
 
 
 def joint_momentum() -> Any:
     """Make the joint momentum that is compared with it."""
-    return JointMomentum(_LEARNING_RATE, _MOMENTUM)
+    return JointMomentum(LEARNING_RATE, MOMENTUM)
 
 
 _ORIGINAL, _JOINT = "SGD with momentum", "JointMomentum"

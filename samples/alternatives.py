@@ -24,7 +24,7 @@ from tf_keras import layers
 
 import rewriter
 from reference_networks import NETWORKS
-from rewriter.benchmark import joint_momentum, sgd
+from rewriter.benchmark import LEARNING_RATE, MOMENTUM, joint_momentum, sgd
 from rewriter.timing import time_in_turn
 from rewriter.training_steps import inference, make_batch, training_step
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 ROUNDS = 15
 ORIGINAL = "SGD with momentum"
-LEARNING_RATE, MOMENTUM = 1e-4, 0.9
 
 
 class HomogeneousDense(layers.Layer):
