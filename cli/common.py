@@ -33,6 +33,18 @@ Include = Annotated[
 Exclude = Annotated[
     list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Leave layers alone whose path matches.")
 ]
+Layers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--layers",
+        metavar="FAMILY",
+        help="Which layers to merge: dense, conv, einsum, recurrent or all; several by repeating it.  [default: dense]",
+    ),
+]
+Discover = Annotated[
+    bool,
+    typer.Option("--discover", help="Look for pairs in layers of no known family, in what the model computes."),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 unless every selected pair can be merged.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUTPUT if it exists.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]

@@ -11,6 +11,8 @@ def command(
     model: common.Model,
     include: common.Include = None,
     exclude: common.Exclude = None,
+    layers: common.Layers = None,
+    discover: common.Discover = False,
     strict: common.Strict = False,
     as_json: common.AsJson = False,
     imports: common.Import = None,
@@ -21,7 +23,14 @@ def command(
     Example:  rewriter inspect base.keras --exclude 'head'
     """
     conversion = common.start(imports)
-    inspected = conversion.inspect_file(model, include=include, exclude=exclude, safe_mode=not allow_lambda)
+    inspected = conversion.inspect_file(
+        model,
+        include=include,
+        exclude=exclude,
+        layers=layers or "dense",
+        discover=discover,
+        safe_mode=not allow_lambda,
+    )
     if as_json:
         common.print_json(inspected.to_dict())
     else:

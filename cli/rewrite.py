@@ -25,6 +25,8 @@ def command(
     ] = False,
     include: common.Include = None,
     exclude: common.Exclude = None,
+    layers: common.Layers = None,
+    discover: common.Discover = False,
     strict: common.Strict = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and write nothing.")] = False,
     overwrite: common.Overwrite = False,
@@ -32,7 +34,7 @@ def command(
     imports: common.Import = None,
     allow_lambda: common.AllowLambda = False,
 ) -> None:
-    """Merge each Dense kernel and bias of a saved model into one variable and attach joint momentum.
+    """Merge each kernel and bias of a saved model, those of Dense layers or others too, and attach joint momentum.
 
     Example:  rewriter rewrite base.keras joint.keras --learning-rate 0.05 --momentum 0.9
     """
@@ -47,6 +49,8 @@ def command(
         keep_optimizer=keep_optimizer,
         include=include,
         exclude=exclude,
+        layers=layers or "dense",
+        discover=discover,
         strict=strict,
         dry_run=dry_run,
         overwrite=overwrite,

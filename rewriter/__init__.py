@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         ModelError,
         NotMergeableError,
         OptimizerError,
+        PairError,
         RewriterError,
         SelectorError,
     )
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from rewriter.planning import Decision, Plan, plan
     from rewriter.reading import load_model
     from rewriter.rewriting import rewrite, split, standard_form
+    from rewriter.told import pair
     from rewriter.verification import Report, verify
     from rewriter.writing import export, save_model
 
@@ -42,6 +44,7 @@ _MODULES = {
         "ModelError",
         "NotMergeableError",
         "OptimizerError",
+        "PairError",
         "RewriterError",
         "SelectorError",
     ),
@@ -52,6 +55,7 @@ _MODULES = {
     "layout": ("Layout", "Part", "layout_of"),
     "planning": ("Decision", "Plan", "plan"),
     "rewriting": ("rewrite", "split", "standard_form"),
+    "told": ("pair",),
     "verification": ("Report", "verify"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
@@ -66,6 +70,7 @@ __all__ = [
     "ModelError",
     "NotMergeableError",
     "OptimizerError",
+    "PairError",
     "Part",
     "Plan",
     "Report",
@@ -75,6 +80,7 @@ __all__ = [
     "export",
     "layout_of",
     "load_model",
+    "pair",
     "plan",
     "rewrite",
     "save_model",

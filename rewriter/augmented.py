@@ -1,7 +1,10 @@
 """``Augmented<Class>``: a layer class whose kernel and bias are views of one augmented kernel.
 
 A rewritten layer keeps its own ``call``; what changes is that ``layer.kernel`` and ``layer.bias`` are no longer
-variables but slices of ``layer.augmented_kernel``. The class is a subclass of the layer's own class, so everything
+variables but slices of ``layer.augmented_kernel``. A layer that runs a loop over rewritten cells gets such a class as
+well, with nothing merged of its own, so that the cells' kernels are sliced before the loop and not in every step of it.
+
+The class is a subclass of the layer's own class, so everything
 else about the layer, isinstance checks included, stays as it was.
 
 The class shows itself as ``AugmentedDense`` (its ``__qualname__``) but keeps the ``__name__`` of the class it
@@ -22,18 +25,21 @@ import tensorflow as tf
 import tf_keras
 
 from rewriter import keras_internals, surgery
-from rewriter.families import family_of, layout_for
-from rewriter.layout import Layout, is_merged, layout_in
+from rewriter.layout import augmented_kernels, is_merged, layouts_in, places_among_weights, standard_weights
+from rewriter.pairing import DENSE, Pair, layouts_for
 from rewriter.product import is_worthwhile, product
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from rewriter.layout import Layout
 
 REGISTERED_NAME = "rewriter>Augmented"
 # The class name in files. Where the library is missing, Keras's error quotes it, so it says what to install.
 _LOADER = "AugmentedByKerasRewriter"
 _STANDARD_CLASS = "standard_class"
 _EXACT = "exact_gradients"
+_PAIRS = "pairs"
 
 # The views of the calls under way, by layer. A context variable, because replicas of a layer run in threads.
 _VIEWS: contextvars.ContextVar[Mapping[int, dict[str, Any]]] = contextvars.ContextVar(
@@ -57,7 +63,16 @@ def record_configs() -> Iterator[set[int]]:
 @contextlib.contextmanager
 def _shared_views(layer: Any) -> Iterator[None]:
     """Let all reads of the layer's views inside share one split, so that a call has one gradient concat."""
-    token = _VIEWS.set({**_VIEWS.get(), id(layer): layout_in(layer).views(layer.augmented_kernel)})
+    shared = _VIEWS.get()
+    if is_merged(layer):
+        # A cell that is called in a loop goes on with the views made before the loop.
+        fresh = {} if id(layer) in shared else {id(layer): standard_weights(layer)}
+    else:
+        # As stored, so that what flows back is summed over the steps in that dtype, as it is without a merge: where
+        # precision is mixed, each read inside the loop casts.
+        with keras_internals.stored_dtypes():
+            fresh = {id(each): standard_weights(each) for each in keras_internals.layers_below(layer)}
+    token = _VIEWS.set({**shared, **fresh})
     try:
         yield
     finally:
@@ -73,18 +88,20 @@ class Augmented:
 
     augmented_kernel: Any
     exact_gradients: ClassVar[bool]
+    pairs: ClassVar[tuple[Pair, ...]]
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
         """Make an unbuilt augmented layer from the config of :meth:`get_config`; it merges when it is built."""
         standard = keras_internals.class_from_config(config[_STANDARD_CLASS])
-        own = {key: value for key, value in config.items() if key not in {_STANDARD_CLASS, _EXACT}}
+        own = {key: value for key, value in config.items() if key not in {_STANDARD_CLASS, _EXACT, _PAIRS}}
         layer = standard.from_config(own)
-        keras_internals.set_class(layer, augmented_class(standard, bool(config.get(_EXACT, True))))
+        pairs = tuple(map(Pair.from_config, config[_PAIRS])) if _PAIRS in config else (DENSE,)
+        keras_internals.set_class(layer, augmented_class(standard, bool(config.get(_EXACT, True)), pairs))
         return layer
 
     def get_config(self) -> dict[str, Any]:
-        """Return the layer's own config, the standard class it is for, and whether it is exact."""
+        """Return the layer's own config, the standard class it is for, what is merged, and whether it is exact."""
         config: dict[str, Any] = super().get_config()  # type: ignore[misc]
         if (recorded := _CONFIGURED.get(None)) is not None:
             recorded.add(id(self))
@@ -92,6 +109,7 @@ class Augmented:
             **config,
             _STANDARD_CLASS: keras_internals.class_to_config(standard_class(self)),
             _EXACT: is_exact(self),
+            **({} if pairs_in(self) == (DENSE,) else {_PAIRS: [pair.to_config() for pair in pairs_in(self)]}),
         }
 
     def build(self, input_shape: Any) -> None:
@@ -99,9 +117,10 @@ class Augmented:
         cls = type(self)
         keras_internals.set_class(self, standard_class(self))
         self.build(input_shape)
-        family = family_of(self)
-        assert family is not None, "only layers of a known family are ever augmented"  # noqa: S101
-        surgery.merge(self, cls, layout_for(self, family))
+        if pairs := _pairs_of(cls):
+            surgery.merge(self, cls, layouts_for(self, pairs))
+        else:
+            keras_internals.set_class(self, cls)
 
     def build_from_config(self, config: dict[str, Any]) -> None:
         """Build the layer when it is loaded, in its own name scope: Keras builds its own layers of a file in theirs."""
@@ -112,14 +131,14 @@ class Augmented:
         super().__setstate__(state)  # type: ignore[misc]
         if is_merged(self):
             # A copied variable has lost its mark; the copied layer has kept its own.
-            surgery.mark(self, self.augmented_kernel, layout_in(self))
+            surgery.mark(self, augmented_kernels(self), layouts_in(self))
 
     def load_own_variables(self, store: Mapping[str, Any]) -> None:
         """Load the weights of an augmented layer, or of the standard layer it stands for, stacked here."""
         weights = keras_internals.own_weights(self)
-        layout = layout_in(self)
-        if len(store) == len(weights) + len(layout.parts) - 1:
-            store = _stack_store(store, layout)
+        layouts = layouts_in(self)
+        if len(store) == len(weights) + sum(len(layout.parts) - 1 for layout in layouts):
+            store = _stack_store(store, layouts)
         super().load_own_variables(store)  # type: ignore[misc]
 
     @property
@@ -128,16 +147,12 @@ class Augmented:
         return keras_internals.has_public_name(standard_class(self))
 
 
-def _stack_store(store: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
+def _stack_store(store: Mapping[str, Any], layouts: Sequence[Layout]) -> dict[str, Any]:
     """Turn the stored weights of a standard layer, numbered in order, into those of its augmented layer."""
-    stacked = layout.stack([store[str(part.position)][()] for part in layout.parts])
-    positions = {part.position: part for part in layout.parts}
-    first = min(positions)
-    values = [
-        stacked if index == first else store[str(index)]
-        for index in range(len(store))
-        if index == first or index not in positions
-    ]
+    stacked = {part.position for layout in layouts for part in layout.parts}
+    values = [store[str(index)] for index in range(len(store)) if index not in stacked]
+    for place, layout in sorted(zip(places_among_weights(layouts), layouts, strict=True), key=lambda each: each[0]):
+        values.insert(place, layout.stack([store[str(part.position)][()] for part in layout.parts]))
     return {str(index): value for index, value in enumerate(values)}
 
 
@@ -154,8 +169,18 @@ def is_exact(layer: Any) -> bool:
     return exact
 
 
+def pairs_in(layer: Any) -> tuple[Pair, ...]:
+    """Tell which weights of a rewritten layer are merged, or will be when it is built."""
+    return _pairs_of(type(layer))
+
+
+def _pairs_of(cls: Any) -> tuple[Pair, ...]:
+    pairs: tuple[Pair, ...] = vars(cls)[_PAIRS]
+    return pairs
+
+
 @functools.cache
-def augmented_class(standard: type, exact: bool, attributes: tuple[str, ...] = ("kernel", "bias")) -> type:
+def augmented_class(standard: type, exact: bool, pairs: tuple[Pair, ...]) -> type:
     """Make the augmented class of a standard layer class: one class for each, however often it is asked for.
 
     Args:
@@ -163,8 +188,9 @@ def augmented_class(standard: type, exact: bool, attributes: tuple[str, ...] = (
         exact: Whether gradients must be those of the standard layer bit for bit, as an optimizer needs that goes on
             with the state of the unmerged model. If not, a layer that calls itself as Keras's ``Dense`` does trains
             faster, with gradients equal to rounding; its outputs without XLA are the same bit for bit all the same.
-        attributes: The attributes that become views.
+        pairs: What is merged; none for a layer that loops over rewritten cells.
     """
+    attributes = [attribute for pair in pairs for attribute in pair.attributes]
     name = f"Augmented{standard.__name__}"
     call = _call_with_shared_views(standard)
     if not exact and standard.call is tf_keras.layers.Dense.call:  # type: ignore[attr-defined]
@@ -175,8 +201,9 @@ def augmented_class(standard: type, exact: bool, attributes: tuple[str, ...] = (
     body = {
         "__module__": __name__,
         "__qualname__": name,
-        "__doc__": f"{standard.__name__} whose {' and '.join(attributes)} are views of one augmented kernel.",
+        "__doc__": f"{standard.__name__} whose {' and '.join(attributes)} are views of augmented kernels.",
         _EXACT: exact,
+        _PAIRS: pairs,
         "call": call,
         **{attribute: _view(attribute) for attribute in attributes},
     }
@@ -188,9 +215,14 @@ def augmented_class(standard: type, exact: bool, attributes: tuple[str, ...] = (
 def _view(attribute: str) -> property:
     def view(self: Any) -> Any:
         shared = _VIEWS.get().get(id(self))
-        return (shared or layout_in(self).views(self.augmented_kernel))[attribute]
+        for layout in layouts_in(self):
+            if attribute in layout.attributes:
+                augmented = getattr(self, layout.attribute)
+                view = (shared or layout.views(augmented))[attribute]
+                return view if view.dtype == augmented.dtype else tf.cast(view, augmented.dtype)
+        raise AttributeError(f"{self.name} is not built, so it has no {attribute} yet")
 
-    return property(view, doc=f"The {attribute}: a slice of the augmented kernel, in its own shape.")
+    return property(view, doc=f"The {attribute}: a slice of an augmented kernel, in its own shape.")
 
 
 def _call_with_shared_views(standard: Any) -> Callable[..., Any]:
@@ -206,7 +238,7 @@ def _call_by_product(otherwise: Callable[..., Any]) -> Callable[..., Any]:
         if not is_worthwhile(inputs):
             return otherwise(self, inputs)
         inputs = tf.cast(inputs, self.compute_dtype)
-        outputs = product(inputs, tf.convert_to_tensor(self.augmented_kernel), layout_in(self))
+        outputs = product(inputs, tf.convert_to_tensor(self.augmented_kernel), layouts_in(self)[0])
         return outputs if self.activation is None else self.activation(outputs)
 
     return call

@@ -28,23 +28,27 @@ class StateCarrier:
         self._before = keras_internals.optimizer_slots(self._inner)
         self._moves: list[Callable[[], Sequence[SlotSource]]] = []
         self._undo: list[tuple[Callable[[], Sequence[Any]], tuple[int | None, ...]]] = []
-        self._excluded: list[tuple[Any, tuple[str, ...]]] = []
+        self._excluded: list[weight_decay.Excluded] = []
 
     def before_merge(self, layer: Any, layout: Layout) -> None:
-        """Note that the weights of a layer are about to be merged."""
+        """Note that the weights of a layer are about to be merged, in one of its augmented kernels."""
         self._note_exclusions(layer, layout)
         places = self._places([getattr(layer, part.attribute) for part in layout.parts])
         condense = self._inner.condense if is_joint(self.optimizer) else _stacked
         self._undo.append((lambda: [getattr(layer, part.attribute) for part in layout.parts], places))
         self._moves.append(
-            lambda: [SlotSource(layer.augmented_kernel, places, lambda name, values: condense(name, values, layout))]
+            lambda: [
+                SlotSource(
+                    getattr(layer, layout.attribute), places, lambda name, values: condense(name, values, layout)
+                )
+            ]
         )
 
     def before_separate(self, layer: Any, layout: Layout) -> None:
-        """Note that the augmented kernel of a layer is about to be taken apart."""
+        """Note that an augmented kernel of a layer is about to be taken apart."""
         self._note_exclusions(layer, layout)
-        places = self._places([layer.augmented_kernel])
-        self._undo.append((lambda: [layer.augmented_kernel], places))
+        places = self._places([getattr(layer, layout.attribute)])
+        self._undo.append((lambda: [getattr(layer, layout.attribute)], places))
         self._moves.append(
             lambda: [
                 SlotSource(getattr(layer, part.attribute), places, functools.partial(_part, layout, part.attribute))
@@ -90,7 +94,7 @@ class StateCarrier:
 
     def _note_exclusions(self, layer: Any, layout: Layout) -> None:
         if self._inner is not None and weight_decay.has_exclusions(self._inner):
-            self._excluded.append((layer, weight_decay.excluded_parts(self._inner, layer, layout)))
+            self._excluded.append((layer, layout, weight_decay.excluded_parts(self._inner, layer, layout)))
 
     def _exclude(self) -> None:
         if self._excluded:

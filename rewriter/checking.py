@@ -10,12 +10,12 @@ import tensorflow as tf
 from rewriter import keras_internals
 from rewriter.comparison import SAME, compare, compare_all
 from rewriter.errors import DifferenceError
-from rewriter.layout import is_merged
+from rewriter.layout import is_merged, standard_weights
 from rewriter.probing import run_layer, run_model
 from rewriter.walk import locate_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from rewriter.comparison import Difference
     from rewriter.layout import Layout
@@ -23,57 +23,68 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def checked_layer(layer: Any, layout: Layout, path: str) -> Iterator[None]:
+def checked_layer(layer: Any, layouts: Sequence[Layout], path: str) -> Iterator[None]:
     """Compare a layer's weights and outputs before and after it is merged, or separated, inside.
 
     Args:
         layer: A built layer, standard or rewritten.
-        layout: The layout of its weights.
+        layouts: The layouts of its weights.
         path: Where it is in the model, for the message.
 
     Raises:
         DifferenceError: A weight differs in any bit, or an output by more than its dtype's rounding explains.
     """
-    fan_in = layout.shape[0] - 1
-    weights, outputs = _weights(layer, layout), run_layer(layer, fan_in)
+    terms = max(layout.shape[0] for layout in layouts)
+    fan_in = layouts[0].parts[0].rows
+    weights, outputs = _weights(layer, layouts), run_layer(layer, fan_in)
     yield
     done = "merged" if is_merged(layer) else "split"
-    for attribute, value in _weights(layer, layout).items():
+    for attribute, value in _weights(layer, layouts).items():
         if not compare(weights[attribute], value).identical:
-            raise DifferenceError(f"{path}: its {attribute} changed when it was {done}. The model is as it was.")
+            raise DifferenceError(f"{path}: its {attribute} changed when it was {done}. The model is as it was.", path)
     again = run_layer(layer, fan_in)
-    difference = compare_all(outputs, again, terms=fan_in)
+    difference = compare_all(outputs, again, terms)
     # A layer that draws random numbers differs from itself as well, and proves nothing.
     if not difference.explained and compare_all(again, run_layer(layer, fan_in)).identical:
         raise DifferenceError(
             f"{path}: its outputs differ by up to {difference.largest:.3g} once it is {done}, so its call does not use "
-            f"its kernel and bias as a {type(layer).__name__} does. The model is as it was; leave the layer out with "
-            f"exclude={path!r}."
+            f"its {' and '.join(weights)} as a {type(layer).__name__} does. The model is as it was; leave the "
+            f"layer out with exclude={path!r}.",
+            path,
         )
 
 
 @contextlib.contextmanager
-def checked_model(model: Any, inputs: Any = None) -> Iterator[None]:
+def checked_model(model: Any, inputs: Any = None, guessed: Sequence[str] = ()) -> Iterator[None]:
     """Compare the outputs of a model as a whole before and after its layers are merged, or separated, inside.
 
     Args:
         model: A tf-keras model. One that does not say what it takes, or fails on what is made for it, is not compared.
         inputs: A batch it takes; ``None`` makes one.
+        guessed: Paths of layers that nobody said anything of, which must not be merged unless the model proves it.
 
     Raises:
-        DifferenceError: An output differs by more than its dtype's rounding explains.
+        DifferenceError: An output differs by more than its dtype's rounding explains, or nothing proves a guess.
     """
     before = run_model(model, inputs)
+    if before.note and guessed:
+        raise DifferenceError(f"{guessed[0]}: found, and not checked: {before.note}.", guessed[0])
     yield
     if before.note:
         return
     after = run_model(model, inputs)
     path, difference = first_difference(model, before, after)
+    if difference.explained:
+        return
     # A model that draws random numbers differs from itself as well, and proves nothing.
-    if not difference.explained and is_repeatable(model, after, inputs):
+    if not is_repeatable(model, after, inputs):
+        if guessed:
+            raise DifferenceError(f"{guessed[0]}: found, and not checked: the model draws random numbers.", guessed[0])
+    else:
         raise DifferenceError(
             f"{path}: its outputs differ by up to {difference.largest:.3g} when the model is run as a whole, and are "
-            "the first that differ. The model is as it was; leave out the merged layers that it uses with exclude=."
+            "the first that differ. The model is as it was; leave out the merged layers that it uses with exclude=.",
+            path,
         )
 
 
@@ -105,8 +116,9 @@ def widest(model: Any) -> int:
     )
 
 
-def _weights(layer: Any, layout: Layout) -> dict[str, Any]:
+def _weights(layer: Any, layouts: Sequence[Layout]) -> dict[str, Any]:
     with keras_internals.stored_dtypes():
         if is_merged(layer):
-            return layout.views(layer.augmented_kernel)
-        return {part.attribute: tf.convert_to_tensor(getattr(layer, part.attribute)) for part in layout.parts}
+            return standard_weights(layer)
+        attributes = [attribute for layout in layouts for attribute in layout.attributes]
+        return {attribute: tf.convert_to_tensor(getattr(layer, attribute)) for attribute in attributes}

@@ -18,6 +18,7 @@ from rewriter.verification import Report, verify
 from rewriter.writing import export, save_model
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from rewriter.optimizer_choice import OptimizerChoice
@@ -120,10 +121,17 @@ class Exported:
         return "\n".join([layers if self.layers else "nothing was merged", *self.optimizer, f"written: {self.output}"])
 
 
-def inspect_file(path: Path, include: Selectors = None, exclude: Selectors = None, safe_mode: bool = True) -> Inspected:
+def inspect_file(
+    path: Path,
+    include: Selectors = None,
+    exclude: Selectors = None,
+    layers: str | Iterable[str] = "dense",
+    discover: bool = False,
+    safe_mode: bool = True,
+) -> Inspected:
     """Read a model file and plan its rewrite."""
     model, _ = read_model(path, safe_mode=safe_mode)
-    decided = plan(model, include=include, exclude=exclude)
+    decided = plan(model, include=include, exclude=exclude, layers=layers, discover=discover)
     return Inspected(path, decided, read_manifest(path), *state_sizes(decided, model))
 
 
@@ -135,6 +143,8 @@ def rewrite_file(
     keep_optimizer: bool = False,
     include: Selectors = None,
     exclude: Selectors = None,
+    layers: str | Iterable[str] = "dense",
+    discover: bool = False,
     strict: bool = False,
     dry_run: bool = False,
     overwrite: bool = False,
@@ -151,15 +161,18 @@ def rewrite_file(
     model, dropped = read_model(path, safe_mode=safe_mode)
     if dropped and keep_optimizer:
         raise FileError(f"{path}: {dropped}. Without --keep-optimizer the model is rewritten all the same.")
-    decided = plan(model, include=include, exclude=exclude, strict=strict)
+    decided = plan(model, include=include, exclude=exclude, layers=layers, discover=discover, strict=strict)
     if not decided.merges and not decided.merged:
         error = NotMergeableError if strict else ModelError
-        raise error(f"{path}: nothing to merge, no selected layer has a kernel and a bias that can be stacked.")
+        raise error(
+            f"{path}: nothing to merge, no selected layer has a kernel and a bias that can be stacked. See "
+            f"rewriter inspect {path}; layers='all' (--layers all) merges more than Dense layers."
+        )
     choice = choose_optimizer(model, KEEP if keep_optimizer else None, learning_rate, momentum)
     lines = _lines(dropped, choice)
     if dry_run:
         return Rewritten(path, None, decided, lines)
-    apply(decided, model, choice)
+    decided = apply(decided, model, choice)
     save_model(model, destination, overwrite=overwrite, source_sha256=digest(path))
     return Rewritten(path, destination, decided, lines)
 

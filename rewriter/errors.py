@@ -26,6 +26,10 @@ class NotMergeableError(RewriterError):
     """``strict=True`` and at least one selected kernel and bias pair cannot be merged."""
 
 
+class PairError(RewriterError):
+    """What ``rewriter.pair`` was told does not fit the layer."""
+
+
 class OptimizerError(RewriterError):
     """The optimizer, or its state, cannot be carried across the rewrite."""
 
@@ -35,7 +39,15 @@ class FileError(RewriterError):
 
 
 class DifferenceError(RewriterError):
-    """A model computes something else than it did before; nothing was kept."""
+    """A model computes something else than it did before; nothing was kept.
+
+    Attributes:
+        path: The layer that differs, ``"model"`` where only the model as a whole does.
+    """
+
+    def __init__(self, message: str, path: str = "model") -> None:
+        super().__init__(message)
+        self.path = path
 
 
 def first_line(error: BaseException) -> str:

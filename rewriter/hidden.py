@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import tensorflow as tf
 import tf_keras
 
 from rewriter import keras_internals, surgery
 from rewriter.augmented import Augmented, augmented_class, record_configs, standard_class
 from rewriter.errors import FileError
-from rewriter.families import family_of, layout_for
 from rewriter.layout import is_merged
+from rewriter.loops import slice_before_loops
+from rewriter.pairing import Pair, layouts_for
 from rewriter.walk import locate_layers
 
 REGISTERED_NAME = "rewriter>Rewritten"
@@ -33,12 +35,12 @@ def hidden_layers(model: Any) -> list[str]:
     return [found.paths[0] for found in merged if id(found.layer) not in named]
 
 
-def wrap_config(config: dict[str, Any], places: dict[str, bool]) -> dict[str, Any]:
+def wrap_config(config: dict[str, Any], places: dict[str, Any]) -> dict[str, Any]:
     """Put a model's config inside one that merges the layers at some places when it is loaded.
 
     Args:
         config: The config as Keras wrote it, of the current or the legacy form.
-        places: The places of all merged layers, and whether each is exact.
+        places: What is merged at which places, as :func:`rewriter.manifest.places` says it.
     """
     # Keras looks for what to compile at the top, and clears it there for compile=False.
     inner = {key: value for key, value in config.items() if key != "compile_config"}
@@ -62,32 +64,38 @@ class Rewritten:
         return model
 
 
-def merge_at(model: Any, places: dict[str, bool]) -> None:
+def merge_at(model: Any, places: dict[str, Any]) -> None:
     """Merge the layers at some places of a model just made; one that is not built yet is merged when it is.
 
     Args:
         model: The model.
-        places: Whether each layer is exact, by its place.
+        places: What is merged at which places, as :func:`rewriter.manifest.places` says it.
 
     Raises:
         FileError: The model has no layer at a place that can be merged.
     """
     located = {place: found.layer for found in locate_layers(model) for place in found.places}
-    for place, exact in places.items():
+    for place, merged in places.items():
         layer = located.get(place)
-        family = family_of(layer)
         if isinstance(layer, Augmented):
             continue
-        if layer is None or family is None:
+        pairs = tuple(map(Pair.from_config, merged["pairs"]))
+        if layer is None or type(layer).__name__ != merged["layer"] or not _can_have(layer, pairs):
             raise FileError(
-                f"the file says that the layer at {place!r} is merged, and the model made from it has none there: "
-                "is a custom class another one than when it was saved?"
+                f"the file says that the {merged['layer']} layer at {place!r} is merged, and the model made from it "
+                "has none there: is a custom class another one than when it was saved?"
             )
-        cls = augmented_class(standard_class(layer), exact)
+        cls = augmented_class(standard_class(layer), merged["exact"], pairs)
         if layer.built:
-            surgery.merge(layer, cls, layout_for(layer, family))
+            surgery.merge(layer, cls, layouts_for(layer, pairs))
         else:
             keras_internals.set_class(layer, cls)
+    slice_before_loops(model)
+
+
+def _can_have(layer: Any, pairs: tuple[Pair, ...]) -> bool:
+    attributes = [attribute for pair in pairs for attribute in pair.attributes]
+    return not layer.built or all(isinstance(getattr(layer, each, None), tf.Variable) for each in attributes)
 
 
 globals()[_LOADER] = Rewritten

@@ -1,7 +1,7 @@
 """The layout of an augmented kernel: which weights are stacked in it, in which rows.
 
 ``W* = [W; b]``. Axis 0 is the incoming axis: one row for every connection that feeds a unit. Column j is unit j.
-The bias is the last row, always.
+The bias comes last, always: one row, or as many as the layer has biases for a unit.
 """
 
 from __future__ import annotations
@@ -27,19 +27,50 @@ class Part:
     Attributes:
         attribute: The layer's attribute that holds the weight, ``"kernel"`` or ``"bias"``.
         name: The variable's name without its output index, ``"dense/kernel"``.
-        shape: The weight's own shape; its last axis is the layer's units.
+        shape: The weight's own shape.
         position: The weight's place among the layer's own weights, so that splitting restores their order.
+        outgoing: The axes of the weight that are the layer's units, counted from the end; all others are incoming.
     """
 
     attribute: str
     name: str
     shape: tuple[int, ...]
     position: int
+    outgoing: tuple[int, ...] = (-1,)
 
     @property
     def rows(self) -> int:
-        """How many rows of the augmented kernel the weight fills: the product of all axes but the last."""
-        return math.prod(self.shape[:-1])
+        """How many rows of the augmented kernel the weight fills: the product of its incoming axes."""
+        return math.prod(self.shape) // self.units
+
+    @property
+    def units(self) -> int:
+        """How many units the weight feeds: the product of its outgoing axes."""
+        return math.prod(self.shape[axis] for axis in self.outgoing)
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The weight's axes, the incoming ones before the outgoing ones."""
+        outgoing = [axis % len(self.shape) for axis in self.outgoing]
+        return (*(axis for axis in range(len(self.shape)) if axis not in outgoing), *outgoing)
+
+    @property
+    def transposed(self) -> bool:
+        """Whether the weight's incoming axes are not its first ones, so that reading it is more than a slice."""
+        return self.order != tuple(range(len(self.shape)))
+
+    def to_rows(self, value: Any) -> Any:
+        """Turn the weight, a tensor or array of its own shape, into its rows of the augmented kernel."""
+        if self.transposed:
+            value = tf.transpose(value, self.order)
+        return tf.reshape(value, (-1, self.units))
+
+    def from_rows(self, rows: Any) -> Any:
+        """Turn rows of the augmented kernel into the weight, the inverse of :meth:`to_rows`."""
+        order = self.order
+        ordered = tuple(self.shape[axis] for axis in order)
+        value = rows if ordered == (self.rows, self.units) else tf.reshape(rows, ordered)
+        return tf.transpose(value, sorted(range(len(order)), key=order.__getitem__)) if self.transposed else value
 
 
 @dataclass(frozen=True)
@@ -49,17 +80,21 @@ class Layout:
     ``unstack(stack(values)) == values``, bit for bit: both only copy.
 
     Attributes:
-        parts: The weights from the top row to the bottom; the bias comes last.
+        parts: The weights from the top row to the bottom; the biases come last.
+        biases: How many of the parts are biases.
+        attribute: The layer's attribute that holds the augmented kernel.
     """
 
     incoming_axis: ClassVar[int] = 0
 
     parts: tuple[Part, ...]
+    biases: int = 1
+    attribute: str = AUGMENTED_KERNEL
 
     @property
     def name(self) -> str:
         """The augmented kernel's variable name, in the scope of the first weight: ``"dense/augmented_kernel"``."""
-        return f"{_scope(self.parts[0].name)}{AUGMENTED_KERNEL}"
+        return f"{_scope(self.parts[0].name)}{self.attribute}"
 
     def part_names(self, augmented_name: str) -> tuple[str, ...]:
         """Name the parts of an augmented kernel of some name, which loading a SavedModel may have changed.
@@ -76,6 +111,11 @@ class Layout:
         )
 
     @property
+    def attributes(self) -> tuple[str, ...]:
+        """The layer's attributes that hold the weights in standard form, in the order of the parts."""
+        return tuple(part.attribute for part in self.parts)
+
+    @property
     def position(self) -> int:
         """The augmented kernel's place among the layer's own weights: that of the first weight stacked in it."""
         return min(part.position for part in self.parts)
@@ -83,7 +123,7 @@ class Layout:
     @property
     def units(self) -> int:
         """Number of units, the columns of the augmented kernel."""
-        return self.parts[-1].shape[-1]
+        return self.parts[-1].units
 
     @property
     def bias_rows(self) -> slice:
@@ -93,7 +133,7 @@ class Layout:
     @property
     def kernel_rows(self) -> slice:
         """The rows of the augmented kernel that are kernel."""
-        return slice(0, sum(part.rows for part in self.parts[:-1]))
+        return slice(0, sum(part.rows for part in self.parts[: -self.biases]))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -109,7 +149,7 @@ class Layout:
         Returns:
             A new tensor of shape ``self.shape`` and the dtype of ``values``; it shares no memory with them.
         """
-        return tf.concat([tf.reshape(value, (-1, self.units)) for value in values], axis=0)
+        return tf.concat([part.to_rows(value) for part, value in zip(self.parts, values, strict=True)], axis=0)
 
     def unstack(self, augmented: Any) -> tuple[Any, ...]:
         """Take an augmented kernel apart again, by one split whose gradient is one concatenation.
@@ -121,20 +161,16 @@ class Layout:
             One new tensor for each part, in the part's own shape and the dtype of ``augmented``.
         """
         blocks = tf.split(augmented, [part.rows for part in self.parts], axis=0)
-        return tuple(
-            block if len(part.shape) == len(self.shape) else tf.reshape(block, part.shape)
-            for part, block in zip(self.parts, blocks, strict=True)
-        )
+        return tuple(part.from_rows(block) for part, block in zip(self.parts, blocks, strict=True))
 
     def views(self, augmented: Any) -> dict[str, Any]:
         """Take an augmented kernel apart as :meth:`unstack` does, by the attribute of each part."""
         return {part.attribute: value for part, value in zip(self.parts, self.unstack(augmented), strict=True)}
 
-    def attach(self, *holders: Any) -> None:
-        """Mark variables as augmented kernels of this layout, or layers as having one, to be found by it."""
-        for holder in holders:
-            # Past Keras's attribute tracking, where the holder is a layer.
-            object.__setattr__(holder, _MARK, self)
+    def attach(self, *variables: Any) -> None:
+        """Mark variables as augmented kernels of this layout."""
+        for variable in variables:
+            object.__setattr__(variable, _MARK, self)
 
 
 def _scope(name: str) -> str:
@@ -158,16 +194,46 @@ def layout_of(variable: Any) -> Layout | None:
 
 
 def is_merged(layer: Any) -> bool:
-    """Tell whether a layer is rewritten and built, so has an augmented kernel."""
+    """Tell whether a layer is rewritten and built, so has an augmented kernel, or several."""
     return _MARK in vars(layer)
 
 
-def layout_in(layer: Any) -> Layout:
-    """Read the layout of a rewritten layer's augmented kernel."""
-    layout: Layout = vars(layer)[_MARK]
-    return layout
+def layouts_in(layer: Any) -> tuple[Layout, ...]:
+    """Read the layouts of a layer's augmented kernels; there are none if it is not rewritten."""
+    layouts: tuple[Layout, ...] = vars(layer).get(_MARK, ())
+    return layouts
+
+
+def augmented_kernels(layer: Any) -> list[Any]:
+    """List a layer's augmented kernels, in the order of :func:`layouts_in`."""
+    return [getattr(layer, layout.attribute) for layout in layouts_in(layer)]
+
+
+def standard_weights(layer: Any) -> dict[str, Any]:
+    """Read all weights that are stacked in a layer's augmented kernels, by attribute, as slices of them."""
+    return {
+        attribute: value
+        for layout, augmented in zip(layouts_in(layer), augmented_kernels(layer), strict=True)
+        for attribute, value in layout.views(augmented).items()
+    }
+
+
+def attach_to_layer(layer: Any, layouts: Sequence[Layout]) -> None:
+    """Mark a layer as one that has augmented kernels of these layouts."""
+    object.__setattr__(layer, _MARK, tuple(layouts))  # past Keras's attribute tracking
 
 
 def detach(layer: Any) -> None:
-    """Take the mark of :meth:`Layout.attach` off a layer that is rewritten no more."""
+    """Take the mark of :func:`attach_to_layer` off a layer that is rewritten no more."""
     del vars(layer)[_MARK]
+
+
+def places_among_weights(layouts: Sequence[Layout]) -> list[int]:
+    """Tell the place of each augmented kernel of a layer among its own weights, where those in them are gone."""
+    parts = [part for layout in layouts for part in layout.parts]
+    return [
+        layout.position
+        - sum(part.position < layout.position for part in parts)
+        + sum(other.position < layout.position for other in layouts)
+        for layout in layouts
+    ]

@@ -9,7 +9,8 @@ import tf_keras
 from rewriter import tables
 from rewriter.augmented import is_exact, standard_class
 from rewriter.errors import FileError
-from rewriter.layout import is_merged, layout_in
+from rewriter.layout import layouts_in
+from rewriter.pairing import pair_of
 from rewriter.saving import origin_of
 from rewriter.version import __version__
 from rewriter.walk import locate_layers
@@ -30,14 +31,13 @@ def describe(model: Any, source_sha256: str | None = None) -> dict[str, Any]:
             "path": found.paths[0],
             "place": found.places[0],
             "layer": standard_class(found.layer).__name__,
-            "shape": list(layout_in(found.layer).shape),
+            "shape": list(layout.shape),
             "exact": is_exact(found.layer),
-            "parts": [
-                {"attribute": part.attribute, "shape": list(part.shape)} for part in layout_in(found.layer).parts
-            ],
+            "parts": [{"attribute": part.attribute, "shape": list(part.shape)} for part in layout.parts],
+            "pair": pair_of(layout).to_config(),
         }
         for found in locate_layers(model)
-        if is_merged(found.layer)
+        for layout in layouts_in(found.layer)
     ]
     return {
         "format_version": FORMAT_VERSION,
@@ -77,9 +77,17 @@ def render(manifest: dict[str, Any]) -> str:
     )
 
 
-def places(manifest: dict[str, Any]) -> dict[str, bool]:
-    """Read the places of the merged layers, as :func:`rewriter.walk.locate_layers` has them, and which are exact."""
-    return {layer["place"]: bool(layer.get("exact", True)) for layer in manifest["layers"]}
+def places(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Read the places of the merged layers, as :func:`rewriter.walk.locate_layers` has them, and what is there.
+
+    Returns:
+        For each place ``layer``, the name of the standard class, ``exact`` and ``pairs``, as JSON data.
+    """
+    merged: dict[str, dict[str, Any]] = {}
+    for entry in manifest["layers"]:
+        layer = {"layer": entry["layer"], "exact": entry["exact"], "pairs": []}
+        merged.setdefault(entry["place"], layer)["pairs"].append(entry["pair"])
+    return merged
 
 
 def require_readable(manifest: Any, path: str) -> None:
@@ -102,6 +110,22 @@ def require_readable(manifest: Any, path: str) -> None:
 
 def _is_layer(data: Any) -> bool:
     match data:
-        case {"path": str(), "place": str(), "layer": str(), "shape": list(), "parts": list(parts)}:
-            return all(isinstance(part, dict) and {"attribute", "shape"} <= part.keys() for part in parts)
+        case {
+            "path": str(),
+            "place": str(),
+            "layer": str(),
+            "shape": list(),
+            "exact": bool(),
+            "parts": list(parts),
+            "pair": {"kernels": list(kernels), "biases": list(biases)},
+        }:
+            whole = all(isinstance(part, dict) and {"attribute", "shape"} <= part.keys() for part in parts)
+            return whole and all(map(_is_weight, kernels + biases))
+    return False
+
+
+def _is_weight(data: Any) -> bool:
+    match data:
+        case {"attribute": str(), "outgoing": list(axes)}:
+            return all(isinstance(axis, int) for axis in axes)
     return False

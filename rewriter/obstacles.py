@@ -5,17 +5,19 @@ from __future__ import annotations
 import dis
 import inspect
 import itertools
+import math
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
 from rewriter import keras_internals, tables
+from rewriter.walk import held_variables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Mapping, Sequence
     from types import CodeType
 
-    from rewriter.families import Family
+    from rewriter.pairing import Pair
     from rewriter.walk import LocatedLayer
 
 NOT_BUILT = "not built, so it has no weights yet: call the model on a batch, or model.build(input_shape)"
@@ -31,21 +33,18 @@ class Surroundings:
     def __init__(self, model: Any, located: Sequence[LocatedLayer]) -> None:
         self._holders: dict[int, list[str]] = {}
         for path, layer in [("", model), *((found.paths[0], found.layer) for found in located)]:
-            for name, variable in _held_variables(layer):
+            for name, variable in held_variables(layer):
                 self._holders.setdefault(id(variable), []).append(f"{path}.{name}" if path else name)
         self._revived: dict[int, str] = {}
         for holder in [model, *(found.layer for found in located)]:
             if keras_internals.is_revived(holder):
                 self._revived.update({id(layer): holder.name for layer in keras_internals.layers_below(holder)})
 
-    def obstacle(self, located: LocatedLayer, family: Family) -> str | None:  # noqa: PLR0911  one for each obstacle
-        """Say why a pair cannot be merged, ``None`` if it can; with what the user can do, where they can."""
+    def obstacle(self, located: LocatedLayer, pair: Pair) -> str | None:
+        """Say why a pair of a built layer cannot be merged, ``None`` if it can; with what the user can do."""
         layer = located.layer
-        if not layer.built:
-            return NOT_BUILT
-        attributes = (family.kernel, family.bias)
-        weights: list[Any] = [getattr(layer, attribute, None) for attribute in attributes]
-        for attribute, weight in zip(attributes, weights, strict=True):
+        weights: dict[str, Any] = {attribute: getattr(layer, attribute, None) for attribute in pair.attributes}
+        for attribute, weight in weights.items():
             if not isinstance(weight, tf.Variable) or vars(layer).get(attribute) is not weight:
                 return f"its {attribute} is no variable of its own but {type(weight).__name__}: something replaced it"
             if not keras_internals.reads_as_stored(weight):
@@ -60,34 +59,37 @@ class Surroundings:
                 "in its place: import the module of the class (--import), or pass custom_objects="
             )
         for holder in (layer, *located.owners):
-            written = _written_by(type(holder), own=holder is layer) & set(attributes)
+            written = _written_by(type(holder), own=holder is layer) & set(weights)
             if written:
                 return f"the code of {type(holder).__name__} {holder.name!r} assigns to its {' and '.join(written)}"
-        return _misfit(layer, *weights)
+        return _misfit(layer, pair, weights)
 
 
-def _held_variables(layer: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the variables among a layer's attributes and in their containers, but not in Keras's own lists."""
-    for name, value in vars(layer).items():
-        if isinstance(value, tf.Variable):
-            yield name, value
-        elif isinstance(value, list | tuple | dict) and not keras_internals.is_bookkeeping(name):
-            for index, each in enumerate(value.values() if isinstance(value, dict) else value):
-                if isinstance(each, tf.Variable):
-                    yield f"{name}[{index}]", each
-
-
-def _misfit(layer: Any, kernel: Any, bias: Any) -> str | None:
-    """Say why two variables cannot be stacked in one, ``None`` if they can."""
-    if tuple(kernel.shape[-1:]) != tuple(bias.shape):
-        return f"kernel {tables.shape(kernel.shape)} and bias {tables.shape(bias.shape)} differ in units"
-    dtypes = [keras_internals.stored_dtype(weight).name for weight in (kernel, bias)]
-    if dtypes[0] != dtypes[1]:
-        return f"kernel is {dtypes[0]} and bias is {dtypes[1]}: one variable has one dtype"
-    if kernel.trainable != bias.trainable:
-        return "of kernel and bias only one is trainable: one variable is trained whole"
+def _misfit(layer: Any, pair: Pair, weights: dict[str, Any]) -> str | None:
+    """Say why variables cannot be stacked in one, ``None`` if they can."""
     own = {id(weight) for weight in keras_internals.own_weights(layer)}
-    return None if {id(kernel), id(bias)} <= own else "its kernel or bias is not among the layer's own weights"
+    strangers = [attribute for attribute, weight in weights.items() if id(weight) not in own]
+    if strangers:
+        return f"its {' and '.join(strangers)} is not among the layer's own weights"
+    dtypes = {attribute: keras_internals.stored_dtype(weight).name for attribute, weight in weights.items()}
+    if len(set(dtypes.values())) > 1:
+        return f"{' and '.join(f'{name} is {dtype}' for name, dtype in dtypes.items())}: one variable has one dtype"
+    if len({bool(weight.trainable) for weight in weights.values()}) > 1:
+        return f"of {' and '.join(weights)} only some are trainable: one variable is trained whole"
+    return unstackable(pair, {attribute: tuple(weight.shape) for attribute, weight in weights.items()})
+
+
+def unstackable(pair: Pair, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    """Say why weights of some shapes cannot be stacked as a pair says, ``None`` if they can."""
+    units = {}
+    for weight in pair.weights:
+        shape = shapes[weight.attribute]
+        if any(-axis > len(shape) for axis in weight.outgoing):
+            return f"{weight.attribute} {tables.shape(shape)} has no axis {min(weight.outgoing)}"
+        units[weight.attribute] = math.prod(shape[axis] for axis in weight.outgoing)
+    if len(set(units.values())) > 1:
+        return f"{' and '.join(f'{each} {tables.shape(shapes[each])}' for each in units)} differ in units"
+    return None
 
 
 def _written_by(cls: type, own: bool) -> set[str]:

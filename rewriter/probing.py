@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
+import tf_keras
 
 from rewriter import keras_internals
 from rewriter.comparison import arrays_of
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _SMALL = 256  # numbers in a variable that is a counter rather than a kernel
 _SIZE = 4  # for every dimension a model leaves open, the batch among them
+_WIDE = 32  # for those after the batch, where a layer takes no fewer: a convolution with a large kernel
 
 
 @dataclass(frozen=True)
@@ -95,17 +97,34 @@ def run_layer(layer: Any, fan_in: int) -> list[Any]:
 
     Args:
         layer: A built layer, rewritten or not. What its call changes in its own untrained weights is put back.
-        fan_in: The size of its input's last axis.
+        fan_in: The size of its input's last axis, where the layer does not say what it takes.
 
     Returns:
         The arrays it gave, none where it cannot be run on one input alone.
     """
-    batch = np.random.default_rng(0).standard_normal((_SIZE, fan_in))
-    try:
-        with _put_back([layer]), keras_internals.autocast_of(layer):
-            return arrays_of(layer.call(tf.cast(batch, layer.compute_dtype)))
-    except Exception:  # noqa: BLE001  a call that wants more inputs, or a context: not ours to judge
-        return []
+    for size in (_SIZE, _WIDE):
+        batch = np.random.default_rng(0).standard_normal(_input_shape(layer, fan_in, size))
+        try:
+            with _put_back([layer]), keras_internals.autocast_of(layer):
+                outputs = arrays_of(layer.call(tf.cast(batch, layer.compute_dtype)))
+        except Exception:  # noqa: BLE001, S112  a call that wants more inputs, or a context: not ours to judge
+            continue
+        if any(array.size for array in outputs):
+            return outputs
+    return []
+
+
+def _input_shape(layer: Any, fan_in: int, size: int) -> list[int]:
+    """Say which shape of input a layer takes, with ``size`` for every dimension after the first that it leaves open."""
+    spec, built = layer.input_spec, layer.get_build_config()
+    if isinstance(spec, tf_keras.layers.InputSpec) and spec.axes:
+        shape = [_SIZE, *[size] * ((spec.ndim or spec.min_ndim) - 1)]
+        for axis, needed in spec.axes.items():
+            shape[axis] = needed
+        return shape
+    if built is not None and all(isinstance(each, int | None) for each in built["input_shape"]):
+        return [_SIZE, *(size if each is None else each for each in built["input_shape"][1:])]
+    return [_SIZE, fan_in]
 
 
 @contextlib.contextmanager

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rewriter import keras_internals, surgery, warm_start
-from rewriter.augmented import Augmented, augmented_class, is_exact, standard_class
+from rewriter.augmented import Augmented, augmented_class, is_exact, pairs_in, standard_class
 from rewriter.carrying import StateCarrier
 from rewriter.checking import checked_layer, checked_model
-from rewriter.errors import ModelError
-from rewriter.layout import is_merged, layout_in
+from rewriter.errors import DifferenceError, ModelError
+from rewriter.layout import augmented_kernels, layouts_in
+from rewriter.loops import slice_before_loops
 from rewriter.optimizer_choice import choose_optimizer, choose_standard_optimizer
+from rewriter.pairing import pair_of
 from rewriter.planning import plan
 from rewriter.saving import give_back_saving, origin_of, take_over_saving
 from rewriter.stale import let_go, models_over, reset_functions
@@ -26,6 +29,7 @@ from rewriter.walk import locate_layers, require_model
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from rewriter.layout import Layout
     from rewriter.optimizer_choice import OptimizerChoice
     from rewriter.planning import Plan
     from rewriter.selection import Selectors
@@ -42,8 +46,10 @@ def rewrite(
     check: bool = True,
     inputs: Any = None,
     exact: bool | None = None,
+    layers: str | Iterable[str] = "dense",
+    discover: bool = False,
 ) -> Any:
-    """Merge each Dense layer's kernel and bias into one variable ``W* = [W; b]``. In place.
+    """Merge each Dense layer's kernel and bias, or those of other layers, into one variable ``W* = [W; b]``. In place.
 
     The layer objects and their names stay; each rewritten layer has one ``augmented_kernel`` of shape
     ``(fan_in + 1, units)``, and its ``kernel`` and ``bias`` are views of that. A compiled model stays compiled.
@@ -58,10 +64,15 @@ def rewrite(
         exclude: Selectors of the layers to leave alone.
         strict: Raise unless every selected kernel and bias pair can be merged.
         check: Compare each layer's weights, its outputs on a random batch, and those of the model, before and after.
-        inputs: A batch that the model takes, for the check; ``None`` makes one from what the model says of its inputs.
+        inputs: A batch that the model takes, for the check and to trace it; ``None`` makes one from what the model says
+            of its inputs.
         exact: Whether gradients are to be those of the unmerged model bit for bit. ``None`` says yes, unless the
             optimizer is a joint one. ``False`` trains faster, with gradients equal to rounding, and under
             ``jit_compile`` outputs too; without it the outputs are equal bit for bit all the same.
+        layers: Which families of layers to merge: ``"dense"``, ``"conv"``, ``"einsum"``, ``"recurrent"``, ``"all"``, or
+            several of these. What :func:`rewriter.pair` told is merged whatever they are.
+        discover: Merge pairs that are found in what the model computes too, each only if the check passes, which is
+            made in any case: a layer that computes something else is put back, and the log says so.
 
     Returns:
         The same model.
@@ -71,11 +82,14 @@ def rewrite(
         SelectorError: A selector matches no layer that owns a kernel.
         NotMergeableError: ``strict`` and a selected pair cannot be merged.
         OptimizerError: The optimizer is none of the choices, or its state cannot be kept.
+        PairError: What :func:`rewriter.pair` told does not fit a layer.
         DifferenceError: A layer computes something else once merged.
 
         Whatever is raised, the model is as it was.
     """
-    decided = plan(model, include=include, exclude=exclude, strict=strict)
+    decided = plan(
+        model, include=include, exclude=exclude, strict=strict, layers=layers, discover=discover, inputs=inputs
+    )
     decided.require_built()
     _require_own_scope(model)
     apply(decided, model, choose_optimizer(model, optimizer), check=check, inputs=inputs, exact=exact)
@@ -89,24 +103,44 @@ def apply(
     check: bool = True,
     inputs: Any = None,
     exact: bool | None = None,
-) -> None:
-    """Carry out a plan on the model it was made for, and give the model its optimizer."""
-    exact = choice.exact if exact is None else exact
+) -> Plan:
+    """Carry out a plan on the model it was made for, and give the model its optimizer.
+
+    Returns:
+        What was done: the plan, without the pairs that were found and did not pass the check.
+    """
+    while True:
+        try:
+            _apply(decided, model, choice, check, inputs, choice.exact if exact is None else exact)
+        except DifferenceError as error:
+            proven = decided.without(error.path, f"found, and left as it is: {error}")
+            if proven is decided:
+                raise
+            decided = proven
+        else:
+            return decided
+
+
+def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inputs: Any, exact: bool) -> None:
+    """Carry out a plan as it is; whatever is raised, the model is as it was."""
+    guessed = [decision.path for decision in decided.merges if decision.found]
+    check = check or bool(guessed)
     carriers = {id(each): StateCarrier(each) for each in (model.optimizer, choice.state_of) if each is not None}
     merged: list[Any] = []
     changed: list[tuple[Any, type]] = []
     replaced: list[Any] = []
     try:
-        with checked_model(model, inputs) if check and decided.merges else contextlib.nullcontext():
-            for decision in decided.merges:
-                layer, layout = decision.target, decision.layout
-                assert layout is not None, "a decision to merge has a layout"  # noqa: S101
-                replaced += (keras_internals.key_of(getattr(layer, part.attribute)) for part in layout.parts)
-                for carrier in carriers.values():
-                    carrier.before_merge(layer, layout)
-                with checked_layer(layer, layout, decision.path) if check else contextlib.nullcontext():
-                    surgery.merge(layer, augmented_class(standard_class(layer), exact), layout)
+        with checked_model(model, inputs, guessed) if check and decided.merges else contextlib.nullcontext():
+            for path, layer, layouts in decided.layers_to_merge():
+                for layout in layouts:
+                    replaced += (keras_internals.key_of(getattr(layer, attribute)) for attribute in layout.attributes)
+                    for carrier in carriers.values():
+                        carrier.before_merge(layer, layout)
+                cls = augmented_class(standard_class(layer), exact, tuple(map(pair_of, layouts)))
+                with checked_layer(layer, layouts, path) if check else contextlib.nullcontext():
+                    surgery.merge(layer, cls, layouts)
                     merged.append(layer)
+            changed += slice_before_loops(model) if merged else []
         changed += _set_exact((decision.target for decision in decided.merged), exact)
         _carry(model, choice, carriers.get(id(choice.state_of)))
     except BaseException:
@@ -124,10 +158,10 @@ def apply(
 
 
 def _undo(model: Any, merged: list[Any], changed: list[tuple[Any, type]], carriers: Iterable[StateCarrier]) -> None:
-    for layer in reversed(merged):
-        surgery.separate(layer, standard_class(layer))
     for layer, cls in changed:
         keras_internals.set_class(layer, cls)
+    for layer in reversed(merged):
+        surgery.separate(layer, standard_class(layer))
     for carrier in carriers:
         carrier.roll_back()
     reset_functions(model)
@@ -137,7 +171,7 @@ def _set_exact(layers: Iterable[Any], exact: bool) -> list[tuple[Any, type]]:
     """Make merged layers exact, or not; returns those for which that is a change, with their former class."""
     changed = [(layer, type(layer)) for layer in layers if is_exact(layer) != exact]
     for layer, _ in changed:
-        keras_internals.set_class(layer, augmented_class(standard_class(layer), exact))
+        keras_internals.set_class(layer, augmented_class(standard_class(layer), exact, pairs_in(layer)))
     return changed
 
 
@@ -184,7 +218,7 @@ def split(model: Any) -> Any:
     _require_own_scope(model)
     lines = choose_standard_optimizer(model.optimizer).lines
     replaced = [
-        keras_internals.key_of(found.layer.augmented_kernel) for found in locate_layers(model) if is_merged(found.layer)
+        keras_internals.key_of(kernel) for found in locate_layers(model) for kernel in augmented_kernels(found.layer)
     ]
     separated = _separate_all(model, keep=False)
     if separated:
@@ -225,12 +259,10 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
         yield model
     finally:
         carrier = StateCarrier(model.optimizer)
-        for layer, cls, layout, augmented in separated:
-            if layout is None:
-                keras_internals.set_class(layer, cls)
-            else:
-                carrier.before_merge(layer, layout)
-                surgery.merge(layer, cls, layout, augmented)
+        for each in separated:
+            for layout in each.layouts:
+                carrier.before_merge(each.layer, layout)
+            each.merge_again()
         compiled_anew = keras_internals.compilation(model) is not compilation
         if model.optimizer is optimizer:
             carrier.carry(model, reuse=state)
@@ -247,31 +279,53 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
                 keras_internals.restore_traced_functions(inner, traced)
 
 
-def _separate_all(
-    model: Any, check: bool = False, inputs: Any = None, keep: bool = True
-) -> list[tuple[Any, type, Any, Any]]:
+@dataclass(frozen=True)
+class _Separated:
+    """A layer that is separated, and what is needed to go back.
+
+    Attributes:
+        layer: The layer.
+        cls: Its augmented class.
+        layouts: Those of its augmented kernels; none for a layer that had none, as it is not built or has only a loop.
+        kernels: The augmented kernels; none where going back makes new ones.
+    """
+
+    layer: Any
+    cls: type
+    layouts: tuple[Layout, ...]
+    kernels: tuple[Any, ...]
+
+    def merge_again(self) -> None:
+        """Give the layer the form it had."""
+        if self.layouts:
+            surgery.merge(self.layer, self.cls, self.layouts, self.kernels)
+        else:
+            keras_internals.set_class(self.layer, self.cls)
+
+
+def _separate_all(model: Any, check: bool = False, inputs: Any = None, keep: bool = True) -> list[_Separated]:
     """Separate every rewritten layer, the optimizer along with them; returns what is needed to go back.
 
     Where the augmented kernels are not kept, going back makes new ones.
     """
     located = [found for found in locate_layers(model) if isinstance(found.layer, Augmented)]
     carrier, origin = StateCarrier(model.optimizer), origin_of(model)
-    separated: list[tuple[Any, type, Any, Any]] = []
+    separated: list[_Separated] = []
     give_back_saving(model)
     try:
         with checked_model(model, inputs) if check and located else contextlib.nullcontext():
             for found in located:
-                layer = found.layer
-                if not is_merged(layer):  # not built either: it will be merged when it is
-                    separated.append((layer, type(layer), None, None))
+                layer, layouts = found.layer, layouts_in(found.layer)
+                before = _Separated(layer, type(layer), layouts, tuple(augmented_kernels(layer)) if keep else ())
+                if not layouts:
+                    separated.append(before)
                     keras_internals.set_class(layer, standard_class(layer))
                     continue
-                layout = layout_in(layer)
-                merged = (layer, type(layer), layout, layer.augmented_kernel if keep else None)
-                carrier.before_separate(layer, layout)
-                with checked_layer(layer, layout, found.paths[0]) if check else contextlib.nullcontext():
+                for layout in layouts:
+                    carrier.before_separate(layer, layout)
+                with checked_layer(layer, layouts, found.paths[0]) if check else contextlib.nullcontext():
                     surgery.separate(layer, standard_class(layer))
-                    separated.append(merged)
+                    separated.append(before)
         choice = choose_standard_optimizer(model.optimizer)
         if choice.keeps:
             carrier.carry(model)
@@ -279,11 +333,8 @@ def _separate_all(
             keras_internals.take_over(model, choice.optimizer)
             carrier.hand_on(choice.optimizer)
     except BaseException:
-        for layer, cls, layout, augmented in separated:
-            if layout is None:
-                keras_internals.set_class(layer, cls)
-            else:
-                surgery.merge(layer, cls, layout, augmented)
+        for each in separated:
+            each.merge_again()
         carrier.roll_back()
         take_over_saving(model, origin)
         reset_functions(model)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from rewriter import keras_internals, tables
 from rewriter.checking import is_repeatable, widest
 from rewriter.comparison import INCOMPARABLE, Difference, compare, compare_all
-from rewriter.layout import is_merged, layout_in
+from rewriter.layout import augmented_kernels, standard_weights
 from rewriter.probing import Run, make_inputs, run_model
 from rewriter.walk import locate_layers
 
@@ -161,12 +161,11 @@ def _by_paths_of(left: dict[str, _Value], right: dict[str, _Value]) -> dict[str,
 
 
 def _own_standard_weights(layer: Any) -> dict[str, Any]:
-    augmented = layer.augmented_kernel if is_merged(layer) else None
-    named: dict[str, Any] = {}
-    if augmented is not None:
-        # In the stored dtype: a view taken inside a call would be in the compute dtype.
-        named.update({name: value.numpy() for name, value in layout_in(layer).views(augmented).items()})
-    for index, weight in enumerate(weight for weight in keras_internals.own_weights(layer) if weight is not augmented):
+    # In the stored dtype: a view taken inside a call would be in the compute dtype.
+    named = {name: value.numpy() for name, value in standard_weights(layer).items()}
+    merged = {id(augmented) for augmented in augmented_kernels(layer)}
+    others = [weight for weight in keras_internals.own_weights(layer) if id(weight) not in merged]
+    for index, weight in enumerate(others):
         named[keras_internals.attribute_of(layer, weight) or f"weight {index}"] = weight.numpy()
     return named
 

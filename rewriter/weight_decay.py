@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from rewriter.layout import Layout
 
+# A layer, one of the layouts of its augmented kernels, and which parts of that weight decay leaves out.
+Excluded = tuple[Any, "Layout", tuple[str, ...]]
+
 _EXCLUDED = "_rewriter_excluded_parts"
 _STANDARD_CLASS = "_rewriter_standard_class"
 
@@ -94,10 +97,10 @@ def excluded_parts(optimizer: Any, layer: Any, layout: Layout) -> tuple[str, ...
     """
     if is_merged(layer):
         if _STANDARD_CLASS not in vars(type(optimizer)) and isinstance(optimizer, RowwiseWeightDecay):
-            decayed = optimizer.decayed_parts(layer.augmented_kernel, layout)
+            decayed = optimizer.decayed_parts(getattr(layer, layout.attribute), layout)
             return tuple(part.attribute for part in layout.parts if part.attribute not in decayed)
         parts: dict[Any, tuple[str, ...]] = vars(optimizer).get(_EXCLUDED, {})
-        return parts.get(keras_internals.variable_key(optimizer, layer.augmented_kernel), ())
+        return parts.get(keras_internals.variable_key(optimizer, getattr(layer, layout.attribute)), ())
     keys = keras_internals.decay_exclusions(optimizer).keys
     return tuple(
         part.attribute
@@ -106,7 +109,7 @@ def excluded_parts(optimizer: Any, layer: Any, layout: Layout) -> tuple[str, ...
     )
 
 
-def hand_on(stopped: Any, optimizer: Any, excluded: Sequence[tuple[Any, tuple[str, ...]]]) -> None:
+def hand_on(stopped: Any, optimizer: Any, excluded: Sequence[Excluded]) -> None:
     """Make the weight decay of a new optimizer leave out what that of another left out.
 
     Args:
@@ -119,18 +122,19 @@ def hand_on(stopped: Any, optimizer: Any, excluded: Sequence[tuple[Any, tuple[st
     exclude_parts(optimizer, excluded)
 
 
-def exclude_parts(optimizer: Any, excluded: Sequence[tuple[Any, tuple[str, ...]]]) -> None:
+def exclude_parts(optimizer: Any, excluded: Sequence[Excluded]) -> None:
     """Make weight decay leave out parts of layers, in the form they have now.
 
     Args:
         optimizer: An optimizer that :func:`has_exclusions`. While any layer is merged it has a class that knows rows.
-        excluded: Layers that were all merged, or all separated, and what :func:`excluded_parts` said of each before.
+        excluded: Layers that were all merged, or all separated, each with a layout and what :func:`excluded_parts`
+            said of it before.
     """
     keys = list(keras_internals.decay_exclusions(optimizer).keys)
     merged = {}
-    for layer, attributes in excluded:
+    for layer, layout, attributes in excluded:
         if is_merged(layer):
-            merged[keras_internals.variable_key(optimizer, layer.augmented_kernel)] = attributes
+            merged[keras_internals.variable_key(optimizer, getattr(layer, layout.attribute))] = attributes
         else:
             keys += [keras_internals.variable_key(optimizer, getattr(layer, attribute)) for attribute in attributes]
     keras_internals.exclude_from_decay(optimizer, keys)

@@ -73,7 +73,7 @@ def test_verify_exits_with_1_where_models_differ(run, base, tmp_path):
 
 def test_json(run, base, tmp_path):
     """--json prints one JSON document, of documented keys, and nothing else."""
-    decided = {"model", "merge", "skip", "already_merged", "selectors", "decisions"}
+    decided = {"model", "merge", "skip", "already_merged", "selectors", "remarks", "decisions"}
     joint = tmp_path / "joint.keras"
     for arguments, keys in [
         (("inspect", base), {"file", "manifest", "optimizer_state"} | decided),

@@ -46,6 +46,7 @@ def test_a_decision_says_all_that_the_design_promises():
         "layer": "Dense",
         "action": "merge",
         "reason": "kernel and bias",
+        "weights": ["kernel", "bias"],
         "kernel_shape": [5, 4],
         "bias_shape": [4],
         "augmented_shape": [6, 4],
@@ -228,7 +229,7 @@ def test_other_layers_with_a_kernel_are_named_and_no_obstacle():
         [layers.Conv2D(2, 2, input_shape=(4, 4, 1), name="conv"), layers.Flatten(), layers.Dense(3, name="dense")]
     )
     plan = rewriter.plan(model, strict=True)
-    assert decision(plan, "conv").reason == "Conv2D is not a Dense layer"
+    assert decision(plan, "conv").reason == "not asked for: layers='conv' (--layers conv) merges it too"
     assert [each.path for each in plan.merges] == ["dense"]
 
 

@@ -101,6 +101,13 @@ def variable_and_wrapped(variable: Any) -> list[Any]:
     return [*chain, *getattr(inner, "values", ())] if isinstance(inner, tf.distribute.DistributedValues) else chain
 
 
+def handles_of(variable: Any) -> list[Any]:
+    """List the resources by which graphs read a variable, one for each device."""
+    # A container of one for each device has no resource of its own, and raises when it is asked.
+    single = [each for each in variable_and_wrapped(variable) if not isinstance(each, tf.distribute.DistributedValues)]
+    return [each.handle for each in single]
+
+
 def new_variable_like(reference: Any, name: str, value: Any, *, constraint: Any = None) -> Any:
     """Create a variable that differs from ``reference`` in name, value and constraint alone.
 

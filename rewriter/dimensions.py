@@ -1,0 +1,140 @@
+"""Which axes of a variable run along the dimensions of a tensor that is read from it, through every move and cut."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class Dimension(NamedTuple):
+    """One dimension of a tensor: its size, and the axes of the variable that run along it, the slowest first."""
+
+    size: int
+    axes: tuple[int, ...]
+
+
+Dimensions = tuple[Dimension, ...]
+# The whole numbers that an operation was given as a constant: a shape, a permutation, an axis.
+Numbers = tuple[int, ...]
+
+
+def of_variable(shape: Sequence[int]) -> Dimensions:
+    """Name the dimensions of a variable as it is."""
+    return tuple(Dimension(size, (axis,)) for axis, size in enumerate(shape))
+
+
+def axes_from_end(dimensions: Sequence[Dimension], rank: int) -> tuple[int, ...]:
+    """List the axes of a variable of some rank that run along dimensions, counted from the end."""
+    return tuple(axis - rank for dimension in dimensions for axis in dimension.axes)
+
+
+def reshaped(dimensions: Dimensions, shape: Numbers, sizes: Sequence[int]) -> Dimensions | None:
+    """Follow a reshape: dimensions that are flattened together, or apart again along the variable's axes.
+
+    Args:
+        dimensions: Those before.
+        shape: The new shape, with -1 for a size that follows from the others.
+        sizes: The sizes of the variable's own axes.
+
+    Returns:
+        The dimensions after; ``None`` where the new ones cut across the axes.
+    """
+    total = math.prod(dimension.size for dimension in dimensions)
+    known = math.prod(size for size in shape if size >= 0)
+    wanted = [size if size >= 0 else total // max(known, 1) for size in shape]
+    waiting = [atom for dimension in dimensions for atom in _atoms(dimension, sizes)]
+    result = []
+    for size in wanted:
+        taken: list[Dimension] = []
+        while math.prod(atom.size for atom in taken) < size and waiting:
+            taken.append(waiting.pop(0))
+        if math.prod(atom.size for atom in taken) != size:
+            return None
+        result.append(Dimension(size, tuple(axis for atom in taken for axis in atom.axes)))
+    return tuple(result) if all(atom.size == 1 for atom in waiting) else None
+
+
+def _atoms(dimension: Dimension, sizes: Sequence[int]) -> list[Dimension]:
+    """Take a dimension apart into the whole axes that run along it, or leave it where a piece was cut out of them."""
+    axes = [Dimension(sizes[axis], (axis,)) for axis in dimension.axes if sizes[axis] > 1]
+    whole = math.prod(axis.size for axis in axes) == dimension.size
+    return axes if whole and dimension.size > 1 else [dimension]
+
+
+def transposed(dimensions: Dimensions, order: Numbers) -> Dimensions:
+    """Follow a transposition."""
+    return tuple(dimensions[axis] for axis in order)
+
+
+def expanded(dimensions: Dimensions, place: int) -> Dimensions:
+    """Follow the insertion of a dimension of size one."""
+    at = place if place >= 0 else place + len(dimensions) + 1
+    return (*dimensions[:at], Dimension(1, ()), *dimensions[at:])
+
+
+def squeezed(dimensions: Dimensions, places: Numbers) -> Dimensions:
+    """Follow the removal of dimensions of size one; of all of them if no places are given."""
+    gone = {place % len(dimensions) for place in places} or {
+        place for place, dimension in enumerate(dimensions) if dimension.size == 1
+    }
+    return tuple(dimension for place, dimension in enumerate(dimensions) if place not in gone)
+
+
+def resized(dimensions: Dimensions, place: int, size: int) -> Dimensions:
+    """Follow a cut along one dimension, of which ``size`` is left."""
+    at = place % len(dimensions)
+    return (*dimensions[:at], Dimension(size, dimensions[at].axes), *dimensions[at + 1 :])
+
+
+def strided(
+    dimensions: Dimensions, begin: Numbers, end: Numbers, strides: Numbers, masks: Mapping[str, int]
+) -> Dimensions | None:
+    """Follow Python's indexing, ``tensor[begin:end:stride, index, tf.newaxis, ...]``.
+
+    Args:
+        dimensions: Those before.
+        begin: The first index for each place of the index expression.
+        end: The index after the last.
+        strides: The steps.
+        masks: The masks of TensorFlow's ``StridedSlice``, by name without ``_mask``: one bit for each place.
+    """
+
+    def is_set(name: str, place: int) -> bool:
+        return bool(masks[name] >> place & 1)
+
+    inserted = sum(is_set("new_axis", place) for place in range(len(begin)))
+    remaining, result = list(dimensions), []
+    for place, (first, last, stride) in enumerate(zip(begin, end, strides, strict=True)):
+        if is_set("ellipsis", place):
+            named = len(begin) - 1 - inserted
+            result += [remaining.pop(0) for _ in range(len(dimensions) - named)]
+        elif is_set("new_axis", place):
+            result.append(Dimension(1, ()))
+        elif not remaining:
+            return None
+        else:
+            dimension = remaining.pop(0)
+            if not is_set("shrink_axis", place):
+                cut = slice(None if is_set("begin", place) else first, None if is_set("end", place) else last, stride)
+                result.append(Dimension(len(range(dimension.size)[cut]), dimension.axes))
+    return (*result, *remaining)
+
+
+def left_by_matmul(rank: int, place: int, turned: bool) -> list[int]:
+    """Tell which dimensions of a factor are left by a matrix product: all but the one that is summed over."""
+    summed = rank - 1 if (place == 0) != turned else rank - 2
+    return [dimension for dimension in range(rank) if dimension != summed]
+
+
+def left_by_einsum(equation: str, place: int) -> list[int] | None:
+    """Tell which dimensions of a factor are left by an einsum, in the order of the result.
+
+    Returns:
+        The dimensions; ``None`` where the equation does not name them.
+    """
+    factors, result = equation.replace(" ", "").split("->")
+    letters = factors.split(",")[place]
+    return None if "." in letters else [letters.index(letter) for letter in result if letter in letters]

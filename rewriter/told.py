@@ -1,0 +1,167 @@
+"""Pairs that the user tells: which attributes of a layer that nobody registered belong together."""
+
+from __future__ import annotations
+
+import difflib
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+import tf_keras
+
+from rewriter import tables
+from rewriter.errors import PairError
+from rewriter.families import family_of_class
+from rewriter.layout import is_merged
+from rewriter.pairing import Pair, Weight
+from rewriter.walk import held_variables
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What was said of one pair; the axes are known once a layer is built."""
+
+    kernels: tuple[str, ...]
+    biases: tuple[str, ...]
+    units: tuple[int, ...] | None
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        return self.kernels + self.biases
+
+
+# Forgotten along with the layer or class that it is about.
+_TOLD: weakref.WeakKeyDictionary[Any, tuple[_Told, ...]] = weakref.WeakKeyDictionary()
+
+
+def pair(
+    layer_or_class: Any,
+    kernel: str | Sequence[str] = "kernel",
+    bias: str | Sequence[str] = "bias",
+    units: int | Sequence[int] | None = None,
+) -> None:
+    """Say which weights of a layer that is not Keras's own belong together; the pass then treats it like any other.
+
+        rewriter.pair(Mixing, kernel="w", bias="b")
+        rewriter.pair(model.get_layer("gate"), kernel=("from_input", "from_state"), bias="b")
+
+    A layer may have several pairs; tell each. Files of a rewritten model know its pairs and need not be told.
+
+    Args:
+        layer_or_class: A layer, or a class of layers: it and its subclasses.
+        kernel: The attribute that holds the kernel, or several whose products are added up.
+        bias: The attribute that holds the bias, or several.
+        units: The axes of each kernel that are its units, counted from the end: -1 where each column is a unit, as in
+            Keras's own layers, -2 where each row of a matrix is. ``None`` takes the last axes, as many as fit the bias.
+
+    Raises:
+        PairError: It is no layer of tf-keras or one that is known; a weight is in two pairs; a built layer has no such
+            weights, or they cannot be stacked. Of a class, the last two are found out by :func:`rewriter.plan`.
+    """
+    told = _Told(_names(kernel), _names(bias), None if units is None else _axes(units))
+    cls = layer_or_class if isinstance(layer_or_class, type) else type(layer_or_class)
+    if not issubclass(cls, tf_keras.layers.Layer):
+        raise PairError(f"rewriter.pair takes a tf_keras layer or a class of layers, got {layer_or_class!r}.")
+    if not told.kernels or not told.biases:
+        raise PairError(f"{cls.__name__}: a pair has a kernel and a bias at least; got {kernel!r} and {bias!r}.")
+    family = family_of_class(cls)
+    if family is not None:
+        raise PairError(
+            f"{cls.__name__} is a known layer, of which nothing need be told: layers={family.name!r} merges it."
+        )
+    if not isinstance(layer_or_class, type) and is_merged(layer_or_class):
+        raise PairError(f"layer {layer_or_class.name!r} is rewritten already; rewriter.split(model) first.")
+    before = _said_of(layer_or_class)
+    if told in before:
+        return
+    twice = sorted({each for other in before for each in other.attributes if each in told.attributes})
+    twice += [each for each in told.attributes if told.attributes.count(each) > 1][:1]
+    if twice:
+        raise PairError(f"{cls.__name__}: {twice[0]} is in two pairs; one variable can be merged once.")
+    if layer_or_class is not cls and layer_or_class.built:
+        _resolve(told, layer_or_class)
+    _TOLD[layer_or_class] = (*_TOLD.get(layer_or_class, ()), told)
+
+
+def told_pairs(layer: Any) -> tuple[Pair, ...] | None:
+    """Read which pairs were told of a built layer, or of a class of it.
+
+    Returns:
+        The pairs whose biases the layer has; ``None`` if nothing was told.
+
+    Raises:
+        PairError: The layer has no such weights, or they cannot be stacked.
+    """
+    said = _said_of(layer)
+    if not said:
+        return None
+    pairs = (_resolve(told, layer) for told in said)
+    return tuple(pair for pair in pairs if pair is not None)
+
+
+def is_told(layer: Any) -> bool:
+    """Tell whether anything was told of a layer, or of a class of it."""
+    return bool(_said_of(layer))
+
+
+def _said_of(layer_or_class: Any) -> tuple[_Told, ...]:
+    cls = layer_or_class if isinstance(layer_or_class, type) else type(layer_or_class)
+    of_classes = [told for base in cls.__mro__ for told in _TOLD.get(base, ())]
+    return tuple(of_classes) if layer_or_class is cls else (*of_classes, *_TOLD.get(layer_or_class, ()))
+
+
+def _resolve(told: _Told, layer: Any) -> Pair | None:
+    """Find the axes of what was told in a built layer; ``None`` if it has no bias."""
+    variables = dict(held_variables(layer))
+    shapes: dict[str, tuple[int, ...]] = {}
+    for attribute in told.attributes:
+        value = getattr(layer, attribute, None)
+        if attribute in told.biases and value is None and hasattr(layer, attribute):
+            return None
+        if not isinstance(value, tf.Variable):
+            near = difflib.get_close_matches(attribute, variables, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else f" It has {', '.join(variables) or 'none'}."
+            raise PairError(f"{_name(layer)} has no weight {attribute!r}.{hint}")
+        shapes[attribute] = tuple(value.shape)
+    units = told.units or _common_last_axes(list(shapes.values()))
+    shown = " and ".join(f"{attribute} {tables.shape(shape)}" for attribute, shape in shapes.items())
+    if not units or any(-axis > len(shapes[kernel]) for axis in units for kernel in told.kernels):
+        which = "units=" + repr(told.units) if told.units else "the last axes, and no units= says which"
+        raise PairError(f"{_name(layer)}: {shown} cannot be stacked by {which}: the kernel's units must be the bias's.")
+    wanted = [shapes[told.kernels[0]][axis] for axis in units]
+    return Pair(
+        tuple(Weight(kernel, units) for kernel in told.kernels),
+        tuple(Weight(bias, _axes_of_bias(shapes[bias], wanted)) for bias in told.biases),
+    )
+
+
+def _common_last_axes(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
+    """Find the most last axes in which all shapes are the same."""
+    for count in range(min(map(len, shapes)), 0, -1):
+        if len({shape[-count:] for shape in shapes}) == 1:
+            return tuple(range(-count, 0))
+    return None
+
+
+def _axes_of_bias(shape: tuple[int, ...], wanted: Sequence[int]) -> tuple[int, ...]:
+    """Find the axes of a bias that are the units of a kernel: as many of the last as have its sizes, or else one."""
+    return tuple(range(-len(wanted), 0)) if shape[-len(wanted) :] == tuple(wanted) else (-1,)
+
+
+def _names(given: str | Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _axes(given: int | Sequence[int]) -> tuple[int, ...]:
+    axes = (given,) if isinstance(given, int) else tuple(given)
+    if not axes or any(axis >= 0 for axis in axes):
+        raise PairError(f"units={given!r}: give the axes counted from the end, as -1.")
+    return axes
+
+
+def _name(layer: Any) -> str:
+    return f"{type(layer).__name__} {layer.name!r}"
