@@ -17,6 +17,7 @@ import wrapt
 from rewriter.version import __version__
 
 if TYPE_CHECKING:
+    from rewriter.decisions import Decision, Plan
     from rewriter.errors import (
         DifferenceError,
         FileError,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from rewriter.joint_momentum import JointMomentum
     from rewriter.joint_optimizer import JointOptimizer
     from rewriter.layout import Layout, Part, layout_of
-    from rewriter.planning import Decision, Plan, plan
+    from rewriter.planning import plan
     from rewriter.reading import load_model
     from rewriter.rewriting import rewrite, split, standard_form
     from rewriter.told import pair
@@ -53,7 +54,8 @@ _MODULES = {
     "joint_momentum": ("JointMomentum",),
     "joint_optimizer": ("JointOptimizer",),
     "layout": ("Layout", "Part", "layout_of"),
-    "planning": ("Decision", "Plan", "plan"),
+    "decisions": ("Decision", "Plan"),
+    "planning": ("plan",),
     "rewriting": ("rewrite", "split", "standard_form"),
     "told": ("pair",),
     "verification": ("Report", "verify"),

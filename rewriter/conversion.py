@@ -10,7 +10,7 @@ from rewriter.formats import digest, read_manifest
 from rewriter.manifest import render
 from rewriter.optimizer_choice import KEEP, choose_optimizer, choose_standard_optimizer
 from rewriter.placing import writable
-from rewriter.planning import Plan, plan
+from rewriter.planning import plan
 from rewriter.reading import read_model
 from rewriter.rewriting import apply
 from rewriter.state_size import StateSize, state_sizes
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from rewriter.decisions import Plan
     from rewriter.optimizer_choice import OptimizerChoice
     from rewriter.selection import Selectors
 

@@ -193,7 +193,7 @@ class _Interpreter:
         """Say what is left of a variable by a product, ``None`` where that is no set of whole axes."""
         if read.dimensions is None:
             return None
-        left = _PRODUCTS[node.op](node, place, len(read.dimensions))
+        left = dimensions.PRODUCTS[node.op](node, place, len(read.dimensions))
         if left is None:
             return None
         rank = len(self._shapes[read.variable])
@@ -240,9 +240,9 @@ class _Interpreter:
         sizes = self._shapes[value.variable]
         pieces: list[_Value] = []
         for index in range(count):
-            moved = _MOVES[node.op](node, value.dimensions, numbers, sizes, index) if known else None
-            cut = (*value.piece, (node.op, tuple(numbers), _masks(node), index)) if node.op in _CUTS else value.piece
-            pieces.append(Read(value.variable, moved, cut))
+            moved = dimensions.MOVES[node.op](node, value.dimensions, numbers, sizes, index) if known else None
+            cut = ((node.op, tuple(numbers), dimensions.masks_of(node), index),) if node.op in dimensions.CUTS else ()
+            pieces.append(Read(value.variable, moved, (*value.piece, *cut)))
         return pieces
 
 
@@ -261,59 +261,6 @@ def _constant(node: Any) -> list[_Value]:
         return []
     return [Constant(tuple(int(number) for number in tf.make_ndarray(tensor).flat))]
 
-
-def _masks(node: Any) -> tuple[tuple[str, int], ...]:
-    names = ("begin", "end", "ellipsis", "new_axis", "shrink_axis") if node.op == "StridedSlice" else ()
-    return tuple((name, node.attr[f"{name}_mask"].i) for name in names)
-
-
-def _matmul(turned: str) -> Callable[[Any, int, int], list[int] | None]:
-    """Make the rule for a matrix product whose factors can be transposed; ``turned`` names the two attributes."""
-
-    def left(node: Any, place: int, rank: int) -> list[int] | None:
-        return dimensions.left_by_matmul(rank, place, node.attr[turned.split()[place]].b)
-
-    return left
-
-
-def _convolution(*left: int) -> Callable[[Any, int, int], list[int] | None]:
-    """Make the rule for a convolution by its filter, of which some dimensions are left, counted from the end."""
-    return lambda _, place, rank: [rank + dimension for dimension in left] if place == 1 else None
-
-
-# For each product, which dimensions of a factor at some place and of some rank are left.
-_PRODUCTS: dict[str, Callable[[Any, int, int], list[int] | None]] = {
-    "MatMul": _matmul("transpose_a transpose_b"),
-    **dict.fromkeys(("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3"), _matmul("adj_x adj_y")),
-    "Einsum": lambda node, place, _: dimensions.left_by_einsum(node.attr["equation"].s.decode(), place),
-    "Conv2D": _convolution(-1),
-    "Conv3D": _convolution(-1),
-    "DepthwiseConv2dNative": _convolution(-2, -1),
-    "Conv2DBackpropInput": _convolution(-2),
-    "Conv3DBackpropInputV2": _convolution(-2),
-}
-
-_CUTS = frozenset(["Split", "SplitV", "Unpack", "StridedSlice", "Slice"])
-# For each operation that moves dimensions or cuts, what becomes of them: of the node, the dimensions, the numbers of
-# its other arguments, the sizes of the variable's axes, and which of its outputs.
-_MOVES: dict[str, Callable[[Any, Any, list[Numbers], Sequence[int], int], Dimensions | None]] = {
-    "Reshape": lambda _, before, numbers, sizes, __: dimensions.reshaped(before, numbers[0], sizes),
-    "Transpose": lambda _, before, numbers, *__: dimensions.transposed(before, numbers[0]),
-    "ExpandDims": lambda _, before, numbers, *__: dimensions.expanded(before, numbers[0][0]),
-    "Squeeze": lambda node, before, *_: dimensions.squeezed(before, tuple(node.attr["squeeze_dims"].list.i)),
-    "Split": lambda node, before, numbers, *_: dimensions.resized(
-        before, numbers[0][0], before[numbers[0][0]].size // node.attr["num_split"].i
-    ),
-    "SplitV": lambda _, before, numbers, __, index: dimensions.resized(before, numbers[1][0], numbers[0][index]),
-    "Unpack": lambda node, before, *_: dimensions.squeezed(before, (node.attr["axis"].i,)),
-    "Slice": lambda _, before, numbers, *__: tuple(
-        each._replace(size=size if size >= 0 else each.size - first)
-        for each, first, size in zip(before, *numbers, strict=True)
-    ),
-    "StridedSlice": lambda node, before, numbers, *_: dimensions.strided(
-        before, numbers[0], numbers[1], numbers[2], dict(_masks(node))
-    ),
-}
 
 # What becomes of each operation's arguments; any other makes something else of them.
 _HANDLERS: dict[str, Callable[[_Interpreter, Any, list[_Value]], Sequence[_Value]]] = {
@@ -345,6 +292,6 @@ _HANDLERS: dict[str, Callable[[_Interpreter, Any, list[_Value]], Sequence[_Value
     **dict.fromkeys(("If", "StatelessIf", "Case", "StatelessCase"), _Interpreter._branches),
     **dict.fromkeys(("While", "StatelessWhile"), _Interpreter._loop),
     **dict.fromkeys(("Add", "AddV2", "BiasAdd", "BiasAddV1", "AddN"), _Interpreter._sum),
-    **dict.fromkeys(_PRODUCTS, _Interpreter._product),
-    **dict.fromkeys(_MOVES, _Interpreter._moved),
+    **dict.fromkeys(dimensions.PRODUCTS, _Interpreter._product),
+    **dict.fromkeys(dimensions.MOVES, _Interpreter._moved),
 }

@@ -1,12 +1,15 @@
-"""Which axes of a variable run along the dimensions of a tensor that is read from it, through every move and cut."""
+"""Which axes of a variable run along the dimensions of a tensor that is read from it, through every move and cut.
+
+And, in the tables at the end, which operations of TensorFlow move, cut and multiply.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 
 class Dimension(NamedTuple):
@@ -138,3 +141,58 @@ def left_by_einsum(equation: str, place: int) -> list[int] | None:
     factors, result = equation.replace(" ", "").split("->")
     letters = factors.split(",")[place]
     return None if "." in letters else [letters.index(letter) for letter in result if letter in letters]
+
+
+def masks_of(node: Any) -> tuple[tuple[str, int], ...]:
+    """Read the masks of a ``StridedSlice`` by name, without ``_mask``; any other operation has none."""
+    names = ("begin", "end", "ellipsis", "new_axis", "shrink_axis") if node.op == "StridedSlice" else ()
+    return tuple((name, node.attr[f"{name}_mask"].i) for name in names)
+
+
+def _matmul(turned: str) -> Callable[[Any, int, int], list[int] | None]:
+    """Make the rule for a matrix product whose factors can be transposed; ``turned`` names the two attributes."""
+
+    def left(node: Any, place: int, rank: int) -> list[int] | None:
+        return left_by_matmul(rank, place, node.attr[turned.split()[place]].b)
+
+    return left
+
+
+def _convolution(*left: int) -> Callable[[Any, int, int], list[int] | None]:
+    """Make the rule for a convolution by its filter, of which some dimensions are left, counted from the end."""
+    return lambda _, place, rank: [rank + dimension for dimension in left] if place == 1 else None
+
+
+# For each product, which dimensions of a factor at some place and of some rank are left.
+PRODUCTS: dict[str, Callable[[Any, int, int], list[int] | None]] = {
+    "MatMul": _matmul("transpose_a transpose_b"),
+    **dict.fromkeys(("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3"), _matmul("adj_x adj_y")),
+    "Einsum": lambda node, place, _: left_by_einsum(node.attr["equation"].s.decode(), place),
+    "Conv2D": _convolution(-1),
+    "Conv3D": _convolution(-1),
+    "DepthwiseConv2dNative": _convolution(-2, -1),
+    "Conv2DBackpropInput": _convolution(-2),
+    "Conv3DBackpropInputV2": _convolution(-2),
+}
+
+CUTS = frozenset(["Split", "SplitV", "Unpack", "StridedSlice", "Slice"])
+# For each operation that moves dimensions or cuts, what becomes of them: of the node, the dimensions, the numbers of
+# its other arguments, the sizes of the variable's axes, and which of its outputs.
+MOVES: dict[str, Callable[[Any, Any, list[Numbers], Sequence[int], int], Dimensions | None]] = {
+    "Reshape": lambda _, before, numbers, sizes, __: reshaped(before, numbers[0], sizes),
+    "Transpose": lambda _, before, numbers, *__: transposed(before, numbers[0]),
+    "ExpandDims": lambda _, before, numbers, *__: expanded(before, numbers[0][0]),
+    "Squeeze": lambda node, before, *_: squeezed(before, tuple(node.attr["squeeze_dims"].list.i)),
+    "Split": lambda node, before, numbers, *_: resized(
+        before, numbers[0][0], before[numbers[0][0]].size // node.attr["num_split"].i
+    ),
+    "SplitV": lambda _, before, numbers, __, index: resized(before, numbers[1][0], numbers[0][index]),
+    "Unpack": lambda node, before, *_: squeezed(before, (node.attr["axis"].i,)),
+    "Slice": lambda _, before, numbers, *__: tuple(
+        each._replace(size=size if size >= 0 else each.size - first)
+        for each, first, size in zip(before, *numbers, strict=True)
+    ),
+    "StridedSlice": lambda node, before, numbers, *_: strided(
+        before, numbers[0], numbers[1], numbers[2], dict(masks_of(node))
+    ),
+}

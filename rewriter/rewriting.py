@@ -29,9 +29,9 @@ from rewriter.walk import locate_layers, require_model
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from rewriter.decisions import Plan
     from rewriter.layout import Layout
     from rewriter.optimizer_choice import OptimizerChoice
-    from rewriter.planning import Plan
     from rewriter.selection import Selectors
 
 log = logging.getLogger("rewriter")

@@ -16,7 +16,7 @@ from rewriter.optimizer_choice import choose_optimizer, choose_standard_optimize
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from rewriter.planning import Plan
+    from rewriter.decisions import Plan
 
 _ELSEWHERE = ""  # the path of what is trained and in no layer of a plan
 

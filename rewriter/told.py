@@ -87,19 +87,16 @@ def pair(
     _TOLD[layer_or_class] = (*_TOLD.get(layer_or_class, ()), told)
 
 
-def told_pairs(layer: Any) -> tuple[Pair, ...] | None:
+def told_pairs(layer: Any) -> tuple[Pair, ...]:
     """Read which pairs were told of a built layer, or of a class of it.
 
     Returns:
-        The pairs whose biases the layer has; ``None`` if nothing was told.
+        The pairs whose biases the layer has.
 
     Raises:
         PairError: The layer has no such weights, or they cannot be stacked.
     """
-    said = _said_of(layer)
-    if not said:
-        return None
-    pairs = (_resolve(told, layer) for told in said)
+    pairs = (_resolve(told, layer) for told in _said_of(layer))
     return tuple(pair for pair in pairs if pair is not None)
 
 

@@ -21,6 +21,12 @@ EVERY = {**FAMILIES, "hand_made": hand_made}
 ALL_FAMILIES = pytest.mark.parametrize("builder", EVERY.values(), ids=EVERY)
 
 
+@pytest.fixture(autouse=True)
+def _whatever_it_costs(monkeypatch):
+    """Layers as small as these are used too few times to be worth a transposed copy; here they are merged."""
+    monkeypatch.setattr("rewriter.cost._ENOUGH_USES", 0)
+
+
 def widest(builder):
     """How all that can be merged of a model is asked for."""
     return {"layers": "all", "discover": builder is hand_made}
@@ -181,6 +187,30 @@ def test_other_equations_are_skipped_with_a_reason(equation, options, axes):
     assert (
         f"in {equation} the kernel's output axes are {axes} and its bias_axes {given['bias_axes']!r}" in decision.reason
     )
+
+
+def test_a_transposed_copy_must_be_worth_it(monkeypatch):
+    """Units before the last axis mean a copy a step: merged where each weight is used often, and else skipped."""
+    monkeypatch.undo()
+
+    def model(size, positions):
+        return tf_keras.Sequential(
+            [
+                layers.InputLayer((size, size, 3)),
+                layers.Conv2DTranspose(4, 3, strides=2, name="conv"),
+                layers.Reshape((positions, -1)) if positions else layers.Flatten(),
+                layers.EinsumDense("...c,dc->...d", 3, bias_axes="d", name="einsum"),
+            ]
+        )
+
+    few = {each.path: each for each in rewriter.plan(model(8, None), layers="all").decisions}
+    assert {each.action for each in few.values()} == {"skip"}
+    assert "copy its kernel, transposed" in few["conv"].reason
+    assert "use it only 64 times" in few["conv"].reason
+    assert "use it only 1 times" in few["einsum"].reason
+    with pytest.raises(rewriter.NotMergeableError, match="transposed"):
+        rewriter.plan(model(8, None), layers="all", strict=True)
+    assert len(rewriter.plan(model(16, 1089), layers="all", strict=True).merges) == 2
 
 
 def test_without_bias_and_frozen():

@@ -1,0 +1,207 @@
+"""The plan: what the pass does to each layer and why, as data.
+
+``rewrite`` applies this same object, so what ``--dry-run`` shows cannot differ from what the run does.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from rewriter import tables
+from rewriter.errors import ModelError, NotMergeableError
+from rewriter.obstacles import NOT_BUILT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from rewriter.discovery import Remark
+    from rewriter.layout import Layout
+
+ALREADY_MERGED = "already merged"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the pass does to one kernel of a layer; nearly all layers that own a kernel own one.
+
+    Attributes:
+        path: Where the layer is in the model; the first of its paths, if it is shared.
+        layer: The layer's standard class name, ``"Dense"``.
+        action: ``"merge"`` or ``"skip"``.
+        reason: Why.
+        weights: The attributes that hold what is or could be merged, the bias last; ``("kernel", "bias")``.
+        kernel_shape: ``None`` where the layer is not built.
+        bias_shape: ``None`` where the layer has no bias or is not built.
+        augmented_shape: ``(fan_in + 1, units)`` of the ``W*`` there is or will be, ``None`` where there is none.
+        dtype: Name of the dtype in which the kernel is stored, ``None`` where the layer is not built.
+        trainable: Whether training updates the layer, as far as the layer itself says.
+        found: The pair was found in the graph of the model, and is to be checked before it is believed.
+        blocked: The layer has a kernel and bias pair that was selected and cannot be merged.
+        target: The layer.
+        layout: How its weights are or will be stacked; ``None`` where they are not.
+    """
+
+    path: str
+    layer: str
+    action: str
+    reason: str
+    weights: tuple[str, ...]
+    kernel_shape: tuple[int, ...] | None
+    bias_shape: tuple[int, ...] | None
+    augmented_shape: tuple[int, int] | None
+    dtype: str | None
+    trainable: bool
+    found: bool = field(repr=False)
+    blocked: bool = field(repr=False)
+    target: Any = field(repr=False, compare=False)
+    layout: Layout | None = field(repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the public attributes as JSON data: names as above, shapes as lists."""
+        shapes = {name: getattr(self, name) for name in ("kernel_shape", "bias_shape", "augmented_shape")}
+        return {
+            "path": self.path,
+            "layer": self.layer,
+            "action": self.action,
+            "reason": self.reason,
+            "weights": list(self.weights),
+            **{name: None if shape is None else list(shape) for name, shape in shapes.items()},
+            "dtype": self.dtype,
+            "trainable": self.trainable,
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One decision for every kernel, in the order of the model's layers. ``str(plan)`` is a table.
+
+    Attributes:
+        model: The model's name.
+        decisions: The decisions.
+        selectors: How many layers each selector matched, by the selector as text.
+        remarks: What in the model an optimizer of whole layers would not expect, if it was asked to look.
+    """
+
+    model: str
+    decisions: tuple[Decision, ...]
+    selectors: dict[str, int] = field(default_factory=dict)
+    remarks: tuple[Remark, ...] = ()
+
+    @property
+    def merges(self) -> tuple[Decision, ...]:
+        """The decisions to merge; each has a layout."""
+        return tuple(decision for decision in self.decisions if decision.action == "merge")
+
+    @property
+    def merged(self) -> tuple[Decision, ...]:
+        """The decisions about layers that are merged already."""
+        return tuple(decision for decision in self.decisions if decision.reason == ALREADY_MERGED)
+
+    def layers_to_merge(self) -> Iterator[tuple[str, Any, tuple[Layout, ...]]]:
+        """Yield each layer to merge: its path, itself, and the layouts of its augmented kernels."""
+        for layer, decisions in itertools.groupby(self.merges, key=lambda decision: decision.target):
+            several = list(decisions)
+            yield several[0].path, layer, tuple(each.layout for each in several if each.layout is not None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as JSON data.
+
+        The keys are ``model``; the counts ``merge``, ``skip`` and ``already_merged``; ``selectors``, how many layers
+        each matched; ``remarks``, each with ``place`` and ``text``; and ``decisions``.
+        """
+        return {
+            "model": self.model,
+            "merge": len(self.merges),
+            "skip": len(self.decisions) - len(self.merges) - len(self.merged),
+            "already_merged": len(self.merged),
+            "selectors": self.selectors,
+            "remarks": [remark.to_dict() for remark in self.remarks],
+            "decisions": [decision.to_dict() for decision in self.decisions],
+        }
+
+    def require_all_merged(self) -> None:
+        """Raise ``NotMergeableError`` if a selected pair cannot be merged or there is none, or for remarks."""
+        blocked = [decision for decision in self.decisions if decision.blocked]
+        if blocked:
+            lines = "\n".join(f"  {decision.path} ({decision.layer}): {decision.reason}" for decision in blocked)
+            raise NotMergeableError(
+                f"strict: {len(blocked)} selected layers of {self.model} cannot be merged:\n{lines}\n"
+                "Leave them out with exclude= (--exclude), or drop strict."
+            )
+        if self.remarks:
+            lines = "\n".join(f"  {remark}" for remark in self.remarks)
+            raise NotMergeableError(
+                f"strict: {self.model} does not match what an optimizer of whole layers expects:\n{lines}\n"
+                "Drop strict, or discover, to go on all the same."
+            )
+        if not self.merges and not self.merged:
+            raise NotMergeableError(
+                f"strict: {self.model} has nothing to merge, no selected layer has a kernel and a bias."
+            )
+
+    def require_built(self) -> None:
+        """Raise ``ModelError`` if no pair can be merged for want of weights; warn if that is so for some."""
+        unbuilt = [decision.path for decision in self.decisions if decision.reason == NOT_BUILT]
+        if unbuilt and not self.merges and not self.merged:
+            raise ModelError(
+                f"{self.model} is not built: {', '.join(unbuilt)}. Call it on a batch, or model.build(input_shape), "
+                "so that its layers have weights to merge."
+            )
+        if unbuilt:
+            warnings.warn(
+                f"{self.model} is rewritten in part. {', '.join(unbuilt)}: {NOT_BUILT}, then rewrite the model again.",
+                stacklevel=3,
+            )
+
+    def without(self, path: str, reason: str) -> Plan:
+        """Leave out the pairs that were found at a path, or all that were found if none were found there.
+
+        Returns:
+            The plan without them; the same plan if nothing was found.
+        """
+        there = [each for each in self.merges if each.found and each.path == path]
+        left_out = there or [each for each in self.merges if each.found]
+        decisions = tuple(
+            replace(each, action="skip", reason=reason, augmented_shape=None, layout=None) if each in left_out else each
+            for each in self.decisions
+        )
+        return replace(self, decisions=decisions) if left_out else self
+
+    def summary(self) -> str:
+        """Say in one line how many layers are merged, skipped or merged already."""
+        counts = self.to_dict()
+        line = f"{self.model}: {counts['merge']} to merge, {counts['skip']} skipped"
+        if self.merged:
+            line += f", {counts['already_merged']} already merged"
+        matched = "; ".join(f"{selector} matched {count}" for selector, count in self.selectors.items())
+        return f"{line} ({matched})" if matched else line
+
+    def table(self, more: Mapping[str, Mapping[str, str]] | None = None) -> str:
+        """Show the decisions as a table, and below it the summary.
+
+        Args:
+            more: Further columns: the text for each path, by the column's head.
+        """
+        columns = more or {}
+        rows = [
+            (
+                decision.path,
+                decision.layer,
+                decision.action,
+                tables.shape(decision.kernel_shape),
+                tables.shape(decision.augmented_shape),
+                decision.dtype or "",
+                *(texts.get(decision.path, "") for texts in columns.values()),
+                decision.reason,
+            )
+            for decision in self.decisions
+        ]
+        table = tables.render(("layer", "class", "action", "kernel", "W*", "dtype", *columns, "reason"), rows)
+        lines = [table] if rows else []
+        return "\n".join([*lines, self.summary(), *(f"{remark.place}: {remark.text}" for remark in self.remarks)])
+
+    def __str__(self) -> str:
+        return self.table()
