@@ -68,7 +68,7 @@ def checked_model(model: Any, inputs: Any = None, guessed: Sequence[str] = ()) -
     """
     before = run_model(model, inputs)
     if before.note and guessed:
-        raise DifferenceError(f"{guessed[0]}: found, and not checked: {before.note}.", guessed[0])
+        raise DifferenceError(f"{guessed[0]}: it could not be checked: {before.note}.", guessed[0])
     yield
     if before.note:
         return
@@ -79,7 +79,7 @@ def checked_model(model: Any, inputs: Any = None, guessed: Sequence[str] = ()) -
     # A model that draws random numbers differs from itself as well, and proves nothing.
     if not is_repeatable(model, after, inputs):
         if guessed:
-            raise DifferenceError(f"{guessed[0]}: found, and not checked: the model draws random numbers.", guessed[0])
+            raise DifferenceError(f"{guessed[0]}: it could not be checked: the model draws random numbers.", guessed[0])
     else:
         raise DifferenceError(
             f"{path}: its outputs differ by up to {difference.largest:.3g} when the model is run as a whole, and are "

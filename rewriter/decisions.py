@@ -124,19 +124,19 @@ class Plan:
 
     def require_all_merged(self) -> None:
         """Raise ``NotMergeableError`` if a selected pair cannot be merged or there is none, or for remarks."""
-        blocked = [decision for decision in self.decisions if decision.blocked]
+        blocked = [f"  {each.path} ({each.layer}): {each.reason}" for each in self.decisions if each.blocked]
+        paragraphs = []
         if blocked:
-            lines = "\n".join(f"  {decision.path} ({decision.layer}): {decision.reason}" for decision in blocked)
-            raise NotMergeableError(
-                f"strict: {len(blocked)} selected layers of {self.model} cannot be merged:\n{lines}\n"
-                "Leave them out with exclude= (--exclude), or drop strict."
-            )
+            paragraphs += [f"{len(blocked)} selected layers of {self.model} cannot be merged:", *blocked]
+            paragraphs += ["Leave them out with exclude= (--exclude), or drop strict."]
         if self.remarks:
-            lines = "\n".join(f"  {remark}" for remark in self.remarks)
-            raise NotMergeableError(
-                f"strict: {self.model} does not match what an optimizer of whole layers expects:\n{lines}\n"
-                "Drop strict, or discover, to go on all the same."
-            )
+            paragraphs += [f"{self.model} does not match what an optimizer of whole layers expects:"]
+            paragraphs += [
+                *(f"  {remark}" for remark in self.remarks),
+                "Drop strict, or discover, to go on all the same.",
+            ]
+        if paragraphs:
+            raise NotMergeableError("\n".join(["strict: " + paragraphs[0], *paragraphs[1:]]))
         if not self.merges and not self.merged:
             raise NotMergeableError(
                 f"strict: {self.model} has nothing to merge, no selected layer has a kernel and a bias."
@@ -201,7 +201,7 @@ class Plan:
         ]
         table = tables.render(("layer", "class", "action", "kernel", "W*", "dtype", *columns, "reason"), rows)
         lines = [table] if rows else []
-        return "\n".join([*lines, self.summary(), *(f"{remark.place}: {remark.text}" for remark in self.remarks)])
+        return "\n".join([*lines, self.summary(), *map(str, self.remarks)])
 
     def __str__(self) -> str:
         return self.table()

@@ -94,11 +94,12 @@ def discover(model: Any, inputs: Any = None) -> Discovery:
     for group in groups:
         pairs[id(places[group[0].variable].layer)].append(_pair(group, places))
     paired = {each.variable for group in groups for each in group}
+    trained = {id(variable) for variable in model.trainable_weights}
     remarks = [
         Remark(place.name, text)
         for number, place in enumerate(places)
-        if layout_of(place.variable) is None
-        for text in _remarks(place, ways[number], place.unfit(model), number in paired)
+        if layout_of(place.variable) is None and number not in paired
+        for text in _remarks(ways[number], place.unfit(model), id(place.variable) in trained)
     ]
     return Discovery({layer: tuple(several) for layer, several in pairs.items()}, tuple(remarks))
 
@@ -122,7 +123,10 @@ def _trace(model: Any, inputs: Any, variables: Sequence[Any]) -> Dataflow:
     if specs is None:
         raise ModelError(f"{model.name} does not say what it takes, so it cannot be traced; pass inputs=, a batch.")
     try:
-        traced = tf.function(lambda batch: model(batch, training=True), autograph=False).get_concrete_function(specs)
+        with keras_internals.kept_losses(model):
+            traced = tf.function(lambda batch: model(batch, training=True), autograph=False).get_concrete_function(
+                specs
+            )
     except Exception as error:
         raise ModelError(
             f"{model.name} cannot be traced, it raised {first_line(error)!r}; pass inputs=, a batch that it takes."
@@ -209,15 +213,15 @@ def _pair(group: Sequence[_Use], places: Sequence[_Place]) -> Pair:
     return Pair(weights(Factor), weights(Bias))
 
 
-def _remarks(place: _Place, ways: Sequence[str], unfit: str | None, paired: bool) -> list[str]:
-    """Say what is the matter with a weight."""
+def _remarks(ways: Sequence[str], unfit: str | None, trained: bool) -> list[str]:
+    """Say what is the matter with a weight that is in no pair."""
     multiplied = any(way.startswith("multiplied") for way in ways)
     if len(ways) > 1 and (multiplied or any(way.startswith("added") for way in ways)):
         return [f"used in more than one way: {'; '.join(ways)}"]
-    if paired or not (multiplied or place.variable.trainable):
-        return []
     how = "a product without an addition of a weight of the same layer" if multiplied else ", ".join(ways) or "not used"
-    return [f"trainable, and in no pair: {unfit or how}" if place.variable.trainable else how]
+    if trained:
+        return [f"trainable, and in no pair: {unfit or how}"]
+    return [how] if multiplied else []
 
 
 def _axes(use: _Use) -> str:

@@ -113,9 +113,11 @@ def apply(
         try:
             _apply(decided, model, choice, check, inputs, choice.exact if exact is None else exact)
         except DifferenceError as error:
-            proven = decided.without(error.path, f"found, and left as it is: {error}")
+            why = f"found, and left as it is: {str(error).removeprefix(f'{error.path}: ')}"
+            proven = decided.without(error.path, why)
             if proven is decided:
                 raise
+            log.warning("%s: %s", error.path, why)
             decided = proven
         else:
             return decided

@@ -87,6 +87,19 @@ def recorded_calls(layers: Iterable[int], record: Callable[[Any, Any], None]) ->
         tf_keras.layers.Layer.__call__ = original
 
 
+@contextlib.contextmanager
+def kept_losses(layer: Any) -> Iterator[None]:
+    """Put back afterwards what a layer, and those below it, have kept of the losses of their last call."""
+    layers = [each for each in layer._flatten_layers() if hasattr(each, "_losses")]
+    before = [(each, list(each._losses), list(each._eager_losses)) for each in layers]
+    try:
+        yield
+    finally:
+        for each, symbolic, eager in before:
+            each._losses[:] = symbolic
+            each._eager_losses = eager
+
+
 def input_specs(model: Any) -> Any:
     """Read the structure of ``TensorSpec`` of a model's inputs, ``None`` where it was never told or called."""
     if getattr(model, "inputs", None) and is_graph_network(model):

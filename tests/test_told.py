@@ -1,0 +1,165 @@
+"""Pairs that the user tells: treated like any other, and what is wrong with them is said when it is told."""
+
+import gc
+import weakref
+
+import pytest
+import tensorflow as tf
+import tf_keras
+from tf_keras import layers
+
+import rewriter
+from conftest import bits
+from family_models import Gate, Mixing, hand_made
+from models import batch, fit, trained_pair
+from rewriter import told
+
+
+@pytest.fixture(autouse=True)
+def _forget(monkeypatch):
+    """What one test tells of a class is not for the next."""
+    monkeypatch.setattr(told, "_TOLD", weakref.WeakKeyDictionary())
+
+
+def tell():
+    rewriter.pair(Gate, kernel=("from_input", "from_state"), bias="b")
+    rewriter.pair(Mixing, kernel="w", bias="b")
+    rewriter.pair(Mixing, kernel="v", bias="c", units=-2)
+
+
+def test_told_pairs_are_merged_like_any_other():
+    """By default, without being asked for; Adam goes on bit for bit, and all comes back."""
+    tell()
+    original, model = trained_pair(hand_made)
+    names = [weight.name for weight in model.weights]
+    rewriter.rewrite(model, "keep", strict=True)
+    assert [each.weights for each in rewriter.plan(model).merged if each.layer == "Mixing"] == [("w", "b"), ("v", "c")]
+    mixing = model.get_layer("mixing")
+    assert [weight.name for weight in mixing.weights] == [
+        "mixing/augmented_kernel:0",
+        "mixing/gain:0",
+        "mixing/augmented_kernel_1:0",
+    ]
+    assert bits(mixing.augmented_kernel_1[:4]) == bits(tf.transpose(mixing.v))
+    assert fit(model, 3).history == fit(original, 3).history
+    rewriter.split(model)
+    assert [weight.name for weight in model.weights] == names
+    assert [bits(each.numpy()) for each in model.weights] == [bits(each.numpy()) for each in original.weights]
+
+
+def test_weights_of_the_original_load_into_several_augmented_kernels(tmp_path):
+    """Weight files of either form load into the other, in every place of a layer with two W* and a weight between."""
+    tell()
+    model, other = hand_made(), hand_made()
+    model.save_weights(tmp_path / "plain.weights.h5")
+    rewriter.rewrite(other)
+    other.load_weights(tmp_path / "plain.weights.h5")
+    assert rewriter.verify(model, other).same
+
+
+def test_an_instance_alone():
+    """What is told of one layer is not told of another of its class, and is forgotten with the layer."""
+    model = hand_made()
+    rewriter.pair(model.get_layer("mixing"), "w", "b")
+    assert {each.path for each in rewriter.plan(model).merges if each.layer == "Mixing"} == {"mixing"}
+    assert all(each.layer != "Mixing" for each in rewriter.plan(hand_made()).merges)
+    del model
+    tf_keras.backend.clear_session()
+    gc.collect()
+    assert not told._TOLD
+
+
+def test_subclasses_and_layers_without_bias():
+    """A class speaks for its subclasses; a layer of it whose bias is None is skipped like any other without."""
+
+    class Sub(Mixing):
+        pass
+
+    class Bare(Mixing):
+        def build(self, input_shape):
+            super().build(input_shape)
+            self.c = None
+
+        def call(self, inputs):
+            return inputs @ self.w + self.b
+
+    rewriter.pair(Mixing, "v", "c", units=-2)
+    model = tf_keras.Sequential([layers.InputLayer((4,)), Sub(name="sub"), Bare(name="bare"), Sub(name="again")])
+    decisions = {each.path: each for each in rewriter.plan(model).decisions}
+    assert decisions["sub"].reason == "told: v and c"
+    assert decisions["bare"].reason == "no bias (use_bias=False)"
+
+
+def test_told_twice_is_told_once():
+    """A module that is imported again says the same again."""
+    rewriter.pair(Mixing, "w", "b")
+    rewriter.pair(Mixing, "w", "b")
+    assert len(rewriter.plan(hand_made()).merges) == 3
+
+
+WRONG = {
+    "no layer": (lambda _: rewriter.pair(3, "w", "b"), "takes a tf_keras layer or a class of layers, got 3"),
+    "a class of something": (lambda _: rewriter.pair(dict, "w", "b"), "takes a tf_keras layer"),
+    "known": (lambda _: rewriter.pair(layers.Conv2D), "Conv2D is a known layer.*layers='conv'"),
+    "no bias": (lambda _: rewriter.pair(Mixing, "w", ()), "has a kernel and a bias at least"),
+    "in two pairs": (
+        lambda _: (rewriter.pair(Mixing, "w", "b"), rewriter.pair(Mixing, "v", "b")),
+        "Mixing: b is in two pairs",
+    ),
+    "twice in one": (lambda _: rewriter.pair(Mixing, ("w", "w"), "b"), "Mixing: w is in two pairs"),
+    "units from the front": (lambda _: rewriter.pair(Mixing, "w", "b", units=1), "counted from the end"),
+    "misspelt": (lambda model: rewriter.pair(model.get_layer("gate"), "from_inputs", "b"), "Did you mean 'from_input'"),
+    "no such": (lambda model: rewriter.pair(model.get_layer("gate"), "zzz", "b"), "It has from_input, from_state, b"),
+    "other units": (
+        lambda model: rewriter.pair(model.get_layer("mixing"), "w", "c"),
+        "w 4x4 and c 5 cannot be stacked by the last axes",
+    ),
+    "no such axis": (
+        lambda model: rewriter.pair(model.get_layer("mixing"), "w", "b", units=-3),
+        r"cannot be stacked by units=\(-3,\)",
+    ),
+    "rewritten": (
+        lambda model: rewriter.pair(rewriter.rewrite(model, discover=True).get_layer("gate"), "from_input", "b"),
+        "is rewritten already; rewriter.split",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "message"), WRONG.values(), ids=WRONG)
+def test_what_is_wrong_is_said_when_it_is_told(call, message):
+    """One error, with what there is and what would do."""
+    with pytest.raises(rewriter.PairError, match=message):
+        call(hand_made())
+
+
+@pytest.mark.parametrize(
+    ("kernel", "bias", "message"), [("x", "b", "has no weight 'x'"), ("w", "c", "cannot be stacked")]
+)
+def test_of_a_class_it_is_said_by_the_plan(kernel, bias, message):
+    """With the path of the first layer it does not fit."""
+    rewriter.pair(Mixing, kernel, bias)
+    model = hand_made()
+    with pytest.raises(rewriter.PairError, match=f"mixing: Mixing 'mixing'.*{message}"):
+        rewriter.plan(model)
+    with pytest.raises(rewriter.PairError, match="mixing: "):
+        rewriter.rewrite(model)
+
+
+def test_a_layer_that_is_not_built_yet():
+    """It is merged when it is built, once it was told; the plan says that it is not built."""
+    tell()
+
+    class Lazy(tf_keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.first, self.mixing = layers.Dense(4), Mixing()
+            self.first.build((None, 5))
+
+        def call(self, inputs):
+            return self.mixing(self.first(inputs))
+
+    reasons = {each.path: each.reason for each in rewriter.plan(Lazy()).decisions}
+    assert "not built" in reasons["mixing"]
+    model = Lazy()
+    model(batch()[0])
+    assert len(rewriter.plan(model).merges) == 3
