@@ -10,6 +10,7 @@ import tf_keras
 from rewriter import keras_internals, tables
 from rewriter.benchmark_plot import draw, require_drawable
 from rewriter.errors import ModelError
+from rewriter.families import names_of
 from rewriter.joint_momentum import JointMomentum
 from rewriter.peak_memory import Subject, peak_memory
 from rewriter.planning import plan
@@ -19,7 +20,7 @@ from rewriter.timing import Ratio, time_in_turn
 from rewriter.training_steps import Batch, inference, make_batch, read_batch, training_step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 # Small enough that no model leaves the region in which its numbers are ordinary, however many steps are timed.
@@ -130,6 +131,8 @@ def benchmark_file(
     safe_mode: bool = True,
     imports: tuple[str, ...] = (),
     plot: Path | None = None,
+    layers: str | Iterable[str] = "dense",
+    discover: bool = False,
 ) -> Benchmark:
     """Measure the model in a file against itself, rewritten.
 
@@ -143,6 +146,8 @@ def benchmark_file(
         safe_mode: As in ``load_model``.
         imports: Modules to import before the file is read, in the processes that measure memory.
         plot: Where to draw the times, if anywhere.
+        layers: Which families of layers are merged, as in ``rewrite``.
+        discover: Whether pairs are looked for in what the model computes.
 
     Raises:
         ModelError: Nothing of the model can be merged, or it does not say what it takes.
@@ -152,14 +157,17 @@ def benchmark_file(
         require_drawable(plot)
     original, rewritten = (read_model(path, safe_mode=safe_mode)[0] for _ in range(2))
     split(original)
-    decided = plan(rewritten)
+    chosen: dict[str, Any] = {"layers": names_of(layers), "discover": discover}
+    decided = plan(rewritten, **chosen)
     if not decided.merges and not decided.merged:
         raise ModelError(f"{path}: nothing to merge, no layer has a kernel and a bias that can be stacked.")
     batch = make_batch(original, batch_size) if data is None else read_batch(data, original, batch_size)
-    rows, state = _times(original, rewritten, batch, rounds, steps, jit_compile)
+    rows, state = _times(original, rewritten, chosen, batch, rounds, steps, jit_compile)
     memory = {
         name: peak_memory(
-            Subject(str(path), is_rewritten, batch.size, None if data is None else str(data), safe_mode, imports)
+            Subject(
+                str(path), is_rewritten, chosen, batch.size, None if data is None else str(data), safe_mode, imports
+            )
         )
         for name, is_rewritten in (("original", False), ("rewritten", True))
     }
@@ -170,7 +178,13 @@ def benchmark_file(
 
 
 def _times(
-    original: Any, rewritten: Any, batch: Batch, rounds: int, steps: int | None, jit_compile: bool
+    original: Any,
+    rewritten: Any,
+    chosen: dict[str, Any],
+    batch: Batch,
+    rounds: int,
+    steps: int | None,
+    jit_compile: bool,
 ) -> tuple[tuple[Row, ...], dict[str, int]]:
     rows: list[Row] = []
     state: dict[str, int] = {}
@@ -181,7 +195,7 @@ def _times(
         state[_ORIGINAL] = _state_bytes(optimizer)
         for name, make, exact in _CONTESTANTS:
             optimizer = make()
-            rewrite(rewritten, optimizer, check=False, exact=exact)
+            rewrite(rewritten, optimizer, check=False, exact=exact, **chosen)
             train[name] = training_step(rewritten, optimizer, batch, compiled)
             state[name] = _state_bytes(optimizer)
             if name == _JOINT:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from rewriter.errors import FileError
 
@@ -20,10 +21,11 @@ _STEPS = 3
 
 @dataclass(frozen=True)
 class Subject:
-    """What is trained: the arguments of ``rewriter.benchmark.benchmark_file``, and whether rewritten."""
+    """What is trained: the arguments of ``rewriter.benchmark.benchmark_file``; whether, and what, is rewritten."""
 
     path: str
     is_rewritten: bool
+    chosen: dict[str, Any]
     batch_size: int
     data: str | None
     safe_mode: bool
@@ -58,7 +60,7 @@ def _train(subject: Subject) -> int:
     model, _ = read_model(Path(subject.path), safe_mode=subject.safe_mode)
     optimizer = joint_momentum() if subject.is_rewritten else sgd()
     if subject.is_rewritten:
-        rewrite(model, optimizer, check=False)
+        rewrite(model, optimizer, check=False, **subject.chosen)
     else:
         split(model)
     batch = (

@@ -68,20 +68,21 @@ def state_sizes(plan: Plan, model: Any) -> tuple[StateSize, StateSize]:
 
 def _trained(plan: Plan, model: Any, merged: bool) -> Iterator[_Trained]:
     """List what is trained of a model, in one form or the other, whichever it has."""
-    decisions = {
-        id(weight): decision for decision in plan.decisions for weight in keras_internals.own_weights(decision.target)
+    paths = {
+        id(weight): decision.path
+        for decision in plan.decisions
+        for weight in keras_internals.own_weights(decision.target)
     }
     stacked = {
-        id(getattr(decision.target, part.attribute)): part
-        for decision in plan.merges
-        if decision.layout is not None
-        for part in decision.layout.parts
+        id(getattr(layer, part.attribute)): (layout, part)
+        for _, layer, layouts in plan.layers_to_merge()
+        for layout in layouts
+        for part in layout.parts
     }
     for variable in model.trainable_variables:
-        decision, dtype = decisions.get(id(variable)), keras_internals.stored_dtype(variable)
-        path, layout = (_ELSEWHERE, None) if decision is None else (decision.path, decision.layout)
-        part = stacked.get(id(variable))
-        if layout is None or (part is None and layout_of(variable) is None):
+        path, dtype = paths.get(id(variable), _ELSEWHERE), keras_internals.stored_dtype(variable)
+        layout, part = stacked.get(id(variable), (layout_of(variable), None))
+        if layout is None:
             if variable.shape.is_fully_defined():
                 yield _Trained(path, tuple(variable.shape), dtype)
         elif merged and (part is None or part is layout.parts[0]):

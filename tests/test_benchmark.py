@@ -65,6 +65,18 @@ def test_json(run, base, tmp_path, rewritten):
     assert before == {path: path.read_bytes() for path in tmp_path.iterdir()}
 
 
+@pytest.mark.usefixtures("_no_memory")
+def test_other_layers(run, tmp_path):
+    """--layers says what is merged, so what the optimizer's state is of."""
+    model = tf_keras.Sequential([layers.InputLayer((4, 4, 2)), layers.Conv2D(6, 2), layers.Flatten(), layers.Dense(3)])
+    model.save(tmp_path / "base.keras")
+    for options, units in (((), 3), (("--layers", "all"), 6 + 3)):
+        code, out, _ = run("benchmark", tmp_path / "base.keras", *ROUND, "--json", *options)
+        assert code == 0
+        unmerged = 0 if options else 2 * 2 * 2 * 6 + 6
+        assert json.loads(out)["optimizer_state"]["rewritten"] == 4 * (units + unmerged)
+
+
 def test_memory_is_measured_in_a_process_of_its_own(run, tmp_path):
     """A model that keeps 16 MB of velocities, and one that keeps a few numbers."""
     path = tmp_path / "wide.keras"

@@ -11,6 +11,7 @@ from tf_keras import layers
 
 import alternatives
 import fine_tuning
+import hand_made_layers
 import joint_rules
 import lamb_bias
 import reference_costs
@@ -40,6 +41,15 @@ def test_joint_rules(capsys):
     accuracies = [float(number) for number in re.findall(r"│ (0\.\d{4}) ", capsys.readouterr().out)]
     assert len(accuracies) == len(joint_rules.RULES)
     assert min(accuracies) > 0.2
+
+
+def test_hand_made_layers(capsys):
+    """Found and told come to the same plan, the same weights, and what is in no pair is remarked on."""
+    hand_made_layers.main(epochs=2)
+    out = capsys.readouterr().out
+    assert out.count("5 to merge, 0 skipped") == 2
+    assert "calibration.sharpness: trainable, and in no pair: Mul" in out
+    assert "the same weights bit for bit: True" in out
 
 
 def test_lamb_bias(capsys, tmp_path):

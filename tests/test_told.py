@@ -13,6 +13,7 @@ from conftest import bits
 from family_models import Gate, Mixing, hand_made
 from models import batch, fit, trained_pair
 from rewriter import told
+from rewriter.state_size import state_sizes
 
 
 @pytest.fixture(autouse=True)
@@ -163,3 +164,14 @@ def test_a_layer_that_is_not_built_yet():
     model = Lazy()
     model(batch()[0])
     assert len(rewriter.plan(model).merges) == 3
+
+
+def test_the_state_of_several_augmented_kernels_is_counted():
+    """Of each W* of a layer: a number a unit, beside what the gain keeps."""
+    tell()
+    model = hand_made()
+    model.compile(tf_keras.optimizers.SGD(0.1, momentum=0.9), "mse")
+    before, after = state_sizes(rewriter.plan(model), model)
+    weights = sum(weight.shape.num_elements() for weight in model.get_layer("mixing").weights)
+    assert before.layers["mixing"] == 4 * weights
+    assert after.layers["mixing"] == 4 * (4 + 5 + 5)
