@@ -41,38 +41,46 @@ _STANDARD_CLASS = "standard_class"
 _EXACT = "exact_gradients"
 _PAIRS = "pairs"
 
-# The views of the calls under way, by layer. A context variable, because replicas of a layer run in threads.
-_VIEWS: contextvars.ContextVar[Mapping[int, dict[str, Any]]] = contextvars.ContextVar(
+# The views of the calls under way, by layer, and the graph that each were made in. A context variable, because replicas
+# of a layer run in threads.
+_VIEWS: contextvars.ContextVar[Mapping[int, tuple[Any, dict[str, Any]]]] = contextvars.ContextVar(
     "views", default=MappingProxyType({})
 )
 
-_CONFIGURED: contextvars.ContextVar[set[int]] = contextvars.ContextVar("configured")
+# The key under which a config says of which layer it is, where that is asked for.
+CONFIGURED = "configured_layer"
+_SIGNED: contextvars.ContextVar[bool] = contextvars.ContextVar("signed", default=False)
 
 
 @contextlib.contextmanager
-def record_configs() -> Iterator[set[int]]:
-    """Inside, the ``id`` of each augmented layer whose config is asked for goes into the set."""
-    recorded: set[int] = set()
-    token = _CONFIGURED.set(recorded)
+def signed_configs() -> Iterator[None]:
+    """Inside, the config of an augmented layer has the layer's ``id`` under the key ``CONFIGURED``."""
+    token = _SIGNED.set(True)
     try:
-        yield recorded
+        yield
     finally:
-        _CONFIGURED.reset(token)
+        _SIGNED.reset(token)
+
+
+def _views_of(layer: Any) -> dict[str, Any] | None:
+    """Find the views of a layer that a call under way has made, if they can be used in what is traced now."""
+    graph, views = _VIEWS.get().get(id(layer), (None, None))
+    return views if views is not None and keras_internals.is_usable_here(graph) else None
 
 
 @contextlib.contextmanager
 def _shared_views(layer: Any) -> Iterator[None]:
     """Let all reads of the layer's views inside share one split, so that a call has one gradient concat."""
-    shared = _VIEWS.get()
     if is_merged(layer):
         # A cell that is called in a loop goes on with the views made before the loop.
-        fresh = {} if id(layer) in shared else {id(layer): standard_weights(layer)}
+        fresh = {id(layer): standard_weights(layer)} if _views_of(layer) is None else {}
     else:
         # As stored, so that what flows back is summed over the steps in that dtype, as it is without a merge: where
         # precision is mixed, each read inside the loop casts.
         with keras_internals.stored_dtypes():
             fresh = {id(each): standard_weights(each) for each in keras_internals.layers_below(layer)}
-    token = _VIEWS.set({**shared, **fresh})
+    graph = keras_internals.current_graph()
+    token = _VIEWS.set({**_VIEWS.get(), **{layer: (graph, views) for layer, views in fresh.items()}})
     try:
         yield
     finally:
@@ -103,10 +111,9 @@ class Augmented:
     def get_config(self) -> dict[str, Any]:
         """Return the layer's own config, the standard class it is for, what is merged, and whether it is exact."""
         config: dict[str, Any] = super().get_config()  # type: ignore[misc]
-        if (recorded := _CONFIGURED.get(None)) is not None:
-            recorded.add(id(self))
         return {
             **config,
+            **({CONFIGURED: id(self)} if _SIGNED.get() else {}),
             _STANDARD_CLASS: keras_internals.class_to_config(standard_class(self)),
             _EXACT: is_exact(self),
             **({} if pairs_in(self) == (DENSE,) else {_PAIRS: [pair.to_config() for pair in pairs_in(self)]}),
@@ -214,7 +221,7 @@ def augmented_class(standard: type, exact: bool, pairs: tuple[Pair, ...]) -> typ
 
 def _view(attribute: str) -> property:
     def view(self: Any) -> Any:
-        shared = _VIEWS.get().get(id(self))
+        shared = _views_of(self)
         for layout in layouts_in(self):
             if attribute in layout.attributes:
                 augmented = getattr(self, layout.attribute)
@@ -228,7 +235,8 @@ def _view(attribute: str) -> property:
 def _call_with_shared_views(standard: Any) -> Callable[..., Any]:
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         with _shared_views(self):
-            return standard.call(self, *args, **kwargs)
+            # Bound, so that where it is a tf.function the traces of this layer are its own, and can be forgotten.
+            return standard.call.__get__(self, standard)(*args, **kwargs)
 
     return call
 

@@ -57,16 +57,17 @@ class StateCarrier:
         )
 
     def sources(self, model: Any) -> list[SlotSource]:
-        """List, for every variable the model has now, where its slots come from."""
+        """List, for every variable the model has now, where its slots come from, in the order of training."""
         moved = {id(source.variable): source for move in self._moves for source in move()}
-        unmoved = [
-            variable for variable in keras_internals.only_variables(model.variables) if id(variable) not in moved
-        ]
-        stay = [
-            SlotSource(variable, (place,), lambda _, values: values[0])
+        variables = keras_internals.only_variables([*model.trainable_variables, *model.variables])
+        unmoved = [variable for variable in variables if id(variable) not in moved]
+        stay = {
+            id(variable): SlotSource(variable, (place,), lambda _, values: values[0])
             for variable, place in zip(unmoved, self._places(unmoved), strict=True)
-        ]
-        return [*moved.values(), *stay]
+        }
+        sources = {**moved, **stay}
+        ordered = dict.fromkeys(id(variable) for variable in variables)
+        return [sources.pop(key) for key in ordered] + list(sources.values())
 
     def carry(self, model: Any, reuse: keras_internals.Slots | None = None) -> None:
         """Bring the optimizer's state to the variables the model has now."""

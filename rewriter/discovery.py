@@ -15,9 +15,10 @@ import tensorflow as tf
 from rewriter import keras_internals
 from rewriter.dataflow import Bias, Dataflow, Factor, dataflow
 from rewriter.errors import ModelError, first_line
+from rewriter.holders import held_variables
 from rewriter.layout import layout_of
 from rewriter.pairing import Pair, Weight
-from rewriter.walk import held_variables, locate_layers
+from rewriter.walk import locate_layers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -72,7 +73,7 @@ class _Place:
         """Say why the variable could be in no pair, ``None`` if it could."""
         if self.layer is model:
             return "the model itself holds it, not a layer in it"
-        return "it is in a container, not under a name of its own" if "[" in self.attribute else None
+        return None if self.attribute.isidentifier() else "it is in a container, not under a name of its own"
 
 
 def discover(model: Any, inputs: Any = None) -> Discovery:

@@ -6,18 +6,21 @@ inside one of ours, which says which layers to merge as soon as Keras has made t
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 import tf_keras
 
 from rewriter import keras_internals, surgery
-from rewriter.augmented import Augmented, augmented_class, record_configs, standard_class
+from rewriter.augmented import CONFIGURED, Augmented, augmented_class, signed_configs, standard_class
 from rewriter.errors import FileError
 from rewriter.layout import is_merged
 from rewriter.loops import slice_before_loops
 from rewriter.pairing import Pair, layouts_for
 from rewriter.walk import locate_layers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 REGISTERED_NAME = "rewriter>Rewritten"
 # The class name in files. Where the library is missing, Keras's error quotes it, so it says what to install.
@@ -27,12 +30,25 @@ _LOADER = "RewrittenByKerasRewriter"
 def hidden_layers(model: Any) -> list[str]:
     """List the paths of merged layers that the model's config does not name."""
     merged = [found for found in locate_layers(model) if is_merged(found.layer)]
-    with record_configs() as named:
+    with signed_configs():
         try:
-            tf_keras.saving.serialize_keras_object(model)
+            config = tf_keras.saving.serialize_keras_object(model)
         except (NotImplementedError, TypeError, ValueError):
-            named.clear()  # no config at all: the format decides what becomes of the model
+            config = None  # none at all: the format decides what becomes of the model
+    # Not all that is asked for its config is in that of the model: an LSTM asks its cell, and leaves the answer out.
+    named = set(_signatures(config))
     return [found.paths[0] for found in merged if id(found.layer) not in named]
+
+
+def _signatures(config: Any) -> Iterator[Any]:
+    if isinstance(config, dict):
+        if CONFIGURED in config:
+            yield config[CONFIGURED]
+        for value in config.values():
+            yield from _signatures(value)
+    elif isinstance(config, list | tuple):
+        for value in config:
+            yield from _signatures(value)
 
 
 def wrap_config(config: dict[str, Any], places: dict[str, Any]) -> dict[str, Any]:

@@ -83,6 +83,7 @@ class Layout:
         parts: The weights from the top row to the bottom; the biases come last.
         biases: How many of the parts are biases.
         attribute: The layer's attribute that holds the augmented kernel.
+        scope: The scope of its variable's name, where the weights have none.
     """
 
     incoming_axis: ClassVar[int] = 0
@@ -90,11 +91,12 @@ class Layout:
     parts: tuple[Part, ...]
     biases: int = 1
     attribute: str = AUGMENTED_KERNEL
+    scope: str = ""
 
     @property
     def name(self) -> str:
         """The augmented kernel's variable name, in the scope of the first weight: ``"dense/augmented_kernel"``."""
-        return f"{_scope(self.parts[0].name)}{self.attribute}"
+        return f"{_scope(self.parts[0].name) or self.scope}{self.attribute}"
 
     def part_names(self, augmented_name: str) -> tuple[str, ...]:
         """Name the parts of an augmented kernel of some name, which loading a SavedModel may have changed.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from rewriter import keras_internals, tables
-from rewriter.walk import held_variables
+from rewriter.holders import held_variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

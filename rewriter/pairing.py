@@ -81,6 +81,7 @@ def layouts_for(layer: Any, pairs: Sequence[Pair]) -> tuple[Layout, ...]:
             tuple(part(weight) for weight in pair.weights),
             biases=len(pair.biases),
             attribute=f"{AUGMENTED_KERNEL}_{index}" if index else AUGMENTED_KERNEL,
+            scope=f"{layer.name}/",
         )
         for index, pair in enumerate(pairs)
     )

@@ -122,9 +122,7 @@ def carry(optimizer: Any, sources: Sequence[SlotSource], reuse: keras_internals.
     old = keras_internals.optimizer_slots(inner)
     if old is None:
         return
-    trained = [source for source in sources if source.trained]
-    # The sort is stable: weights that come from one slot keep their own order.
-    trained.sort(key=lambda source: min(place for place in source.places if place is not None))
+    trained = _in_order([source for source in sources if source.trained])
     if reuse is None:
         keras_internals.rebuild_slots(inner, [source.variable for source in trained])
     else:
@@ -135,3 +133,16 @@ def carry(optimizer: Any, sources: Sequence[SlotSource], reuse: keras_internals.
         place = new.index[keras_internals.variable_key(inner, source.variable)]
         for name, slots in new.lists.items():
             slots[place].assign(source.value(name, old.lists[name]))
+
+
+def _in_order(sources: list[SlotSource]) -> list[SlotSource]:
+    """Put sources in the order in which the optimizer is to have their slots, by which files restore them.
+
+    That is the order the model has its weights in, if the optimizer had them so before; else that of the slots.
+    """
+    places = [min(place for place in source.places if place is not None) for source in sources]
+    first_of_each = list(dict.fromkeys(places))
+    if first_of_each == sorted(first_of_each):
+        return sources
+    # The sort is stable: weights that come from one slot keep their own order.
+    return [source for _, source in sorted(zip(places, sources, strict=True), key=lambda each: each[0])]

@@ -13,9 +13,9 @@ import tf_keras
 from rewriter import tables
 from rewriter.errors import PairError
 from rewriter.families import family_of_class
+from rewriter.holders import held_variables
 from rewriter.layout import is_merged
 from rewriter.pairing import Pair, Weight
-from rewriter.walk import held_variables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +62,7 @@ def pair(
         PairError: It is no layer of tf-keras or one that is known; a weight is in two pairs; a built layer has no such
             weights, or they cannot be stacked. Of a class, the last two are found out by :func:`rewriter.plan`.
     """
-    told = _Told(_names(kernel), _names(bias), None if units is None else _axes(units))
+    told = _Told(_names(kernel, "kernel"), _names(bias, "bias"), None if units is None else _axes(units))
     cls = layer_or_class if isinstance(layer_or_class, type) else type(layer_or_class)
     if not issubclass(cls, tf_keras.layers.Layer):
         raise PairError(f"rewriter.pair takes a tf_keras layer or a class of layers, got {layer_or_class!r}.")
@@ -96,7 +96,12 @@ def told_pairs(layer: Any) -> tuple[Pair, ...]:
     Raises:
         PairError: The layer has no such weights, or they cannot be stacked.
     """
-    pairs = (_resolve(told, layer) for told in _said_of(layer))
+    said = dict.fromkeys(_said_of(layer))
+    attributes = [attribute for told in said for attribute in told.attributes]
+    twice = next((each for each in attributes if attributes.count(each) > 1), None)
+    if twice is not None:
+        raise PairError(f"{_name(layer)}: {twice} is in two pairs, told of it and of its classes; tell one of them.")
+    pairs = (_resolve(told, layer) for told in said)
     return tuple(pair for pair in pairs if pair is not None)
 
 
@@ -149,15 +154,23 @@ def _axes_of_bias(shape: tuple[int, ...], wanted: Sequence[int]) -> tuple[int, .
     return tuple(range(-len(wanted), 0)) if shape[-len(wanted) :] == tuple(wanted) else (-1,)
 
 
-def _names(given: str | Sequence[str]) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
+def _names(given: Any, option: str) -> tuple[str, ...]:
+    names = (given,) if isinstance(given, str) else given
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise PairError(
+            f"{option}= takes the name of the attribute that holds the weight, as 'w', or a list of such names; "
+            f"got an object of type {type(given).__name__}."
+        )
+    return tuple(names)
 
 
-def _axes(given: int | Sequence[int]) -> tuple[int, ...]:
-    axes = (given,) if isinstance(given, int) else tuple(given)
-    if not axes or any(axis >= 0 for axis in axes):
-        raise PairError(f"units={given!r}: give the axes counted from the end, as -1.")
-    return axes
+def _axes(given: Any) -> tuple[int, ...]:
+    axes = (given,) if isinstance(given, int) else given
+    if not isinstance(axes, list | tuple) or not axes or not all(isinstance(axis, int) and axis < 0 for axis in axes):
+        raise PairError(f"units={given!r}: give one axis or a list of them, counted from the end, as -1.")
+    if len(set(axes)) < len(axes):
+        raise PairError(f"units={given!r}: an axis is there twice.")
+    return tuple(axes)
 
 
 def _name(layer: Any) -> str:

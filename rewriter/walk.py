@@ -51,17 +51,6 @@ def locate_layers(model: Any) -> list[LocatedLayer]:
     return list(located.values())
 
 
-def held_variables(layer: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the variables among a layer's attributes and in their containers, but not in Keras's own lists."""
-    for name, value in vars(layer).items():
-        if isinstance(value, tf.Variable):
-            yield name, value
-        elif isinstance(value, list | tuple | dict) and not keras_internals.is_bookkeeping(name):
-            for index, each in enumerate(value.values() if isinstance(value, dict) else value):
-                if isinstance(each, tf.Variable):
-                    yield f"{name}[{index}]", each
-
-
 def require_model(model: Any) -> None:
     """Raise ``ModelError`` unless the object is a tf-keras model; a model of Keras 3 is refused by name."""
     if isinstance(model, tf_keras.Model):

@@ -18,7 +18,14 @@ from rewriter.keras_internals.classes import (
     saved_metadata,
     weight_names,
 )
-from rewriter.keras_internals.graphs import can_compile, factors_of, is_compiled_by_xla, is_differentiated
+from rewriter.keras_internals.graphs import (
+    can_compile,
+    current_graph,
+    factors_of,
+    is_compiled_by_xla,
+    is_differentiated,
+    is_usable_here,
+)
 from rewriter.keras_internals.layers import (
     add_weight_at,
     attribute_of,
@@ -30,6 +37,7 @@ from rewriter.keras_internals.layers import (
     layers_below,
     new_variable_like,
     only_variables,
+    own_losses,
     own_weights,
     reads_as_stored,
     replace_weight_losses,
@@ -96,6 +104,7 @@ __all__ = [
     "class_from_config",
     "class_to_config",
     "compilation",
+    "current_graph",
     "decay_exclusions",
     "drop_weight",
     "exclude_from_decay",
@@ -116,6 +125,7 @@ __all__ = [
     "is_legacy",
     "is_optimizer",
     "is_revived",
+    "is_usable_here",
     "iterations_of",
     "kept_losses",
     "key_of",
@@ -130,6 +140,7 @@ __all__ = [
     "optimizer_path_in_keras_format",
     "optimizer_slots",
     "optimizers_among",
+    "own_losses",
     "own_weights",
     "put_slots",
     "reads_as_stored",

@@ -7,7 +7,30 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.eager import record
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
+from tensorflow.python.ops.control_flow_v2_func_graphs import (
+    CondBranchFuncGraph,
+    WhileBodyFuncGraph,
+    WhileCondFuncGraph,
+)
 from tf_keras.src.utils.tf_utils import can_jit_compile
+
+_PARTS_OF_A_GRAPH = (CondBranchFuncGraph, WhileBodyFuncGraph, WhileCondFuncGraph)
+
+
+def current_graph() -> Any:
+    """Name the graph that is being traced, ``None`` outside of any."""
+    return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+
+
+def is_usable_here(made_in: Any) -> bool:
+    """Tell whether a tensor made in some graph can be used now: in that graph, or in a loop or condition inside it.
+
+    A function that is traced inside would capture it, and go on with it wherever it is called later.
+    """
+    here = current_graph()
+    while here is not made_in and isinstance(here, _PARTS_OF_A_GRAPH):
+        here = here.outer_graph
+    return here is made_in
 
 
 def is_differentiated() -> bool:

@@ -56,7 +56,8 @@ def untrained_weights(layer: Any) -> list[Any]:
 
 def is_bookkeeping(attribute: str) -> bool:
     """Tell whether an attribute is one in which Keras itself lists what a layer holds."""
-    return attribute.startswith(("_self_", "_trainable_weights", "_non_trainable_weights", "_undeduplicated"))
+    lists = ("_self_", "_trainable_weights", "_non_trainable_weights", "_undeduplicated", "_callable_losses")
+    return attribute.startswith(lists)
 
 
 def attribute_of(holder: Any, value: Any) -> str | None:
@@ -170,6 +171,12 @@ def replace_weight_losses(layer: Any, replacement: Callable[[Any], Any]) -> None
     """
     losses = layer._callable_losses
     losses[:] = [functools.partial(tagged.func, replacement(*tagged.args)) for tagged in losses]
+
+
+def own_losses(layer: Any) -> list[Any]:
+    """List the functions that a user gave to a layer's ``add_loss``; Keras makes those of weight regularizers."""
+    losses = [each.args[0] for each in getattr(layer, "_callable_losses", ()) if isinstance(each, functools.partial)]
+    return [loss for loss in losses if not (isinstance(loss, functools.partial) and loss.args)]
 
 
 def instances_alive(*classes: type) -> list[Any]:
