@@ -9,6 +9,7 @@ as often as it takes until what it carries round is the same.
 from __future__ import annotations
 
 import itertools
+import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import tensorflow as tf
 
 from rewriter import dimensions
+from rewriter.dimensions import Dimension
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -70,10 +72,20 @@ class Sum(NamedTuple):
     Attributes:
         waiting: Factors of products to which no variable was added yet.
         biases: Variables that were added to products.
+        units: How many units there are, along each outgoing axis of the factors.
+        dimensions: Those of the tensor; their axes are the places in ``units``.
     """
 
     waiting: frozenset[Factor]
-    biases: frozenset[int] = frozenset()
+    biases: frozenset[int]
+    units: tuple[int, ...]
+    dimensions: Dimensions
+
+    @property
+    def places(self) -> dict[int, Dimension]:
+        """Where the units are: the dimensions that have some, by their places counted from the end."""
+        rank = len(self.dimensions)
+        return {index - rank: each for index, each in enumerate(self.dimensions) if each.axes}
 
 
 # A tensor is one of these, or anything else.
@@ -182,43 +194,51 @@ class _Interpreter:
         factors = [(place, value) for place, value in enumerate(arguments) if isinstance(value, Read)]
         if len(factors) == 1:
             place, read = factors[0]
-            factor = self._factor(node, place, read)
-            if factor is not None:
-                self.found.products.add(factor)
-                return [Sum(frozenset({factor}))]
+            product = self._one_factor(node, place, read)
+            if product is not None:
+                self.found.products |= product.waiting
+                return [product]
         self._used(node.op, [read for _, read in factors])
         return []
 
-    def _factor(self, node: Any, place: int, read: Read) -> Factor | None:
-        """Say what is left of a variable by a product, ``None`` where that is no set of whole axes."""
-        if read.dimensions is None:
+    def _one_factor(self, node: Any, place: int, read: Read) -> Sum | None:
+        """Say what comes of the product of a variable and something else, ``None`` where it leaves no set of axes."""
+        result = _shape_of(node)
+        left = dimensions.PRODUCTS[node.op](node, place, len(read.dimensions)) if read.dimensions is not None else None
+        if not left or read.dimensions is None or result is None:
             return None
-        left = dimensions.PRODUCTS[node.op](node, place, len(read.dimensions))
-        if left is None:
+        sizes = self._shapes[read.variable]
+        kept = {index for index, _ in left}
+        summed = [each for index, each in enumerate(read.dimensions) if index not in kept]
+        outgoing = dimensions.axes_from_end([read.dimensions[index] for index, _ in left], len(sizes))
+        if not outgoing or set(outgoing) & set(dimensions.axes_from_end(summed, len(sizes))):
             return None
-        rank = len(self._shapes[read.variable])
-        summed = [each for index, each in enumerate(read.dimensions) if index not in left]
-        outgoing = dimensions.axes_from_end([read.dimensions[index] for index in left], rank)
-        if not outgoing or set(outgoing) & set(dimensions.axes_from_end(summed, rank)):
-            return None
-        return Factor(read.variable, outgoing)
+        units, placed = [], [Dimension(size, ()) for size in result]
+        for index, at in left:
+            part, before = read.dimensions[index], placed[at]
+            if before.axes and (part.start or before.start):
+                return None
+            units.append(math.prod(sizes[axis] for axis in part.axes))
+            size = before.size * part.size if before.axes else part.size
+            placed[at] = Dimension(size, (*before.axes, len(units) - 1), part.start)
+        factor = Factor(read.variable, outgoing)
+        return Sum(frozenset({factor}), frozenset(), tuple(units), tuple(placed))
 
     def _sum(self, node: Any, values: list[_Value]) -> list[_Value]:
         sums = [value for value in values if isinstance(value, Sum)]
         reads = [value for value in values if isinstance(value, Read)]
-        if not sums:
+        if not sums or any((each.units, each.places) != (sums[0].units, sums[0].places) for each in sums):
             self._used(node.op, reads)
             return []
         waiting = frozenset[Factor]().union(*(each.waiting for each in sums))
         biases = frozenset[int]().union(*(each.biases for each in sums))
+        longest = max(sums, key=lambda each: len(each.dimensions))
         for read in reads:
-            if read.dimensions is None or (not waiting and len(biases) != 1):
+            outgoing = self._units_of(read, longest, node)
+            if outgoing is None or (not waiting and len(biases) != 1):
                 self._used(node.op, [read])
                 continue
-            sizes = self._shapes[read.variable]
-            # A row that was cut out of several, and kept as a dimension, says nothing of units.
-            units = [each for each in read.dimensions if each.size > 1 or all(sizes[axis] == 1 for axis in each.axes)]
-            bias = Bias(read.variable, dimensions.axes_from_end(units, len(sizes)), read.piece)
+            bias = Bias(read.variable, outgoing, read.piece)
             if waiting:
                 self.found.added[bias].add(waiting)
                 waiting, biases = frozenset(), biases | {read.variable}
@@ -227,16 +247,38 @@ class _Interpreter:
         if len(biases) == 1:
             self.found.joined |= {(factor, bias) for factor in waiting for bias in biases}
             waiting = frozenset()
-        return [Sum(waiting, biases)]
+        return [longest._replace(waiting=waiting, biases=biases)]
+
+    def _units_of(self, read: Read, to: Sum, node: Any) -> tuple[int, ...] | None:
+        """List the axes of a variable along the units of a sum, ``None`` where it is not one number for each unit."""
+        if read.dimensions is None:
+            return None
+        rank, sizes = len(to.dimensions), self._shapes[read.variable]
+        at = 1 - rank if node.attr["data_format"].s.startswith(b"NC") else -len(read.dimensions)
+        given = {at + index: each for index, each in enumerate(read.dimensions)}
+        places = to.places
+        if any(each.size > 1 for place, each in given.items() if place not in places):
+            return None
+        axes: dict[int, list[int]] = {}
+        for place, wanted in places.items():
+            there = given.get(place)
+            if there is None or (there.size, there.start) != (wanted.size, wanted.start):
+                return None
+            if math.prod(sizes[axis] for axis in there.axes) != math.prod(to.units[unit] for unit in wanted.axes):
+                return None
+            axes[wanted.axes[0]] = [axis - len(sizes) for axis in there.axes]
+        return tuple(axis for unit in sorted(axes) for axis in axes[unit])
 
     def _moved(self, node: Any, arguments: list[_Value]) -> list[_Value]:
         """Say what becomes of a variable or a sum whose dimensions are moved, or which is cut in pieces."""
         value = arguments.pop(1 if node.op == "Split" else 0)
+        if not isinstance(value, Read | Sum):
+            return []
         count = node.attr["num_split"].i or node.attr["num"].i or 1
-        if not isinstance(value, Read):
-            return [value if isinstance(value, Sum) else None] * count
         numbers = [each.numbers for each in arguments if isinstance(each, Constant)]
         known = value.dimensions is not None and len(numbers) == len(arguments)
+        if isinstance(value, Sum):
+            return [self._moved_sum(node, value, numbers if known else None, index) for index in range(count)]
         sizes = self._shapes[value.variable]
         pieces: list[_Value] = []
         for index in range(count):
@@ -244,6 +286,39 @@ class _Interpreter:
             cut = ((node.op, tuple(numbers), dimensions.masks_of(node), index),) if node.op in dimensions.CUTS else ()
             pieces.append(Read(value.variable, moved, (*value.piece, *cut)))
         return pieces
+
+    def _moved_sum(self, node: Any, value: Sum, numbers: list[Numbers] | None, index: int) -> _Value:
+        if node.op == "Reshape":
+            shape = _shape_of(node)
+            moved = None if shape is None else dimensions.reshaped_at_the_end(value.dimensions, shape, value.units)
+        else:
+            move = dimensions.MOVES[node.op]
+            moved = None if numbers is None else move(node, value.dimensions, numbers, value.units, index)
+        return _whole(value, moved)
+
+    def _in_list(self, node: Any, arguments: list[_Value]) -> list[_Value]:
+        """Say what becomes of a sum in a list of tensors, of which the first dimension goes over the elements."""
+        value = arguments[0]
+        if not isinstance(value, Sum):
+            return [value]
+        more = (Dimension(dimensions.UNKNOWN, ()),)
+        item = node.op == "TensorListGetItem"
+        return [_whole(value, value.dimensions[1:] if item else (*more, *value.dimensions))]
+
+
+def _whole(value: Sum, moved: Dimensions | None) -> _Value:
+    """Give a sum other dimensions; ``None`` where not all of its units are along them."""
+    if moved is None or sorted(axis for each in moved for axis in each.axes) != list(range(len(value.units))):
+        return None
+    return value._replace(dimensions=moved)
+
+
+def _shape_of(node: Any) -> list[int] | None:
+    """Read the shape of what an operation makes first, ``None`` where its rank is not known."""
+    shapes = node.attr["_output_shapes"].list.shape
+    if not shapes or shapes[0].unknown_rank:
+        return None
+    return [dimension.size if dimension.size >= 0 else dimensions.UNKNOWN for dimension in shapes[0].dim]
 
 
 def _look_up(values: Mapping[str, Sequence[_Value]], name: str) -> _Value:
@@ -267,6 +342,8 @@ _HANDLERS: dict[str, Callable[[_Interpreter, Any, list[_Value]], Sequence[_Value
     "Const": lambda _, node, __: _constant(node),
     "Pack": _Interpreter._packed,
     "ReadVariableOp": _Interpreter._read,
+    "TensorListFromTensor": lambda _, __, values: values[:1],
+    **dict.fromkeys(("TensorListGetItem", "TensorListStack"), _Interpreter._in_list),
     "IdentityN": lambda _, __, values: values,
     **dict.fromkeys(
         (
@@ -277,9 +354,6 @@ _HANDLERS: dict[str, Callable[[_Interpreter, Any, list[_Value]], Sequence[_Value
             "CheckNumerics",
             "EnsureShape",
             "Snapshot",
-            "TensorListFromTensor",
-            "TensorListGetItem",
-            "TensorListStack",
             "SpaceToBatchND",
             "BatchToSpaceND",
         ),

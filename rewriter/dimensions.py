@@ -13,13 +13,18 @@ if TYPE_CHECKING:
 
 
 class Dimension(NamedTuple):
-    """One dimension of a tensor: its size, and the axes of the variable that run along it, the slowest first."""
+    """One dimension of a tensor: its size, the axes of the variable along it, the slowest first, and where it begins.
+
+    It begins after 0 where a piece was cut out of the axes.
+    """
 
     size: int
     axes: tuple[int, ...]
+    start: int = 0
 
 
 Dimensions = tuple[Dimension, ...]
+UNKNOWN = 1 << 40  # the size of a dimension that is not known when the graph is made
 # The whole numbers that an operation was given as a constant: a shape, a permutation, an axis.
 Numbers = tuple[int, ...]
 
@@ -54,10 +59,47 @@ def reshaped(dimensions: Dimensions, shape: Numbers, sizes: Sequence[int]) -> Di
         taken: list[Dimension] = []
         while math.prod(atom.size for atom in taken) < size and waiting:
             taken.append(waiting.pop(0))
-        if math.prod(atom.size for atom in taken) != size:
+        joined = _joined(taken, sizes)
+        if joined is None or joined.size != size:
             return None
-        result.append(Dimension(size, tuple(axis for atom in taken for axis in atom.axes)))
+        result.append(joined)
     return tuple(result) if all(atom.size == 1 for atom in waiting) else None
+
+
+def reshaped_at_the_end(dimensions: Dimensions, shape: Sequence[int], sizes: Sequence[int]) -> Dimensions | None:
+    """Follow a reshape of a tensor of which only the last sizes are known, as far as there are axes to follow.
+
+    Args:
+        dimensions: Those before.
+        shape: The new shape, with ``UNKNOWN`` for what is not known.
+        sizes: The sizes of the axes.
+    """
+    before, after = list(dimensions), list(shape)
+    result: list[Dimension] = []
+    while any(each.axes for each in before):
+        if not after:
+            return None
+        size = after.pop()
+        taken: list[Dimension] = []
+        while before and math.prod(each.size for each in taken) < size:
+            taken.insert(0, before.pop())
+        joined = _joined(taken, sizes)
+        if joined is None or joined.size != size or size == UNKNOWN:
+            return None
+        result.insert(0, joined)
+    return (*(Dimension(size, ()) for size in after), *result)
+
+
+def _joined(dimensions: Sequence[Dimension], sizes: Sequence[int]) -> Dimension | None:
+    """Flatten dimensions to one; ``None`` where a piece would be flattened together with something else."""
+    long = [each for each in dimensions if each.size > 1]
+    if len(long) == 1:
+        return long[0]
+    if any(math.prod(sizes[axis] for axis in each.axes) != each.size for each in long):
+        return None
+    return Dimension(
+        math.prod(each.size for each in dimensions), tuple(axis for each in dimensions for axis in each.axes)
+    )
 
 
 def _atoms(dimension: Dimension, sizes: Sequence[int]) -> list[Dimension]:
@@ -86,10 +128,14 @@ def squeezed(dimensions: Dimensions, places: Numbers) -> Dimensions:
     return tuple(dimension for place, dimension in enumerate(dimensions) if place not in gone)
 
 
-def resized(dimensions: Dimensions, place: int, size: int) -> Dimensions:
-    """Follow a cut along one dimension, of which ``size`` is left."""
+def resized(dimensions: Dimensions, place: int, start: int, size: int) -> Dimensions:
+    """Follow a cut along one dimension, of which ``size`` is left from ``start`` on."""
     at = place % len(dimensions)
-    return (*dimensions[:at], Dimension(size, dimensions[at].axes), *dimensions[at + 1 :])
+    return (*dimensions[:at], _cut(dimensions[at], start, size), *dimensions[at + 1 :])
+
+
+def _cut(dimension: Dimension, start: int, size: int) -> Dimension:
+    return Dimension(size, dimension.axes, dimension.start + start if dimension.axes else 0)
 
 
 def strided(
@@ -101,7 +147,7 @@ def strided(
         dimensions: Those before.
         begin: The first index for each place of the index expression.
         end: The index after the last.
-        strides: The steps.
+        strides: The steps; what they skip or turn round is not followed.
         masks: The masks of TensorFlow's ``StridedSlice``, by name without ``_mask``: one bit for each place.
     """
 
@@ -122,25 +168,30 @@ def strided(
             dimension = remaining.pop(0)
             if not is_set("shrink_axis", place):
                 cut = slice(None if is_set("begin", place) else first, None if is_set("end", place) else last, stride)
-                result.append(Dimension(len(range(dimension.size)[cut]), dimension.axes))
+                left = range(dimension.size)[cut]
+                if not left or left.step != 1:
+                    return None
+                result.append(_cut(dimension, left.start, len(left)))
     return (*result, *remaining)
 
 
-def left_by_matmul(rank: int, place: int, turned: bool) -> list[int]:
-    """Tell which dimensions of a factor are left by a matrix product: all but the one that is summed over."""
-    summed = rank - 1 if (place == 0) != turned else rank - 2
-    return [dimension for dimension in range(rank) if dimension != summed]
+# What a product leaves of a factor: each dimension, in the order of units, with its place in the result, from the end.
+Left = list[tuple[int, int]]
 
 
-def left_by_einsum(equation: str, place: int) -> list[int] | None:
-    """Tell which dimensions of a factor are left by an einsum, in the order of the result.
+def left_by_matmul(rank: int, place: int, turned: bool) -> Left:
+    """Tell what a matrix product leaves: all dimensions but the one that is summed over."""
+    last = rank - 1 if (place == 0) == turned else rank - 2
+    return [*((batch, batch - rank) for batch in range(rank - 2)), (last, -2 if place == 0 else -1)]
 
-    Returns:
-        The dimensions; ``None`` where the equation does not name them.
-    """
+
+def left_by_einsum(equation: str, place: int) -> Left | None:
+    """Tell what an einsum leaves; ``None`` where the equation does not name it."""
     factors, result = equation.replace(" ", "").split("->")
-    letters = factors.split(",")[place]
-    return None if "." in letters else [letters.index(letter) for letter in result if letter in letters]
+    letters, named = factors.split(",")[place], result.rpartition(".")[2]
+    if "." in letters or any(letter in result and letter not in named for letter in letters):
+        return None
+    return [(letters.index(each), place - len(named)) for place, each in enumerate(named) if each in letters]
 
 
 def masks_of(node: Any) -> tuple[tuple[str, int], ...]:
@@ -149,22 +200,32 @@ def masks_of(node: Any) -> tuple[tuple[str, int], ...]:
     return tuple((name, node.attr[f"{name}_mask"].i) for name in names)
 
 
-def _matmul(turned: str) -> Callable[[Any, int, int], list[int] | None]:
+def _split(dimensions: Dimensions, place: int, count: int, index: int) -> Dimensions:
+    size = dimensions[place].size // count
+    return resized(dimensions, place, index * size, size)
+
+
+def _matmul(turned: str) -> Callable[[Any, int, int], Left | None]:
     """Make the rule for a matrix product whose factors can be transposed; ``turned`` names the two attributes."""
 
-    def left(node: Any, place: int, rank: int) -> list[int] | None:
+    def left(node: Any, place: int, rank: int) -> Left | None:
         return left_by_matmul(rank, place, node.attr[turned.split()[place]].b)
 
     return left
 
 
-def _convolution(*left: int) -> Callable[[Any, int, int], list[int] | None]:
-    """Make the rule for a convolution by its filter, of which some dimensions are left, counted from the end."""
-    return lambda _, place, rank: [rank + dimension for dimension in left] if place == 1 else None
+def _convolution(*dimensions: int) -> Callable[[Any, int, int], Left | None]:
+    """Make the rule for a convolution by its filter, of which some dimensions are left, all of them as channels."""
+
+    def left(node: Any, place: int, rank: int) -> Left | None:
+        channels = -1 if node.attr["data_format"].s.endswith(b"C") else 1 - rank
+        return [(rank + dimension, channels) for dimension in dimensions] if place == 1 else None
+
+    return left
 
 
-# For each product, which dimensions of a factor at some place and of some rank are left.
-PRODUCTS: dict[str, Callable[[Any, int, int], list[int] | None]] = {
+# For each product, what is left of a factor at some place and of some rank.
+PRODUCTS: dict[str, Callable[[Any, int, int], Left | None]] = {
     "MatMul": _matmul("transpose_a transpose_b"),
     **dict.fromkeys(("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3"), _matmul("adj_x adj_y")),
     "Einsum": lambda node, place, _: left_by_einsum(node.attr["equation"].s.decode(), place),
@@ -183,13 +244,13 @@ MOVES: dict[str, Callable[[Any, Any, list[Numbers], Sequence[int], int], Dimensi
     "Transpose": lambda _, before, numbers, *__: transposed(before, numbers[0]),
     "ExpandDims": lambda _, before, numbers, *__: expanded(before, numbers[0][0]),
     "Squeeze": lambda node, before, *_: squeezed(before, tuple(node.attr["squeeze_dims"].list.i)),
-    "Split": lambda node, before, numbers, *_: resized(
-        before, numbers[0][0], before[numbers[0][0]].size // node.attr["num_split"].i
+    "Split": lambda node, before, numbers, _, index: _split(before, numbers[0][0], node.attr["num_split"].i, index),
+    "SplitV": lambda _, before, numbers, __, index: resized(
+        before, numbers[1][0], sum(numbers[0][:index]), numbers[0][index]
     ),
-    "SplitV": lambda _, before, numbers, __, index: resized(before, numbers[1][0], numbers[0][index]),
     "Unpack": lambda node, before, *_: squeezed(before, (node.attr["axis"].i,)),
     "Slice": lambda _, before, numbers, *__: tuple(
-        each._replace(size=size if size >= 0 else each.size - first)
+        _cut(each, first, size if size >= 0 else each.size - first)
         for each, first, size in zip(before, *numbers, strict=True)
     ),
     "StridedSlice": lambda node, before, numbers, *_: strided(

@@ -6,6 +6,7 @@ same layer owns. What does not fit is remarked on, with its place in the model.
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -120,14 +121,14 @@ def _places(model: Any) -> list[_Place]:
 def _trace(model: Any, inputs: Any, variables: Sequence[Any]) -> Dataflow:
     specs = keras_internals.input_specs(model)
     if inputs is not None:
-        specs = tf.nest.map_structure(lambda each: tf.TensorSpec(each.shape, each.dtype), inputs)
+        try:
+            specs = tf.nest.map_structure(lambda each: tf.TensorSpec(each.shape, each.dtype), inputs)
+        except AttributeError as error:
+            raise ModelError("inputs= takes a batch as the model does: arrays, not lists of numbers.") from error
     if specs is None:
         raise ModelError(f"{model.name} does not say what it takes, so it cannot be traced; pass inputs=, a batch.")
     try:
-        with keras_internals.kept_losses(model):
-            traced = tf.function(lambda batch: model(batch, training=True), autograph=False).get_concrete_function(
-                specs
-            )
+        traced = _traced(model, specs)
     except Exception as error:
         raise ModelError(
             f"{model.name} cannot be traced, it raised {first_line(error)!r}; pass inputs=, a batch that it takes."
@@ -145,7 +146,27 @@ def _trace(model: Any, inputs: Any, variables: Sequence[Any]) -> Dataflow:
         if id(handle) in numbers
     }
     shapes = {number: tuple(variable.shape) for number, variable in enumerate(variables)}
-    return dataflow(traced.graph.as_graph_def(), handles, shapes)
+    return dataflow(traced.graph.as_graph_def(add_shapes=True), handles, shapes)
+
+
+def _traced(model: Any, specs: Any) -> Any:
+    """Trace a model as it is trained, or as it is used where only training would make weights it does not have yet."""
+    for training in (True, False):
+        with contextlib.suppress(_MakesWeights), keras_internals.kept_call_state(model), _no_new_weights():
+            function = tf.function(lambda batch, training=training: model(batch, training=training), autograph=False)
+            return function.get_concrete_function(specs)
+    raise ModelError("it has layers that are not built: call it on a batch first")
+
+
+class _MakesWeights(Exception):  # noqa: N818  it never leaves this module
+    pass
+
+
+def _no_new_weights() -> Any:
+    def create(*_: Any, **__: Any) -> Any:
+        raise _MakesWeights
+
+    return tf.variable_creator_scope(create)
 
 
 def _ways(found: Dataflow, number: int, places: Sequence[_Place]) -> list[str]:

@@ -82,6 +82,7 @@ def run_model(model: Any, inputs: Any = None) -> Run:
     try:
         with (
             _put_back([model, *layers]),
+            keras_internals.kept_call_state(model),
             keras_internals.recorded_calls(
                 owners, lambda layer, outputs: calls.setdefault(id(layer), []).extend(arrays_of(outputs))
             ),
@@ -105,7 +106,11 @@ def run_layer(layer: Any, fan_in: int) -> list[Any]:
     for size in (_SIZE, _WIDE):
         batch = np.random.default_rng(0).standard_normal(_input_shape(layer, fan_in, size))
         try:
-            with _put_back([layer]), keras_internals.autocast_of(layer):
+            with (
+                _put_back([layer]),
+                keras_internals.kept_call_state(layer),
+                keras_internals.autocast_of(layer),
+            ):
                 outputs = arrays_of(layer.call(tf.cast(batch, layer.compute_dtype)))
         except Exception:  # noqa: BLE001, S112  a call that wants more inputs, or a context: not ours to judge
             continue

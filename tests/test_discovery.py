@@ -83,7 +83,7 @@ def test_hand_made_layers_are_found():
     model = hand_made()
     discovery = discover(model)
     found = found_pairs(model, discovery)
-    assert found["gate"] == (Pair((Weight("from_input"), Weight("from_state")), (Weight("b", (-2, -1)),)),)
+    assert found["gate"] == (Pair((Weight("from_input"), Weight("from_state")), (Weight("b"),)),)
     assert found["mixing"] == (
         Pair((Weight("w"),), (Weight("b"),)),
         Pair((Weight("v", (-2,)),), (Weight("c"),)),
@@ -208,6 +208,46 @@ def test_what_does_not_fit_is_remarked_on(shapes, call, remarks):
     assert next(iter(remarks)) in str(rewriter.plan(model, discover=True))
 
 
+ROWS = {"w": (4, 4), "b": (4,)}
+OTHERWISE = {
+    "turned round": lambda s, x: x @ s.w + s.b[::-1],
+    "units turned round": lambda s, x: x @ s.w[:, ::-1] + s.b,
+    "pieces crossed": lambda s, x: tf.concat([x @ s.w[:, :2] + s.b[2:], x @ s.w[:, 2:] + s.b[:2]], -1),
+    "pieces of a split crossed": lambda s, x: tf.concat(
+        [x @ k + b for k, b in zip(tf.split(s.w, 2, 1), tf.split(s.b, 2)[::-1], strict=True)], -1
+    ),
+    "another half": lambda s, x: x @ s.w[:, :2] + s.b[2:],
+    "every other": lambda s, x: x @ s.w[:, :2] + s.b[::2],
+    "halves of the result crossed": lambda s, x: (x @ s.w)[:, :2] + s.b[2:],
+    "added along another axis": lambda s, x: tf.einsum("btc,ts->bsc", tf.stack([x] * 4, 1), s.w) + s.b,
+    "added to the rows": lambda s, x: tf.stack([x] * 4, 1) @ s.w + s.b[:, None],
+    "added after a transposition": lambda s, x: tf.transpose(tf.stack([x] * 4, 1) @ s.w, [0, 2, 1]) + s.b,
+    "added to other groups": lambda s, x: (
+        tf.transpose(tf.reshape(tf.stack([x] * 4, 1) @ s.w, [-1, 4, 2, 2]), [0, 1, 3, 2]) + tf.reshape(s.b, (2, 2))
+    ),
+}
+
+
+@pytest.mark.parametrize("call", OTHERWISE.values(), ids=OTHERWISE)
+def test_a_bias_of_other_units_is_none(call):
+    """Numbers are added to a product, and not each to the unit it would stand below: a column would be no unit."""
+    pairs, remarks = found_in(ROWS, call)
+    assert pairs == []
+    assert set(remarks) == {"custom.w", "custom.b"}
+
+
+def test_pieces_that_match_are_one_pair():
+    """By a split, a slice or an index, of the weights or of the result, in any order."""
+    for call in (
+        lambda s, x: tf.concat([x @ s.w[:, 2:] + s.b[2:], x @ s.w[:, :2] + s.b[:2]], -1),
+        lambda s, x: (x @ s.w)[:, 1:3] + s.b[1:3],
+        lambda s, x: tf.split(x @ s.w, 2, axis=1)[1] + tf.split(s.b, 2)[1],
+        lambda s, x: tf.transpose(tf.transpose(tf.stack([x] * 4, 1) @ s.w, [0, 2, 1]) + s.b[:, None], [0, 2, 1]),
+        lambda s, x: tf.reshape(tf.reshape(x, (-1, 2, 2)) @ s.w[:2], (-1, 2, 4)) + s.b,
+    ):
+        assert found_in(ROWS, call)[0] == [("w", "b")]
+
+
 def test_weights_of_two_layers_are_no_pair():
     """A bias that another layer adds stays where it is, and so does one that the model itself holds."""
 
@@ -261,6 +301,40 @@ def test_looking_changes_nothing():
     losses = [float(loss) for loss in model.losses]
     rewriter.plan(model, discover=True)
     assert [float(loss) for loss in model.losses] == losses
+    assert fit(model, 2).history == fit(original, 2).history
+
+
+def test_looking_builds_nothing_and_draws_nothing():
+    """A layer that is used in training alone stays unbuilt, and seeded generators go on where they were."""
+
+    class Auxiliary(tf_keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.main, self.aux = layers.Dense(3), layers.Dense(3)
+
+        def call(self, inputs, training=False):
+            outputs = self.main(inputs)
+            return outputs + self.aux(inputs) if training else outputs
+
+    model = Auxiliary()
+    model(batch()[0])
+    assert len(rewriter.plan(model, discover=True).merges) == 1
+    assert not model.aux.built
+    assert len(model.weights) == 2
+
+    def seeded():
+        return tf_keras.Sequential(
+            [
+                layers.Reshape((5, 1), input_shape=(5,)),
+                layers.LSTM(4, dropout=0.3, seed=5),
+                layers.Dropout(0.5, seed=1),
+                layers.Dense(3),
+            ]
+        )
+
+    original, model = trained_pair(seeded, epochs=0)  # a new trace draws from the seed, as ever
+    rewriter.plan(model, discover=True)
+    rewriter.rewrite(model, "keep", layers="all", discover=True)
     assert fit(model, 2).history == fit(original, 2).history
 
 

@@ -88,16 +88,20 @@ def recorded_calls(layers: Iterable[int], record: Callable[[Any, Any], None]) ->
 
 
 @contextlib.contextmanager
-def kept_losses(layer: Any) -> Iterator[None]:
-    """Put back afterwards what a layer, and those below it, have kept of the losses of their last call."""
-    layers = [each for each in layer._flatten_layers() if hasattr(each, "_losses")]
+def kept_call_state(*holders: Any) -> Iterator[None]:
+    """Put back afterwards what layers, and those below them, keep of their last call: its losses and random seeds."""
+    layers = [each for holder in holders for each in holder._flatten_layers() if hasattr(each, "_losses")]
     before = [(each, list(each._losses), list(each._eager_losses)) for each in layers]
+    generators = [vars(each)["_random_generator"] for each in layers if "_random_generator" in vars(each)]
+    seeds = [(each, each._seed) for each in generators if hasattr(each, "_seed")]
     try:
         yield
     finally:
         for each, symbolic, eager in before:
             each._losses[:] = symbolic
             each._eager_losses = eager
+        for generator, seed in seeds:
+            generator._seed = seed
 
 
 def input_specs(model: Any) -> Any:
