@@ -91,7 +91,8 @@ def discover(model: Any, inputs: Any = None) -> Discovery:
     found = _trace(model, inputs, [place.variable for place in places])
     ways = [_ways(found, number, places) for number in range(len(places))]
     fit = {number for number, place in enumerate(places) if place.unfit(model) is None and len(ways[number]) == 1}
-    groups = _groups(_links(found, places), fit)
+    links = _links(found, places)
+    groups = _groups(links, fit)
     pairs: dict[int, list[Pair]] = defaultdict(list)
     for group in groups:
         pairs[id(places[group[0].variable].layer)].append(_pair(group, places))
@@ -101,7 +102,12 @@ def discover(model: Any, inputs: Any = None) -> Discovery:
         Remark(place.name, text)
         for number, place in enumerate(places)
         if layout_of(place.variable) is None and number not in paired
-        for text in _remarks(ways[number], place.unfit(model), id(place.variable) in trained)
+        for text in _remarks(
+            ways[number],
+            place.unfit(model),
+            sorted({places[bias.variable].name for each, bias in links if each.variable == number}),
+            id(place.variable) in trained,
+        )
     ]
     return Discovery({layer: tuple(several) for layer, several in pairs.items()}, tuple(remarks))
 
@@ -175,7 +181,9 @@ def _ways(found: Dataflow, number: int, places: Sequence[_Place]) -> list[str]:
     added = {bias: sums for bias, sums in found.added.items() if bias.variable == number}
     to = {bias: {names for sum_ in sums if (names := _names(sum_, number, places))} for bias, sums in added.items()}
     ways = [f"multiplied, units along axis {_axes(factor)}" for factor in products]
-    if any(len(names) > 1 for names in to.values()):
+    if len({bias.outgoing for bias in added}) > 1:
+        ways += sorted({f"added, units along axis {_axes(bias)}" for bias in added})
+    elif any(len(names) > 1 for names in to.values()):
         ways += sorted({f"added to products of {each}" for names in to.values() for each in names})
     elif any(to.values()) or any(isinstance(each, Bias) and each.variable == number for each, _ in found.joined):
         ways.append("added to a product")
@@ -235,12 +243,16 @@ def _pair(group: Sequence[_Use], places: Sequence[_Place]) -> Pair:
     return Pair(weights(Factor), weights(Bias))
 
 
-def _remarks(ways: Sequence[str], unfit: str | None, trained: bool) -> list[str]:
+def _remarks(ways: Sequence[str], unfit: str | None, partners: Sequence[str], trained: bool) -> list[str]:
     """Say what is the matter with a weight that is in no pair."""
     multiplied = any(way.startswith("multiplied") for way in ways)
     if len(ways) > 1 and (multiplied or any(way.startswith("added") for way in ways)):
         return [f"used in more than one way: {'; '.join(ways)}"]
-    how = "a product without an addition of a weight of the same layer" if multiplied else ", ".join(ways) or "not used"
+    how = ", ".join(ways) or "not used"
+    if multiplied and partners:
+        how = f"a product, and {' and '.join(partners)}, added to it, can be in no pair"
+    elif multiplied:
+        how = "a product without an addition of a weight of the same layer"
     if trained:
         return [f"trainable, and in no pair: {unfit or how}"]
     return [how] if multiplied else []

@@ -80,7 +80,11 @@ def _matches(selector: Selector, located: LocatedLayer, option: str) -> bool:
 
 def _no_match(candidates: Sequence[LocatedLayer], selector: Selector, option: str) -> str:
     paths = [path for located in candidates for path in located.paths]
-    near = difflib.get_close_matches(selector, paths, n=3, cutoff=0.4) if isinstance(selector, str) else []
+    near = []
+    if isinstance(selector, str):
+        # A recurrent layer's kernels are its cell's.
+        inside = [path for path in paths if path.startswith(f"{selector}/")]
+        near = inside[:3] or difflib.get_close_matches(selector, paths, n=3, cutoff=0.4)
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     if not hint:
         hint = f" Paths start with: {', '.join(map(repr, paths[:5]))}." if paths else " The model has no such layer."

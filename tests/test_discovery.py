@@ -178,7 +178,10 @@ REMARKED = {
     "one bias for two": (
         {"w": (4, 4), "u": (4, 4), "b": (4,)},
         lambda s, x: tf.tanh(x @ s.w + s.b) @ s.u + s.b,
-        {"custom.b": "used in more than one way: added to products of custom.u; added to products of custom.w"},
+        {
+            "custom.b": "used in more than one way: added to products of custom.u; added to products of custom.w",
+            "custom.w": "a product, and custom.b, added to it, can be in no pair",
+        },
     ),
     "norm of the kernel": (
         SQUARE,

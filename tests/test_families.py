@@ -340,3 +340,22 @@ def test_from_the_command_line(run, tmp_path):
     code, _, err = run("rewrite", tmp_path / "base.keras", tmp_path / "x.keras", "--layers", "dens")
     assert code == 2
     assert "Did you mean 'dense'?" in err
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5", ""])
+def test_a_cell_that_keras_makes_is_in_the_file(ending, tmp_path):
+    """An LSTM asks its cell for a config and leaves it out of its own: the file says what is merged all the same."""
+    model = tf_keras.Sequential([layers.InputLayer((6, 4)), layers.LSTM(3), layers.Dense(2)])
+    rewriter.rewrite(model, layers="all")
+    path = tmp_path / f"joint{ending}"
+    rewriter.save_model(model, path)
+    again = rewriter.load_model(path)
+    assert len(rewriter.plan(again).merged) == 2
+    assert rewriter.verify(model, again).same
+
+
+def test_a_path_of_a_recurrent_layer_is_answered_with_its_cell():
+    """The kernels are the cell's; whoever names the layer is told the path."""
+    model = tf_keras.Sequential([layers.InputLayer((6, 4)), layers.LSTM(3, name="a")])
+    with pytest.raises(rewriter.SelectorError, match="Did you mean 'a/cell'"):
+        rewriter.plan(model, include="a", layers="all")

@@ -616,3 +616,39 @@ def test_a_partly_built_model_is_rewritten_as_far_as_it_is_built():
     model.spare(tf.zeros((1, 3)))
     rewriter.rewrite(model)
     assert len(merged_layers(model)) == 8
+
+
+class Traced(layers.Dense):
+    """A helper that is a tf.function, called in a call that is none."""
+
+    @tf.function
+    def helper(self, inputs):
+        return inputs @ self.kernel + self.bias
+
+    def call(self, inputs):
+        return self.helper(inputs)
+
+
+class TracedWhole(layers.Dense):
+    """A call that is a tf.function itself."""
+
+    @tf.function
+    def call(self, inputs):
+        return inputs @ self.kernel + self.bias
+
+
+@pytest.mark.parametrize("cls", [Traced, TracedWhole])
+def test_a_function_inside_a_layer_reads_the_weights_of_the_moment(cls):
+    """Views that a call has made are not kept by a function traced in it: the layer trains, and follows assignments."""
+    original, model = trained_pair(lambda: tf_keras.Sequential([cls(4, input_shape=(5,)), layers.Dense(3)]))
+    rewriter.rewrite(model, "keep")
+    x, _ = batch()
+    model(x)
+    layer = model.layers[0]
+    assert fit(model).history == fit(original).history
+    weights = layer.get_weights()
+    layer.set_weights([weight * 0 for weight in weights])
+    assert not layer(x).numpy().any()
+    layer.set_weights(weights)
+    rewriter.split(model)
+    assert fit(model).history == fit(original).history

@@ -98,6 +98,103 @@ def test_told_twice_is_told_once():
     assert len(rewriter.plan(hand_made()).merges) == 3
 
 
+def test_told_of_a_layer_and_of_its_class():
+    """The same is told once, by whichever way and in whichever order; what overlaps is an error of the plan."""
+    model = hand_made()
+    rewriter.pair(model.get_layer("mixing"), "w", "b")
+    rewriter.pair(Mixing, "w", "b")
+    assert [each.weights for each in rewriter.plan(model).merges if each.path == "mixing"] == [("w", "b")]
+    rewriter.pair(model.get_layer("gate"), "from_state", "b")
+    rewriter.pair(Gate, "from_input", "b")
+    with pytest.raises(rewriter.PairError, match="gate: Gate 'gate': b is in two pairs"):
+        rewriter.rewrite(model)
+
+
+@tf_keras.saving.register_keras_serializable("test_told")
+class Apart(layers.Layer):
+    """Two pairs whose weights are not neighbours, and a weight between."""
+
+    def build(self, input_shape):
+        self.w = self.add_weight("w", (input_shape[-1], 4))
+        self.v = self.add_weight("v", (4, 3))
+        self.scale = self.add_weight("scale", (4,), initializer="ones")
+        self.b = self.add_weight("b", (4,))
+        self.c = self.add_weight("c", (3,))
+        super().build(input_shape)
+
+    def call(self, inputs):
+        return ((inputs @ self.w + self.b) * self.scale) @ self.v + self.c
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+def test_slots_come_back_in_their_order(ending, tmp_path):
+    """Files restore slots by position: after a split they are where they were, also of weights that lie apart."""
+    (model,) = trained_pair(lambda: tf_keras.Sequential([layers.InputLayer((5,)), Apart()]))[:1]
+    slots = [bits(each.numpy()) for each in model.optimizer.variables]
+    rewriter.rewrite(model, "keep", discover=True)
+    rewriter.export(model, tmp_path / f"plain{ending}")
+    back = tf_keras.models.load_model(tmp_path / f"plain{ending}")
+    assert [bits(each.numpy()) for each in back.optimizer.variables] == slots
+    rewriter.split(model)
+    assert [bits(each.numpy()) for each in model.optimizer.variables] == slots
+
+
+def test_weights_without_a_scope_are_named_by_their_layer(tmp_path):
+    """Variables that no layer named give augmented kernels of different names, as .h5 needs them."""
+
+    class Bare(layers.Layer):
+        def __init__(self, name):
+            super().__init__(name=name)
+            self.w, self.b = tf.Variable(tf.ones((4, 4)), name=f"{name}_w"), tf.Variable(tf.ones(4), name=f"{name}_b")
+
+        def call(self, inputs):
+            return inputs @ self.w + self.b
+
+    model = tf_keras.Sequential([layers.InputLayer((4,)), Bare("p"), Bare("q")])
+    names = [weight.name for weight in model.weights]
+    rewriter.rewrite(model, discover=True)
+    assert [weight.name for weight in model.weights] == ["p/augmented_kernel:0", "q/augmented_kernel:0"]
+    model.save_weights(tmp_path / "joint.h5")
+    rewriter.split(model)
+    assert [weight.name for weight in model.weights] == names
+
+
+class Holder:
+    """An object of a user's own."""
+
+    def __init__(self, weight):
+        self.weight = weight
+
+
+def in_module(layer, kernel, _):
+    layer.module = tf.Module()
+    layer.module.w = kernel
+
+
+HELD_ELSEWHERE = {
+    "closure": lambda layer, w, b: setattr(layer, "function", lambda x: x @ w + b),
+    "tuple in a list": lambda layer, w, b: setattr(layer, "both", [(w, b)]),
+    "module": in_module,
+    "object": lambda layer, w, _: setattr(layer, "helper", Holder(w)),
+    "loss": lambda layer, w, _: layer.add_loss(lambda: tf.reduce_sum(w)),
+}
+
+
+@pytest.mark.parametrize("hold", HELD_ELSEWHERE.values(), ids=HELD_ELSEWHERE)
+def test_a_weight_that_is_held_by_another_way_is_left_alone(hold):
+    """What reaches the variable past the attribute would go on with a dead one; the reason says that it is so."""
+
+    class Held(layers.Dense):
+        def build(self, input_shape):
+            super().build(input_shape)
+            hold(self, self.kernel, self.bias)
+
+    model = tf_keras.Sequential([layers.InputLayer((4,)), Held(4, name="held")])
+    decision = rewriter.plan(model).decisions[0]
+    assert decision.action == "skip"
+    assert "are one variable: merging would untie them" in decision.reason
+
+
 WRONG = {
     "no layer": (lambda _: rewriter.pair(3, "w", "b"), "takes a tf_keras layer or a class of layers, got 3"),
     "a class of something": (lambda _: rewriter.pair(dict, "w", "b"), "takes a tf_keras layer"),
@@ -109,6 +206,13 @@ WRONG = {
     ),
     "twice in one": (lambda _: rewriter.pair(Mixing, ("w", "w"), "b"), "Mixing: w is in two pairs"),
     "units from the front": (lambda _: rewriter.pair(Mixing, "w", "b", units=1), "counted from the end"),
+    "variables": (
+        lambda model: rewriter.pair(Mixing, tf.Variable(1.0), "b"),
+        "kernel= takes the name of the attribute",
+    ),
+    "none": (lambda _: rewriter.pair(Mixing, "w", None), "bias= takes the name of the attribute"),
+    "units of text": (lambda _: rewriter.pair(Mixing, "w", "b", units="-1"), "units='-1'"),
+    "units twice": (lambda _: rewriter.pair(Mixing, "w", "b", units=(-1, -1)), "an axis is there twice"),
     "misspelt": (lambda model: rewriter.pair(model.get_layer("gate"), "from_inputs", "b"), "Did you mean 'from_input'"),
     "no such": (lambda model: rewriter.pair(model.get_layer("gate"), "zzz", "b"), "It has from_input, from_state, b"),
     "other units": (
