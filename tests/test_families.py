@@ -48,13 +48,11 @@ def test_split_inverts_rewrite(builder):
 def test_adam_goes_on_bit_for_bit(builder):
     """Outputs, losses, weights and slots are those of the unrewritten model, before and after five epochs."""
     original, model = trained_pair(builder)
-    x, y = batch()
+    x, _ = batch()
     rewriter.rewrite(model, "keep", strict=True, **{**widest(builder), "discover": False})
     if builder is hand_made:
         rewriter.rewrite(model, "keep", discover=True)
     assert bits(model(x)) == bits(original(x))
-    assert bits(model.predict(x, verbose=0)) == bits(original.predict(x, verbose=0))
-    assert model.evaluate(x, y, verbose=0) == original.evaluate(x, y, verbose=0)
     assert fit(model, 5).history == fit(original, 5).history
     rewriter.split(model)
     assert [bits(each.numpy()) for each in model.weights] == [bits(each.numpy()) for each in original.weights]
@@ -263,7 +261,7 @@ def test_dtypes(builder, policy):
         for each in (original, model):
             fit(each)
         x, _ = batch()
-        assert bits(model.predict(x, verbose=0)) == bits(original.predict(x, verbose=0))
+        assert bits(model(x)) == bits(original(x))
         rewriter.split(model)
         assert [bits(each.numpy()) for each in model.weights] == [bits(each.numpy()) for each in original.weights]
     finally:
