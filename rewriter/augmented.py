@@ -39,7 +39,7 @@ REGISTERED_NAME = "rewriter>Augmented"
 _LOADER = "AugmentedByKerasRewriter"
 _STANDARD_CLASS = "standard_class"
 _EXACT = "exact_gradients"
-_PAIRS = "pairs"
+_PAIRS = "augmented_pairs"
 
 # The views of the calls under way, by layer, and the graph that each were made in. A context variable, because replicas
 # of a layer run in threads.
@@ -96,7 +96,7 @@ class Augmented:
 
     augmented_kernel: Any
     exact_gradients: ClassVar[bool]
-    pairs: ClassVar[tuple[Pair, ...]]
+    augmented_pairs: ClassVar[tuple[Pair, ...]]
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:

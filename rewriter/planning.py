@@ -107,15 +107,16 @@ def _decide(
     if sought.reason is not None:
         yield _decision(located, sought.reason, blocked=sought.blocked)
         return
-    obstacles = [surroundings.obstacle(located, pair) for pair in sought.pairs]
-    free = [pair for pair, obstacle in zip(sought.pairs, obstacles, strict=True) if obstacle is None]
+    reasons = [surroundings.obstacle(located, pair) for pair in sought.pairs]
+    if sought.source != _TOLD:  # whoever told of a pair wants it, whatever it costs
+        reasons = [
+            reason or too_costly(layer, *layouts_for(layer, (pair,)))
+            for pair, reason in zip(sought.pairs, reasons, strict=True)
+        ]
+    free = [pair for pair, reason in zip(sought.pairs, reasons, strict=True) if reason is None]
     layouts = dict(zip(free, layouts_for(layer, free), strict=True))
-    for pair, obstacle in zip(sought.pairs, obstacles, strict=True):
-        layout = layouts.get(pair)
-        # Whoever told of a pair wants it, whatever it costs.
-        reason = obstacle if layout is None or sought.source == _TOLD else too_costly(layer, layout)
-        kept = layout if reason is None else None
-        yield _decision(located, reason, pair, kept, blocked=reason is not None, source=sought.source)
+    for pair, reason in zip(sought.pairs, reasons, strict=True):
+        yield _decision(located, reason, pair, layouts.get(pair), blocked=reason is not None, source=sought.source)
 
 
 @dataclass(frozen=True)

@@ -239,6 +239,13 @@ def test_a_bias_of_other_units_is_none(call):
     assert set(remarks) == {"custom.w", "custom.b"}
 
 
+def test_a_bias_for_each_position_is_none():
+    """It has more numbers than units, and its rows are no connections of a unit."""
+    pairs, remarks = found_in({"w": (4, 4), "b": (3, 4)}, lambda s, x: tf.stack([x] * 3, 1) @ s.w + s.b)
+    assert pairs == []
+    assert set(remarks) == {"custom.w", "custom.b"}
+
+
 def test_pieces_that_match_are_one_pair():
     """By a split, a slice or an index, of the weights or of the result, in any order."""
     for call in (
@@ -407,6 +414,16 @@ def test_a_found_pair_that_cannot_be_checked_is_left_alone(caplog):
         rewriter.rewrite(model, tf_keras.optimizers.SGD(0.1), discover=True, check=False)
     assert type(model.mixing) is Mixing
     assert "mixing: found, and left as it is: it could not be checked: the model raised" in caplog.text
+
+
+def test_a_guess_in_a_model_that_draws_random_numbers_is_not_believed(caplog):
+    """It differs from itself as well, and proves nothing."""
+    noisy = layers.Lambda(lambda x: x + tf.random.uniform(tf.shape(x)))
+    model = tf_keras.Sequential([layers.InputLayer((4,)), noisy, Mixing(name="mixing"), layers.Dense(2)])
+    rewriter.rewrite(model, discover=True)
+    assert type(model.get_layer("mixing")) is Mixing
+    assert "mixing: found, and left as it is: it could not be checked: the model draws random numbers" in caplog.text
+    assert [each.path for each in rewriter.plan(model).merged] == ["dense"]
 
 
 def test_from_the_command_line(run, tmp_path):

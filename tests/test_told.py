@@ -110,6 +110,29 @@ def test_told_of_a_layer_and_of_its_class():
         rewriter.rewrite(model)
 
 
+def test_the_first_of_two_pairs_stays():
+    """Where the first cannot be merged, or costs too much, the second is the layer's only W*, under the usual name."""
+
+    class Late(Mixing):
+        def build(self, input_shape):
+            super().build(input_shape)
+            self.v_of_late = self.w
+
+    model = tf_keras.Sequential([layers.InputLayer((4,)), Late(name="late"), layers.Dense(2)])
+    rewriter.pair(Late, "w", "b")
+    rewriter.pair(Late, "v", "c", units=-2)
+    names = [weight.name for weight in model.weights]
+    rewriter.rewrite(model)
+    assert [weight.name for weight in model.get_layer("late").weights] == [
+        "late/w:0",
+        "late/b:0",
+        "late/gain:0",
+        "late/augmented_kernel:0",
+    ]
+    rewriter.split(model)
+    assert [weight.name for weight in model.weights] == names
+
+
 @tf_keras.saving.register_keras_serializable("test_told")
 class Apart(layers.Layer):
     """Two pairs whose weights are not neighbours, and a weight between."""
