@@ -81,10 +81,17 @@ def layouts_for(layer: Any, pairs: Sequence[Pair]) -> tuple[Layout, ...]:
             tuple(part(weight) for weight in pair.weights),
             biases=len(pair.biases),
             attribute=f"{AUGMENTED_KERNEL}_{index}" if index else AUGMENTED_KERNEL,
-            scope=f"{layer.name}/",
+            scope=_scope_for(layer, pair),
         )
         for index, pair in enumerate(pairs)
     )
+
+
+def _scope_for(layer: Any, pair: Pair) -> str:
+    """Name the scope for what is stacked of variables that no layer has named, which would all be called alike."""
+    # Of a SavedModel, Keras names the weights of a layer by their attributes alone; they keep that.
+    of_keras = any(getattr(layer, each).name.partition(":")[0] == each for each in pair.attributes)
+    return "" if of_keras else f"{layer.name}/"
 
 
 def pair_of(layout: Layout) -> Pair:

@@ -56,7 +56,15 @@ def untrained_weights(layer: Any) -> list[Any]:
 
 def is_bookkeeping(attribute: str) -> bool:
     """Tell whether an attribute is one in which Keras itself lists what a layer holds."""
-    lists = ("_self_", "_trainable_weights", "_non_trainable_weights", "_undeduplicated", "_callable_losses")
+    lists = (
+        "_self_",
+        "_trainable_weights",
+        "_non_trainable_weights",
+        "_undeduplicated",
+        "_callable_losses",
+        "_serialized_attributes",
+        "keras_api",
+    )
     return attribute.startswith(lists)
 
 
