@@ -14,7 +14,7 @@ from rewriter import keras_internals
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_LIBRARIES = ("tf_keras", "tensorflow", "keras", "numpy", "rewriter")
+_LIBRARIES = ("builtins", "tf_keras", "tensorflow", "keras", "numpy", "rewriter")
 
 
 def held_variables(layer: Any) -> Iterator[tuple[str, Any]]:
@@ -66,6 +66,10 @@ def _members(value: Any) -> Iterator[tuple[str, Any]]:
         yield from ((f".{name}", each) for name, each in getattr(value, "__dict__", {}).items())
 
 
+def is_of_a_library(cls: type) -> bool:
+    """Tell whether a class is Python's own, or of a library that this one knows: not of a user's code."""
+    return cls.__module__.split(".")[0] in _LIBRARIES
+
+
 def _is_of_a_user(value: Any) -> bool:
-    classes = [cls for cls in type(value).__mro__ if cls is not object]
-    return not any(cls.__module__.split(".")[0] in (*_LIBRARIES, "builtins") for cls in classes)
+    return not any(is_of_a_library(cls) for cls in type(value).__mro__ if cls is not object)

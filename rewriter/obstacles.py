@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from rewriter import keras_internals, tables
-from rewriter.holders import held_variables
+from rewriter.holders import held_variables, is_of_a_library
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +24,6 @@ NOT_BUILT = "not built, so it has no weights yet: call the model on a batch, or 
 
 _ASSIGNMENTS = frozenset({"assign", "assign_add", "assign_sub", "scatter_update", "scatter_add", "scatter_sub"})
 _LOADS = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
-_LIBRARIES = ("tf_keras.", "tensorflow.", "rewriter.")
 
 
 class Surroundings:
@@ -104,7 +103,7 @@ def _written_by(cls: type, own: bool) -> set[str]:
     """
     written: set[str] = set()
     for base in cls.__mro__:
-        if f"{base.__module__}.".startswith(_LIBRARIES) or base is object:
+        if is_of_a_library(base):
             continue
         for name, function in vars(base).items():
             code = getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None

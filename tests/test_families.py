@@ -1,17 +1,20 @@
 """Every family of layers beside Dense: there and back, training, files, and what a column of W* holds."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from rewriter.cli import common
 from tf_keras import layers
 
 import rewriter
 from conftest import bits, run_python
 from family_models import FAMILIES, attention, conv_2d, hand_made, recurrent
 from models import batch, fit, trained_pair
+from rewriter import cost
 from rewriter.families import ALL, NAMES
 from rewriter.families import FAMILIES as TABLE
 from rewriter.walk import locate_layers
@@ -159,6 +162,18 @@ def test_every_line_of_the_table_is_tried():
     assert {cls for family in TABLE for cls in family.classes} <= tried
 
 
+def test_the_families_are_called_alike_everywhere():
+    """The README, the docstrings and the help of the command line name those of the table, and the same bound."""
+    readme = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
+    options = common.Layers.__metadata__[0].help
+    for name in (*NAMES, ALL):
+        assert f'"{name}"' in readme
+        assert f'"{name}"' in rewriter.plan.__doc__
+        assert f'"{name}"' in rewriter.rewrite.__doc__
+        assert name in options
+    assert "used 256 times an example or more" in " ".join(readme.split())
+
+
 def test_layers_says_which_families():
     """Dense alone by default; each name its own; all, or several, together; the rest says which name would merge it."""
     model = attention()
@@ -203,6 +218,7 @@ def test_other_equations_are_skipped_with_a_reason(equation, options, axes):
 def test_a_transposed_copy_must_be_worth_it(monkeypatch):
     """Units before the last axis mean a copy a step: merged where each weight is used often, and else skipped."""
     monkeypatch.undo()
+    assert cost._ENOUGH_USES == 256  # as the README says
 
     def model(size, positions):
         return tf_keras.Sequential(
