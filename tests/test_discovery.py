@@ -16,6 +16,7 @@ from rewriter.discovery import discover
 from rewriter.families import family_of
 from rewriter.pairing import Pair, Weight
 from rewriter.walk import locate_layers
+from test_dataflow import SQUARE, Custom, found_in, found_pairs
 from test_rewriting import state
 from zoo import ZOO
 
@@ -31,14 +32,6 @@ def known_pairs(model):
             pair = family.pair(found.layer) if callable(family.pair) else family.pair
             pairs[found.paths[0]] = (pair,)
     return pairs
-
-
-def found_pairs(model, discovery):
-    return {
-        found.paths[0]: discovery.pairs[id(found.layer)]
-        for found in locate_layers(model)
-        if id(found.layer) in discovery.pairs
-    }
 
 
 def application(name):
@@ -91,83 +84,6 @@ def test_hand_made_layers_are_found():
     assert [str(remark) for remark in discovery.remarks] == ["mixing.gain: trainable, and in no pair: Mul"]
 
 
-class Custom(layers.Layer):
-    """A layer whose weights and call are given: ``shapes`` by name, and ``call`` of the layer and its input."""
-
-    def __init__(self, shapes, call, **options):
-        super().__init__(**options)
-        self.shapes, self.own_call = shapes, call
-
-    def build(self, input_shape):
-        for name, shape in self.shapes.items():
-            setattr(self, name, self.add_weight(name, shape))
-        super().build(input_shape)
-
-    def call(self, inputs):
-        return self.own_call(self, inputs)
-
-
-def found_in(shapes, call, fan_in=4):
-    """The pairs and remarks of one custom layer."""
-    model = tf_keras.Sequential([layers.InputLayer((fan_in,)), Custom(shapes, call, name="custom")])
-    discovery = discover(model)
-    pairs = found_pairs(model, discovery).get("custom", ())
-    return [pair.attributes for pair in pairs], {remark.place: remark.text for remark in discovery.remarks}
-
-
-SQUARE = {"w": (4, 4), "b": (4,)}
-FOUND = {
-    "plain": (SQUARE, lambda s, x: x @ s.w + s.b),
-    "bias first": (SQUARE, lambda s, x: s.b + x @ s.w),
-    "bias_add": (SQUARE, lambda s, x: tf.nn.bias_add(x @ s.w, s.b)),
-    "einsum": (SQUARE, lambda s, x: tf.einsum("bi,io->bo", x, s.w) + s.b),
-    "einsum of rows": (SQUARE, lambda s, x: tf.einsum("bi,oi->bo", x, s.w) + s.b),
-    "tensordot": (SQUARE, lambda s, x: tf.tensordot(x, s.w, 1) + s.b),
-    "kernel on the left": (
-        {"w": (4, 4), "b": (4, 1)},
-        lambda s, x: tf.transpose(s.w @ tf.transpose(x) + s.b),
-    ),
-    "residual between": (SQUARE, lambda s, x: (x @ s.w + x) + s.b),
-    "cast": (
-        SQUARE,
-        lambda s, x: tf.cast(tf.cast(x, "float64") @ tf.cast(s.w, "float64") + tf.cast(s.b, "float64"), "float32"),
-    ),
-    "in tf.function": (SQUARE, lambda s, x: tf.function(lambda y: y @ s.w + s.b)(x)),
-    "in tf.cond": (
-        SQUARE,
-        lambda s, x: tf.cond(tf.reduce_sum(x) > 0, lambda: x @ s.w + s.b, lambda: -x @ s.w + s.b),
-    ),
-    "in tf.map_fn": (SQUARE, lambda s, x: tf.map_fn(lambda row: tf.linalg.matvec(s.w, row, transpose_a=True) + s.b, x)),
-    "kernel transposed before": (SQUARE, lambda s, x: x @ tf.transpose(s.w) + s.b),
-    "bias of a row": ({"w": (4, 4), "b": (1, 4)}, lambda s, x: x @ s.w + s.b),
-}
-
-
-@pytest.mark.parametrize(("shapes", "call"), FOUND.values(), ids=FOUND)
-def test_however_it_is_written(shapes, call):
-    """A product and an addition are found through casts, reshapes, transposes, functions, conditions and loops."""
-    assert found_in(shapes, call) == ([("w", "b")], {})
-
-
-def test_what_flows_into_the_same_units_is_one_pair():
-    """Kernels whose products are added up share their bias, several biases their kernel; pieces belong together."""
-    two = {"w": (4, 4), "u": (4, 4), "b": (4,)}
-    assert found_in(two, lambda s, x: x @ s.w + tf.tanh(x) @ s.u + s.b)[0] == [("w", "u", "b")]
-    assert found_in(two, lambda s, x: (x @ s.w + s.b) + tf.tanh(x) @ s.u)[0] == [("w", "u", "b")]
-    assert found_in({**two, "c": (4,)}, lambda s, x: (x @ s.w + s.b) + (tf.tanh(x) @ s.u + s.c))[0] == [
-        ("w", "b"),
-        ("u", "c"),
-    ]
-    assert found_in({**SQUARE, "c": (4,)}, lambda s, x: x @ s.w + s.b + s.c)[0] == [("w", "b", "c")]
-    gates = {"w": (4, 6), "b": (6,)}
-
-    def by_pieces(s, x):
-        kernels, biases = tf.split(s.w, 2, axis=1), tf.split(s.b, 2)
-        return tf.tanh(x @ kernels[0] + biases[0]) * (x @ kernels[1] + biases[1])
-
-    assert found_in(gates, by_pieces) == ([("w", "b")], {})
-
-
 REMARKED = {
     "no bias": ({"w": (4, 4)}, lambda s, x: x @ s.w, {"custom.w": "in no pair: a product without an addition"}),
     "tied": (
@@ -209,53 +125,6 @@ def test_what_does_not_fit_is_remarked_on(shapes, call, remarks):
     with pytest.raises(rewriter.NotMergeableError, match=next(iter(remarks))):
         rewriter.plan(model, discover=True, strict=True)
     assert next(iter(remarks)) in str(rewriter.plan(model, discover=True))
-
-
-ROWS = {"w": (4, 4), "b": (4,)}
-OTHERWISE = {
-    "turned round": lambda s, x: x @ s.w + s.b[::-1],
-    "units turned round": lambda s, x: x @ s.w[:, ::-1] + s.b,
-    "pieces crossed": lambda s, x: tf.concat([x @ s.w[:, :2] + s.b[2:], x @ s.w[:, 2:] + s.b[:2]], -1),
-    "pieces of a split crossed": lambda s, x: tf.concat(
-        [x @ k + b for k, b in zip(tf.split(s.w, 2, 1), tf.split(s.b, 2)[::-1], strict=True)], -1
-    ),
-    "another half": lambda s, x: x @ s.w[:, :2] + s.b[2:],
-    "every other": lambda s, x: x @ s.w[:, :2] + s.b[::2],
-    "halves of the result crossed": lambda s, x: (x @ s.w)[:, :2] + s.b[2:],
-    "added along another axis": lambda s, x: tf.einsum("btc,ts->bsc", tf.stack([x] * 4, 1), s.w) + s.b,
-    "added to the rows": lambda s, x: tf.stack([x] * 4, 1) @ s.w + s.b[:, None],
-    "added after a transposition": lambda s, x: tf.transpose(tf.stack([x] * 4, 1) @ s.w, [0, 2, 1]) + s.b,
-    "added to other groups": lambda s, x: (
-        tf.transpose(tf.reshape(tf.stack([x] * 4, 1) @ s.w, [-1, 4, 2, 2]), [0, 1, 3, 2]) + tf.reshape(s.b, (2, 2))
-    ),
-}
-
-
-@pytest.mark.parametrize("call", OTHERWISE.values(), ids=OTHERWISE)
-def test_a_bias_of_other_units_is_none(call):
-    """Numbers are added to a product, and not each to the unit it would stand below: a column would be no unit."""
-    pairs, remarks = found_in(ROWS, call)
-    assert pairs == []
-    assert set(remarks) == {"custom.w", "custom.b"}
-
-
-def test_a_bias_for_each_position_is_none():
-    """It has more numbers than units, and its rows are no connections of a unit."""
-    pairs, remarks = found_in({"w": (4, 4), "b": (3, 4)}, lambda s, x: tf.stack([x] * 3, 1) @ s.w + s.b)
-    assert pairs == []
-    assert set(remarks) == {"custom.w", "custom.b"}
-
-
-def test_pieces_that_match_are_one_pair():
-    """By a split, a slice or an index, of the weights or of the result, in any order."""
-    for call in (
-        lambda s, x: tf.concat([x @ s.w[:, 2:] + s.b[2:], x @ s.w[:, :2] + s.b[:2]], -1),
-        lambda s, x: (x @ s.w)[:, 1:3] + s.b[1:3],
-        lambda s, x: tf.split(x @ s.w, 2, axis=1)[1] + tf.split(s.b, 2)[1],
-        lambda s, x: tf.transpose(tf.transpose(tf.stack([x] * 4, 1) @ s.w, [0, 2, 1]) + s.b[:, None], [0, 2, 1]),
-        lambda s, x: tf.reshape(tf.reshape(x, (-1, 2, 2)) @ s.w[:2], (-1, 2, 4)) + s.b,
-    ):
-        assert found_in(ROWS, call)[0] == [("w", "b")]
 
 
 def test_weights_of_two_layers_are_no_pair():
