@@ -166,7 +166,7 @@ class _Interpreter:
     def _branches(self, node: Any, arguments: list[_Value]) -> list[_Value]:
         branches = node.attr["branches"].list.func or [node.attr["then_branch"].func, node.attr["else_branch"].func]
         results = [self._call(branch.name, arguments[1:]) for branch in branches]
-        return [values[0] if len(set(values)) == 1 else None for values in zip(*results, strict=True)]
+        return [_either(values) for values in zip(*results, strict=True)]
 
     def _loop(self, node: Any, arguments: list[_Value]) -> list[_Value]:
         carried = arguments
@@ -304,6 +304,13 @@ class _Interpreter:
         more = (Dimension(dimensions.UNKNOWN, ()),)
         item = node.op == "TensorListGetItem"
         return [_whole(value, value.dimensions[1:] if item else (*more, *value.dimensions))]
+
+
+def _either(values: Sequence[_Value]) -> _Value:
+    """Say what a condition gives, of what its branches give: a sum of the factors of all, where they are alike."""
+    waiting = frozenset[Factor]().union(*(value.waiting for value in values if isinstance(value, Sum)))
+    alike = {value._replace(waiting=waiting) if isinstance(value, Sum) else value for value in values}
+    return alike.pop() if len(alike) == 1 else None
 
 
 def _whole(value: Sum, moved: Dimensions | None) -> _Value:

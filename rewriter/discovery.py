@@ -135,6 +135,10 @@ def _trace(model: Any, inputs: Any, variables: Sequence[Any]) -> Dataflow:
         raise ModelError(f"{model.name} does not say what it takes, so it cannot be traced; pass inputs=, a batch.")
     try:
         traced = _traced(model, specs)
+    except _MakesWeights:
+        raise ModelError(
+            f"{model.name} cannot be traced, it has layers that are not built: call it on a batch first."
+        ) from None
     except Exception as error:
         raise ModelError(
             f"{model.name} cannot be traced, it raised {first_line(error)!r}; pass inputs=, a batch that it takes."
@@ -157,11 +161,19 @@ def _trace(model: Any, inputs: Any, variables: Sequence[Any]) -> Dataflow:
 
 def _traced(model: Any, specs: Any) -> Any:
     """Trace a model as it is trained, or as it is used where only training would make weights it does not have yet."""
-    for training in (True, False):
-        with contextlib.suppress(_MakesWeights), keras_internals.kept_call_state(model), _no_new_weights():
-            function = tf.function(lambda batch, training=training: model(batch, training=training), autograph=False)
-            return function.get_concrete_function(specs)
-    raise ModelError("it has layers that are not built: call it on a batch first")
+    further = keras_internals.further_specs(model)
+
+    def trace(training: bool) -> Any:
+        function = tf.function(
+            lambda batch, further: model(batch, **further, training=training),
+            autograph=False,
+        )
+        with keras_internals.kept_call_state(model), _no_new_weights():
+            return function.get_concrete_function(specs, further)
+
+    with contextlib.suppress(_MakesWeights):
+        return trace(True)
+    return trace(False)
 
 
 class _MakesWeights(Exception):  # noqa: N818  it never leaves this module
@@ -248,11 +260,14 @@ def _remarks(ways: Sequence[str], unfit: str | None, partners: Sequence[str], tr
     multiplied = any(way.startswith("multiplied") for way in ways)
     if len(ways) > 1 and (multiplied or any(way.startswith("added") for way in ways)):
         return [f"used in more than one way: {'; '.join(ways)}"]
-    how = ", ".join(ways) or "not used"
-    if multiplied and partners:
+    if not ways:
+        how = "not used"
+    elif multiplied and partners:
         how = f"a product, and {' and '.join(partners)}, added to it, can be in no pair"
     elif multiplied:
         how = "a product without an addition of a weight of the same layer"
+    else:
+        how = ", ".join(way if " " in way else f"used by {way}" for way in ways)
     if trained:
         return [f"trainable, and in no pair: {unfit or how}"]
     return [how] if multiplied else []

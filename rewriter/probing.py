@@ -46,12 +46,15 @@ def make_inputs(model: Any, batch_size: int = _SIZE) -> Any:
         batch_size: Rows of the batch, where the model leaves that open.
 
     Returns:
-        Tensors in the structure the model takes: standard normal for floating dtypes, zeros for all others, since a
-        zero is a valid index, token and label. ``None`` where the model does not say what it takes.
+        Tensors in the structure the model takes: standard normal for floating dtypes, ``True`` for booleans, which are
+        masks, and zeros for all others, since a zero is a valid index, token and label. ``None`` where the model does
+        not say what it takes.
     """
     specs = keras_internals.input_specs(model)
-    if specs is None:
-        return None
+    return None if specs is None else _make_all(specs, batch_size)
+
+
+def _make_all(specs: Any, batch_size: int) -> Any:
     generator = np.random.default_rng(0)
     return tf.nest.map_structure(lambda spec: _make(spec, batch_size, generator), specs)
 
@@ -63,7 +66,7 @@ def _make(spec: Any, batch_size: int, generator: np.random.Generator) -> Any:
         return tf.cast(generator.standard_normal(shape), spec.dtype)
     if spec.dtype == tf.string:
         return tf.fill(shape, "")
-    return tf.zeros(shape, spec.dtype)
+    return (tf.ones if spec.dtype.is_bool else tf.zeros)(shape, spec.dtype)
 
 
 def run_model(model: Any, inputs: Any = None) -> Run:
@@ -71,11 +74,12 @@ def run_model(model: Any, inputs: Any = None) -> Run:
 
     Args:
         model: A tf-keras model, rewritten or not. What its call changes in untrained weights is put back.
-        inputs: A batch it takes; ``None`` makes one.
+        inputs: A batch it takes; ``None`` makes one. What its call takes besides is made, as it was called before.
     """
     batch = make_inputs(model) if inputs is None else inputs
     if batch is None:
         return Run([], {}, "the model does not say what it takes; pass inputs=")
+    further = _make_all(keras_internals.further_specs(model), len(tf.nest.flatten(batch)[0]))
     layers = [found.layer for found in locate_layers(model)]
     owners = [id(layer) for layer in layers if keras_internals.own_weights(layer)]
     calls: dict[int, list[Any]] = {}
@@ -87,7 +91,7 @@ def run_model(model: Any, inputs: Any = None) -> Run:
                 owners, lambda layer, outputs: calls.setdefault(id(layer), []).extend(arrays_of(outputs))
             ),
         ):
-            return Run(arrays_of(model(batch, training=False)), calls)
+            return Run(arrays_of(model(batch, **further, training=False)), calls)
     except Exception as error:  # noqa: BLE001  whatever a model raises on inputs made for it, its weights are compared
         reason = first_line(error)
         return Run([], {}, f"the model raised {reason!r}; pass inputs=")

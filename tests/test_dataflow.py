@@ -94,6 +94,39 @@ def test_what_flows_into_the_same_units_is_one_pair():
     assert found_in(gates, by_pieces) == ([("w", "b")], {})
 
 
+BRANCHES = {
+    "a bias after both": (lambda s, x: tf.cond(s.p(x), lambda: x @ s.w, lambda: x @ s.u) + s.b, [("w", "u", "b")]),
+    "the same after another sum": (
+        lambda s, x: tf.cond(s.p(x), lambda: x @ s.w, lambda: x @ s.w + x @ s.u) + s.b,
+        [("w", "u", "b")],
+    ),
+    "experts": (lambda s, x: tf.cond(s.p(x), lambda: x @ s.w + s.b, lambda: x @ s.u + s.c), [("w", "b"), ("u", "c")]),
+    "a switch": (
+        lambda s, x: tf.switch_case(tf.cast(s.p(x), "int32"), [lambda: x @ s.w + s.b, lambda: x @ s.u + s.c]),
+        [("w", "b"), ("u", "c")],
+    ),
+    "something else in one": (lambda s, x: tf.cond(s.p(x), lambda: x @ s.w, lambda: x) + s.b, []),
+    "other units in one": (
+        lambda s, x: tf.cond(s.p(x), lambda: tf.matmul(x, s.w), lambda: tf.transpose(tf.transpose(x) @ s.w)) + s.b,
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "pairs"), BRANCHES.values(), ids=BRANCHES)
+def test_what_a_condition_gives(call, pairs):
+    """A bias added to the outcome belongs to what flows into its units in every branch, and to nothing else."""
+
+    class Branching(Custom):
+        @staticmethod
+        def p(x):
+            return tf.reduce_sum(x) > 0
+
+    shapes = {"w": (4, 4), "u": (4, 4), "b": (4,), "c": (4,)}
+    model = tf_keras.Sequential([layers.InputLayer((4,), batch_size=4), Branching(shapes, call, name="custom")])
+    assert [pair.attributes for pair in found_pairs(model, discover(model)).get("custom", ())] == pairs
+
+
 ROWS = {"w": (4, 4), "b": (4,)}
 OTHERWISE = {
     "turned round": lambda s, x: x @ s.w + s.b[::-1],

@@ -81,7 +81,7 @@ def test_hand_made_layers_are_found():
         Pair((Weight("w"),), (Weight("b"),)),
         Pair((Weight("v", (-2,)),), (Weight("c"),)),
     )
-    assert [str(remark) for remark in discovery.remarks] == ["mixing.gain: trainable, and in no pair: Mul"]
+    assert [str(remark) for remark in discovery.remarks] == ["mixing.gain: trainable, and in no pair: used by Mul"]
 
 
 REMARKED = {
@@ -104,12 +104,12 @@ REMARKED = {
         lambda s, x: x @ s.w / tf.norm(s.w) + s.b,
         {"custom.w": "used in more than one way"},
     ),
-    "normalized kernel": (SQUARE, lambda s, x: x @ (s.w / 2.0) + s.b, {"custom.w": "in no pair: RealDiv"}),
-    "subtracted": (SQUARE, lambda s, x: x @ s.w - s.b, {"custom.b": "in no pair: Sub"}),
-    "scaled bias": (SQUARE, lambda s, x: x @ s.w + s.b * 2.0, {"custom.b": "in no pair: Mul"}),
-    "bias on the input": (SQUARE, lambda s, x: (x + s.b) @ s.w, {"custom.b": "in no pair: AddV2"}),
+    "normalized kernel": (SQUARE, lambda s, x: x @ (s.w / 2.0) + s.b, {"custom.w": "in no pair: used by RealDiv"}),
+    "subtracted": (SQUARE, lambda s, x: x @ s.w - s.b, {"custom.b": "in no pair: used by Sub"}),
+    "scaled bias": (SQUARE, lambda s, x: x @ s.w + s.b * 2.0, {"custom.b": "in no pair: used by Mul"}),
+    "bias on the input": (SQUARE, lambda s, x: (x + s.b) @ s.w, {"custom.b": "in no pair: used by AddV2"}),
     "not used": ({**SQUARE, "extra": (3,)}, lambda s, x: x @ s.w + s.b, {"custom.extra": "in no pair: not used"}),
-    "activation between": (SQUARE, lambda s, x: tf.tanh(x @ s.w) + s.b, {"custom.b": "in no pair: AddV2"}),
+    "activation between": (SQUARE, lambda s, x: tf.tanh(x @ s.w) + s.b, {"custom.b": "in no pair: used by AddV2"}),
     "two factors": ({"w": (4, 2), "u": (2, 4), "b": (4,)}, lambda s, x: x @ (s.w @ s.u) + s.b, {"custom.u": "MatMul"}),
 }
 
@@ -238,6 +238,46 @@ def test_a_model_that_cannot_be_traced_says_what_to_do():
         rewriter.plan(model, discover=True, inputs={"y": tf.ones((2, 4))})
 
 
+def test_a_model_that_is_not_built_says_so():
+    """Some of its layers are made only when it is called; the error says to do that."""
+    model = tf_keras.Sequential([layers.InputLayer((4,)), layers.Dense(3)])
+
+    class Late(tf_keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.first, self.late = model, layers.Dense(2)
+
+        def call(self, inputs):
+            return self.late(self.first(inputs))
+
+    with pytest.raises(rewriter.ModelError, match=r"cannot be traced.*not built: call it on a batch first\.$"):
+        rewriter.plan(Late(), discover=True, inputs=tf.ones((2, 4)))
+
+
+def test_a_call_of_several_arguments():
+    """What a model was called with beside its inputs is remembered: it is traced, and checked, with the like."""
+
+    class Translator(tf_keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.mixing, self.dropout, self.out = Mixing(), layers.Dropout(0.5), layers.Dense(3)
+
+        def call(self, source, target, training=None, weights=None):
+            mixed = self.dropout(self.mixing(source) * tf.reduce_mean(target), training=training)
+            return self.out(mixed if weights is None else mixed * tf.reduce_mean(weights))
+
+    x = tf.constant(np.random.default_rng(3).standard_normal((2, 4)), "float32")
+    for arguments, options in [((x, x), {}), ((x, x), {"weights": x}), ((x, x, True), {}), ((x, x, None, x), {})]:
+        model = Translator()
+        model(*arguments, **options)
+        outputs = bits(model(x, x, **options))
+        plan = rewriter.plan(model, discover=True)
+        assert [each.weights for each in plan.merges if each.found] == [("w", "b")]
+        rewriter.rewrite(model, tf_keras.optimizers.SGD(0.1), discover=True)
+        assert len(rewriter.plan(model).merged) == 2  # what is found is merged only if the model could be run
+        assert bits(model(x, x, **options)) == outputs
+
+
 def test_a_found_pair_that_computes_something_else_is_put_back(caplog):
     """The layer is as it was, the log and the plan say why, and what passes is merged all the same."""
 
@@ -302,7 +342,7 @@ def test_from_the_command_line(run, tmp_path):
     code, out, _ = run("inspect", tmp_path / "base.keras", "--discover", "--import", "family_models")
     assert code == 0
     assert "found: w and b" in out
-    assert "mixing.gain: trainable, and in no pair: Mul" in out
+    assert "mixing.gain: trainable, and in no pair: used by Mul" in out
     code, _, err = run("inspect", tmp_path / "base.keras", "--discover", "--strict", "--import", "family_models")
     assert code == 1
     assert "mixing.gain" in err

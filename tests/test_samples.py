@@ -48,7 +48,7 @@ def test_hand_made_layers(capsys):
     hand_made_layers.main(epochs=2)
     out = capsys.readouterr().out
     assert out.count("5 to merge, 0 skipped") == 2
-    assert "calibration.sharpness: trainable, and in no pair: Mul" in out
+    assert "calibration.sharpness: trainable, and in no pair: used by Mul" in out
     assert "the same weights bit for bit: True" in out
 
 

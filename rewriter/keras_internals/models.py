@@ -111,6 +111,16 @@ def input_specs(model: Any) -> Any:
     return model._saved_model_inputs_spec
 
 
+def further_specs(model: Any) -> dict[str, Any]:
+    """Read the structures of ``TensorSpec`` of what a model was called with besides its inputs, by argument."""
+    if is_graph_network(model) or model._saved_model_arg_spec is None:
+        return {}
+    places, names = model._saved_model_arg_spec
+    given = {**dict(zip(model._call_spec.arg_names, places, strict=False)), **names}
+    first, *_ = model._call_spec.arg_names
+    return {name: spec for name, spec in given.items() if spec is not None and name not in (first, "training")}
+
+
 def is_compiled(model: Any) -> bool:
     """Tell whether ``compile`` was called on the model."""
     return bool(getattr(model, "_is_compiled", False))
