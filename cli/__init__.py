@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 the answer is no, 2 the input or the call is wrong.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Annotated
@@ -55,6 +56,9 @@ app.command("benchmark")(benchmark.command)
 
 def main() -> None:
     """Run the command line; the console script ``rewriter``."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a pipe may be in an encoding that has no lines to draw with
     try:
         app()
     except RewriterError as error:

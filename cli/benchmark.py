@@ -23,6 +23,7 @@ def command(
     data: common.Data = None,
     plot: common.Plot = None,
     as_json: common.AsJson = False,
+    quiet: common.Quiet = False,
     imports: common.Import = None,
     allow_lambda: common.AllowLambda = False,
 ) -> None:
@@ -32,21 +33,18 @@ def command(
 
     Example:  rewriter benchmark base.keras --batch-size 128 --jit-compile
     """
-    benchmark = common.start(imports, "rewriter.benchmark")
-    result = benchmark.benchmark_file(
-        model,
-        batch_size=batch_size,
-        rounds=rounds,
-        steps=steps,
-        jit_compile=jit_compile,
-        layers=layers or "dense",
-        discover=discover,
-        data=data,
-        safe_mode=not allow_lambda,
-        imports=tuple(imports or ()),
-        plot=plot,
-    )
-    if as_json:
-        common.print_json(result.to_dict())
-    else:
-        typer.echo(str(result))
+    with common.working(imports, quiet, "rewriter.benchmark") as benchmark:
+        result = benchmark.benchmark_file(
+            model,
+            batch_size=batch_size,
+            rounds=rounds,
+            steps=steps,
+            jit_compile=jit_compile,
+            layers=layers or "dense",
+            discover=discover,
+            data=data,
+            safe_mode=not allow_lambda,
+            imports=tuple(imports or ()),
+            plot=plot,
+        )
+    common.show(result, as_json)

@@ -14,8 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 
+from rewriter import tables
 from rewriter.errors import FileError
+from rewriter.progress import stage
+
+from .progress import drawn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,11 +38,13 @@ Include = Annotated[
 Exclude = Annotated[
     list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Leave layers alone whose path matches.")
 ]
+_FAMILIES = ("dense", "conv", "einsum", "recurrent", "all")  # rewriter.families has them, and needs TensorFlow
 Layers = Annotated[
     list[str] | None,
     typer.Option(
         "--layers",
         metavar="FAMILY",
+        autocompletion=lambda incomplete: [name for name in _FAMILIES if name.startswith(incomplete)],
         help="Which layers to merge: dense, conv, einsum, recurrent or all; several by repeating it.  [default: dense]",
     ),
 ]
@@ -47,6 +54,7 @@ Discover = Annotated[
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 unless every selected pair can be merged.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUTPUT if it exists.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Draw no progress on standard error.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Import = Annotated[
     list[str] | None,
@@ -90,27 +98,35 @@ def _silent_standard_error() -> Iterator[None]:
             os.close(kept)
 
 
-def start(imports: list[str] | None, module: str = "rewriter.conversion") -> Any:
-    """Import TensorFlow and the library, quietly, and then the user's modules.
+@contextlib.contextmanager
+def working(imports: list[str] | None, quiet: bool, module: str = "rewriter.conversion") -> Iterator[Any]:
+    """Import TensorFlow and the library, quietly, and then the user's modules; inside, progress is drawn.
 
-    Returns:
+    Yields:
         The module of the library that does the work.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.simplefilter("ignore")
-    with _silent_standard_error():
-        importlib.import_module("tf_keras")
-    for name in ("tensorflow", "absl"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    sys.path.insert(0, str(Path.cwd()))
-    for name in imports or ():
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise FileError(f"--import {name}: {error}. Give a module that Python finds from here.") from error
-    return importlib.import_module(module)
+    with drawn(quiet):
+        with stage("loading TensorFlow"), _silent_standard_error():
+            importlib.import_module("tf_keras")
+        for name in ("tensorflow", "absl"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        sys.path.insert(0, str(Path.cwd()))
+        for name in imports or ():
+            try:
+                importlib.import_module(name)
+            except ImportError as error:
+                raise FileError(f"--import {name}: {error}. Give a module that Python finds from here.") from error
+        yield importlib.import_module(module)
 
 
-def print_json(data: Any) -> None:
-    """Print JSON data on standard output."""
-    typer.echo(json.dumps(data, indent=2))
+def show(result: Any, as_json: bool) -> None:
+    """Print a result on standard output: as JSON, in colours on a terminal, as plain text elsewhere."""
+    console = Console(markup=False, highlight=False, emoji=False)
+    if as_json:
+        typer.echo(json.dumps(result.to_dict(), indent=2))
+    elif console.is_terminal:
+        tables.show(result, console)
+    else:
+        typer.echo(tables.text(result))

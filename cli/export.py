@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import typer
-
 from . import common
 
 
@@ -12,6 +10,7 @@ def command(
     output: common.Output,
     overwrite: common.Overwrite = False,
     as_json: common.AsJson = False,
+    quiet: common.Quiet = False,
     imports: common.Import = None,
     allow_lambda: common.AllowLambda = False,
 ) -> None:
@@ -19,9 +18,6 @@ def command(
 
     Example:  rewriter export joint.keras tuned.keras
     """
-    conversion = common.start(imports)
-    result = conversion.export_file(model, output, overwrite=overwrite, safe_mode=not allow_lambda)
-    if as_json:
-        common.print_json(result.to_dict())
-    else:
-        typer.echo(str(result))
+    with common.working(imports, quiet) as conversion:
+        result = conversion.export_file(model, output, overwrite=overwrite, safe_mode=not allow_lambda)
+    common.show(result, as_json)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import typer
-
 from . import common
 
 
@@ -15,6 +13,7 @@ def command(
     discover: common.Discover = False,
     strict: common.Strict = False,
     as_json: common.AsJson = False,
+    quiet: common.Quiet = False,
     imports: common.Import = None,
     allow_lambda: common.AllowLambda = False,
 ) -> None:
@@ -22,18 +21,15 @@ def command(
 
     Example:  rewriter inspect base.keras --exclude 'head'
     """
-    conversion = common.start(imports)
-    inspected = conversion.inspect_file(
-        model,
-        include=include,
-        exclude=exclude,
-        layers=layers or "dense",
-        discover=discover,
-        safe_mode=not allow_lambda,
-    )
-    if as_json:
-        common.print_json(inspected.to_dict())
-    else:
-        typer.echo(str(inspected))
+    with common.working(imports, quiet) as conversion:
+        inspected = conversion.inspect_file(
+            model,
+            include=include,
+            exclude=exclude,
+            layers=layers or "dense",
+            discover=discover,
+            safe_mode=not allow_lambda,
+        )
+    common.show(inspected, as_json)
     if strict:
         inspected.plan.require_all_merged()

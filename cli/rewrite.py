@@ -31,6 +31,7 @@ def command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and write nothing.")] = False,
     overwrite: common.Overwrite = False,
     as_json: common.AsJson = False,
+    quiet: common.Quiet = False,
     imports: common.Import = None,
     allow_lambda: common.AllowLambda = False,
 ) -> None:
@@ -40,23 +41,20 @@ def command(
     """
     if keep_optimizer and (learning_rate is not None or momentum is not None):
         raise typer.BadParameter("--keep-optimizer keeps learning rate and momentum too; give one or the other.")
-    conversion = common.start(imports)
-    result = conversion.rewrite_file(
-        model,
-        output,
-        learning_rate=learning_rate,
-        momentum=momentum,
-        keep_optimizer=keep_optimizer,
-        include=include,
-        exclude=exclude,
-        layers=layers or "dense",
-        discover=discover,
-        strict=strict,
-        dry_run=dry_run,
-        overwrite=overwrite,
-        safe_mode=not allow_lambda,
-    )
-    if as_json:
-        common.print_json(result.to_dict())
-    else:
-        typer.echo(str(result))
+    with common.working(imports, quiet) as conversion:
+        result = conversion.rewrite_file(
+            model,
+            output,
+            learning_rate=learning_rate,
+            momentum=momentum,
+            keep_optimizer=keep_optimizer,
+            include=include,
+            exclude=exclude,
+            layers=layers or "dense",
+            discover=discover,
+            strict=strict,
+            dry_run=dry_run,
+            overwrite=overwrite,
+            safe_mode=not allow_lambda,
+        )
+    common.show(result, as_json)

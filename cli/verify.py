@@ -11,6 +11,7 @@ def command(
     model: common.Model,
     other: common.Other,
     as_json: common.AsJson = False,
+    quiet: common.Quiet = False,
     imports: common.Import = None,
     allow_lambda: common.AllowLambda = False,
 ) -> None:
@@ -18,10 +19,7 @@ def command(
 
     Example:  rewriter verify joint.keras tuned.keras
     """
-    conversion = common.start(imports)
-    report = conversion.verify_files(model, other, safe_mode=not allow_lambda)
-    if as_json:
-        common.print_json(report.to_dict())
-    else:
-        typer.echo(str(report))
+    with common.working(imports, quiet) as conversion:
+        report = conversion.verify_files(model, other, safe_mode=not allow_lambda)
+    common.show(report, as_json)
     raise typer.Exit(0 if report.same else 1)

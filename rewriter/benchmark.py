@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tf_keras
 
-from rewriter import keras_internals, tables
+from rewriter import keras_internals, progress, tables
 from rewriter.benchmark_plot import draw, require_drawable
 from rewriter.errors import ModelError
 from rewriter.families import names_of
@@ -22,6 +22,8 @@ from rewriter.training_steps import Batch, inference, make_batch, read_batch, tr
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
+
+    from rewriter.tables import Parts
 
 # Small enough that no model leaves the region in which its numbers are ordinary, however many steps are timed.
 LEARNING_RATE = 1e-4
@@ -71,7 +73,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What was measured. ``str()`` of it is what the command prints.
+    """What was measured.
 
     Attributes:
         model: The model's file.
@@ -101,7 +103,8 @@ class Benchmark:
             "peak_memory": self.peak_memory,
         }
 
-    def __str__(self) -> str:
+    def parts(self, _: int) -> Parts:
+        """Show the times and sizes as a table, and below it how they were measured."""
         times = [
             (
                 row.what,
@@ -118,7 +121,7 @@ class Benchmark:
         ]
         columns = ("measured", "rewritten with", "original", "rewritten", "ratio (quartiles)")
         said = f"batch of {self.batch_size}, {self.rounds} rounds in turn; original: tf-keras SGD with momentum"
-        return f"{tables.render(columns, [*times, *sizes])}\n{said}"
+        return [tables.table(columns, [*times, *sizes], right=("original", "rewritten")), said]
 
 
 def benchmark_file(
@@ -169,7 +172,7 @@ def benchmark_file(
                 str(path), is_rewritten, chosen, batch.size, None if data is None else str(data), safe_mode, imports
             )
         )
-        for name, is_rewritten in (("original", False), ("rewritten", True))
+        for name, is_rewritten in progress.each([("original", False), ("rewritten", True)], "measuring: peak memory")
     }
     result = Benchmark(str(path), batch.size, rounds, rows, state, memory)
     if plot is not None:
@@ -207,7 +210,7 @@ def _times(
 
 
 def _compared(what: str, functions: dict[str, Callable[[], Any]], rounds: int, steps: int | None) -> Iterator[Row]:
-    timings = time_in_turn(functions, rounds, steps)
+    timings = time_in_turn(functions, rounds, steps, f"measuring: {what}")
     for name in functions:
         if name != _ORIGINAL:
             ratio = timings.ratio(name, _ORIGINAL)

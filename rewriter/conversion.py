@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from rewriter.decisions import Plan
     from rewriter.optimizer_choice import OptimizerChoice
     from rewriter.selection import Selectors
+    from rewriter.tables import Parts
 
 
 @dataclass(frozen=True)
 class Inspected:
-    """A model file, seen before anything is done. ``str()`` of it is what the command prints.
+    """A model file, seen before anything is done.
 
     Attributes:
         path: The file.
@@ -52,18 +53,24 @@ class Inspected:
         state = {"before": self.before.to_dict(), "after": self.after.to_dict()}
         return {"file": str(self.path), "manifest": self.manifest, "optimizer_state": state, **self.plan.to_dict()}
 
-    def __str__(self) -> str:
+    def parts(self, width: int) -> Parts:
+        """Show the plan with the bytes of state of each layer, and what a rewritten file says of itself."""
+        states = {"state": self.before, "rewritten": self.after}
         columns = {
-            f"state {when}": {path: f"{size:,}" for path, size in state.layers.items()}
-            for when, state in (("before", self.before), ("after", self.after))
+            head: {path: f"{size:,}" for path, size in {"": state.total, **state.layers}.items() if size}
+            for head, state in states.items()
         }
-        text = f"{self.plan.table(columns)}\noptimizer state: {self.before}; rewritten {self.after}"
-        return text if self.manifest is None else f"{text}\n\n{render(self.manifest)}"
+        described = [] if self.manifest is None else ["", *render(self.manifest)]
+        return [
+            *self.plan.parts(width, columns),
+            f"optimizer state: {self.before}; rewritten {self.after}",
+            *described,
+        ]
 
 
 @dataclass(frozen=True)
 class Rewritten:
-    """What a rewrite did. ``str()`` of it is what the command prints.
+    """What a rewrite did.
 
     Attributes:
         source: The file read.
@@ -87,14 +94,15 @@ class Rewritten:
             **self.plan.to_dict(),
         }
 
-    def __str__(self) -> str:
+    def parts(self, width: int) -> Parts:
+        """Show the plan, what became of the optimizer, and where the file is."""
         last = "dry run: nothing written" if self.output is None else f"written: {self.output}"
-        return "\n".join([str(self.plan), *self.optimizer, last])
+        return [*self.plan.parts(width), *self.optimizer, last]
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export did. ``str()`` of it is what the command prints.
+    """What an export did.
 
     Attributes:
         source: The file read.
@@ -117,9 +125,10 @@ class Exported:
             "optimizer": list(self.optimizer),
         }
 
-    def __str__(self) -> str:
+    def parts(self, _: int) -> Parts:
+        """Show which layers were split, what became of the optimizer, and where the file is."""
         layers = f"{len(self.layers)} layers split back into kernel and bias: {', '.join(self.layers)}"
-        return "\n".join([layers if self.layers else "nothing was merged", *self.optimizer, f"written: {self.output}"])
+        return [layers if self.layers else "nothing was merged", *self.optimizer, f"written: {self.output}"]
 
 
 def inspect_file(

@@ -10,7 +10,7 @@ import warnings
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from rewriter import tables
+from rewriter import plan_tree, tables
 from rewriter.errors import ModelError, NotMergeableError
 from rewriter.obstacles import NOT_BUILT
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from rewriter.discovery import Remark
     from rewriter.layout import Layout
+    from rewriter.plan_tree import Place
+    from rewriter.tables import Parts
 
 ALREADY_MERGED = "already merged"
 
@@ -59,6 +61,11 @@ class Decision:
     target: Any = field(repr=False, compare=False)
     layout: Layout | None = field(repr=False, compare=False)
 
+    @property
+    def is_merged(self) -> bool:
+        """Whether the layer is merged already."""
+        return self.reason == ALREADY_MERGED
+
     def to_dict(self) -> dict[str, Any]:
         """Return the public attributes as JSON data: names as above, shapes as lists."""
         shapes = {name: getattr(self, name) for name in ("kernel_shape", "bias_shape", "augmented_shape")}
@@ -76,16 +83,18 @@ class Decision:
 
 @dataclass(frozen=True)
 class Plan:
-    """One decision for every kernel, in the order of the model's layers. ``str(plan)`` is a table.
+    """One decision for every kernel, in the order of the model's layers. ``str(plan)`` is a tree.
 
     Attributes:
         model: The model's name.
+        layers: Every layer of the model, each once; first the model itself.
         decisions: The decisions.
         selectors: How many layers each selector matched, by the selector as text.
         remarks: What in the model an optimizer of whole layers would not expect, if it was asked to look.
     """
 
     model: str
+    layers: tuple[Place, ...]
     decisions: tuple[Decision, ...]
     selectors: dict[str, int] = field(default_factory=dict)
     remarks: tuple[Remark, ...] = ()
@@ -98,7 +107,7 @@ class Plan:
     @property
     def merged(self) -> tuple[Decision, ...]:
         """The decisions about layers that are merged already."""
-        return tuple(decision for decision in self.decisions if decision.reason == ALREADY_MERGED)
+        return tuple(decision for decision in self.decisions if decision.is_merged)
 
     def layers_to_merge(self) -> Iterator[tuple[str, Any, tuple[Layout, ...]]]:
         """Yield each layer to merge: its path, itself, and the layouts of its augmented kernels."""
@@ -110,7 +119,8 @@ class Plan:
         """Return the plan as JSON data.
 
         The keys are ``model``; the counts ``merge``, ``skip`` and ``already_merged``; ``selectors``, how many layers
-        each matched; ``remarks``, each with ``place`` and ``text``; and ``decisions``.
+        each matched; ``remarks``, each with ``place`` and ``text``; ``layers``, each with ``path`` (``""`` for the
+        model itself), ``layer``, its class, and ``parameters``, those of its own; and ``decisions``.
         """
         return {
             "model": self.model,
@@ -119,6 +129,7 @@ class Plan:
             "already_merged": len(self.merged),
             "selectors": self.selectors,
             "remarks": [remark.to_dict() for remark in self.remarks],
+            "layers": [place.to_dict() for place in self.layers],
             "decisions": [decision.to_dict() for decision in self.decisions],
         }
 
@@ -179,29 +190,14 @@ class Plan:
         matched = "; ".join(f"{selector} matched {count}" for selector, count in self.selectors.items())
         return f"{line} ({matched})" if matched else line
 
-    def table(self, more: Mapping[str, Mapping[str, str]] | None = None) -> str:
-        """Show the decisions as a table, and below it the summary.
+    def parts(self, width: int, more: Mapping[str, Mapping[str, str]] | None = None) -> Parts:
+        """Show the plan as a tree of the model's layers, and below it the summary.
 
         Args:
-            more: Further columns: the text for each path, by the column's head.
+            width: How many columns there are.
+            more: Further columns of numbers: the text for each path, by the column's head.
         """
-        columns = more or {}
-        rows = [
-            (
-                decision.path,
-                decision.layer,
-                decision.action,
-                tables.shape(decision.kernel_shape),
-                tables.shape(decision.augmented_shape),
-                decision.dtype or "",
-                *(texts.get(decision.path, "") for texts in columns.values()),
-                decision.reason,
-            )
-            for decision in self.decisions
-        ]
-        table = tables.render(("layer", "class", "action", "kernel", "W*", "dtype", *columns, "reason"), rows)
-        lines = [table] if rows else []
-        return "\n".join([*lines, self.summary(), *map(str, self.remarks)])
+        return [*plan_tree.render(self, more or {}, width), self.summary(), *map(str, self.remarks)]
 
     def __str__(self) -> str:
-        return self.table()
+        return tables.text(self)

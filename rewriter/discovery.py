@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from rewriter import keras_internals
+from rewriter import keras_internals, progress
 from rewriter.dataflow import Bias, Dataflow, Factor, dataflow
 from rewriter.errors import ModelError, first_line
 from rewriter.holders import held_variables
@@ -88,7 +88,8 @@ def discover(model: Any, inputs: Any = None) -> Discovery:
         ModelError: The model cannot be traced.
     """
     places = _places(model)
-    found = _trace(model, inputs, [place.variable for place in places])
+    with progress.stage("looking at what the model computes"):
+        found = _trace(model, inputs, [place.variable for place in places])
     ways = [_ways(found, number, places) for number in range(len(places))]
     fit = {number for number, place in enumerate(places) if place.unfit(model) is None and len(ways[number]) == 1}
     links = _links(found, places)

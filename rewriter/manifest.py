@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tf_keras
 
@@ -14,6 +14,9 @@ from rewriter.pairing import pair_of
 from rewriter.saving import origin_of
 from rewriter.version import __version__
 from rewriter.walk import locate_layers
+
+if TYPE_CHECKING:
+    from rewriter.tables import Parts
 
 FORMAT_VERSION = 1
 
@@ -54,8 +57,8 @@ def origin(manifest: dict[str, Any]) -> dict[str, Any]:
     return {key: manifest[key] for key in ("source_sha256", "settings") if manifest.get(key)}
 
 
-def render(manifest: dict[str, Any]) -> str:
-    """Show a manifest as text: who wrote the file, from what, how, and which layers are merged of which parts."""
+def render(manifest: dict[str, Any]) -> Parts:
+    """Show a manifest: who wrote the file, from what, how, and which layers are merged of which parts."""
     settings = ", ".join(f"{name}={value!r}" for name, value in manifest.get("settings", {}).items())
     rows = [
         (
@@ -67,14 +70,12 @@ def render(manifest: dict[str, Any]) -> str:
         for layer in manifest["layers"]
     ]
     versions = f"keras-rewriter {manifest['library_version']} with tf-keras {manifest['tf_keras_version']}"
-    return "\n".join(
-        [
-            f"rewritten by {versions}, file format {manifest['format_version']}",
-            f"source sha256: {manifest.get('source_sha256') or 'none, rewritten in memory'}",
-            f"settings: {settings or 'not known'}",
-            tables.render(("merged layer", "class", "W*", "rows of"), rows),
-        ]
-    )
+    return [
+        f"rewritten by {versions}, file format {manifest['format_version']}",
+        f"source sha256: {manifest.get('source_sha256') or 'none, rewritten in memory'}",
+        f"settings: {settings or 'not known'}",
+        tables.table(("merged layer", "class", "W*", "rows of"), rows),
+    ]
 
 
 def places(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:

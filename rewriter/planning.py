@@ -18,6 +18,7 @@ from rewriter.families import family_of, names_of
 from rewriter.layout import layouts_in
 from rewriter.obstacles import NOT_BUILT, Surroundings
 from rewriter.pairing import DENSE, Pair, layouts_for
+from rewriter.plan_tree import Place
 from rewriter.selection import Selectors, select
 from rewriter.told import is_told, told_pairs
 from rewriter.walk import LocatedLayer, locate_layers
@@ -77,10 +78,20 @@ def plan(
             candidate, id(candidate.layer) in selection.chosen, families, discovery.pairs, surroundings
         )
     )
-    decided = Plan(model.name, decisions, selection.matched, discovery.remarks)
+    decided = Plan(model.name, _places(model, located), decisions, selection.matched, discovery.remarks)
     if strict:
         decided.require_all_merged()
     return decided
+
+
+def _places(model: Any, located: Iterable[LocatedLayer]) -> tuple[Place, ...]:
+    """List the model and its layers, each below the layer by which it is reached first."""
+    paths = {id(model): "", **{id(found.layer): found.paths[0] for found in located}}
+    layers = [(model, "", ""), *((found.layer, found.paths[0], paths[id(found.owners[0])]) for found in located)]
+    return tuple(
+        Place(path, above, standard_class(layer).__name__, keras_internals.own_parameters(layer))
+        for layer, path, above in layers
+    )
 
 
 def _owns_kernel(layer: Any) -> bool:

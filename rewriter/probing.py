@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from rewriter import keras_internals
+from rewriter import keras_internals, progress
 from rewriter.comparison import arrays_of
 from rewriter.errors import first_line
 from rewriter.walk import locate_layers
@@ -85,6 +85,7 @@ def run_model(model: Any, inputs: Any = None) -> Run:
     calls: dict[int, list[Any]] = {}
     try:
         with (
+            progress.stage("running the model"),
             _put_back([model, *layers]),
             keras_internals.kept_call_state(model),
             keras_internals.recorded_calls(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import tf_keras
 
-from rewriter import keras_internals, manifest
+from rewriter import keras_internals, manifest, progress
 from rewriter.errors import FileError, RewriterError, first_line
 from rewriter.formats import Format, format_of, read_manifest
 from rewriter.hidden import merge_at
@@ -61,7 +61,16 @@ def read_model(
     Returns:
         The model, and what of its optimizer's state could not be loaded; ``""`` if all was.
     """
-    source = Path(path)
+    with progress.stage(f"reading {Path(path).name}"):
+        return _read(Path(path), custom_objects, compile, safe_mode)
+
+
+def _read(
+    source: Path,
+    custom_objects: dict[str, Any] | None,
+    compile: bool,  # noqa: A002  the name Keras gives it
+    safe_mode: bool,
+) -> tuple[Any, str]:
     kind = format_of(source)
     configs = sound_config(source, kind)
     try:

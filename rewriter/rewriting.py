@@ -12,7 +12,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rewriter import keras_internals, surgery, warm_start
+from rewriter import keras_internals, progress, surgery, warm_start
 from rewriter.augmented import Augmented, augmented_class, is_exact, pairs_in, standard_class
 from rewriter.carrying import StateCarrier
 from rewriter.checking import checked_layer, checked_model
@@ -133,7 +133,7 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
     replaced: list[Any] = []
     try:
         with checked_model(model, inputs, guessed) if check and decided.merges else contextlib.nullcontext():
-            for path, layer, layouts in decided.layers_to_merge():
+            for path, layer, layouts in progress.each([*decided.layers_to_merge()], "merging"):
                 for layout in layouts:
                     replaced += (keras_internals.key_of(getattr(layer, attribute)) for attribute in layout.attributes)
                     for carrier in carriers.values():
@@ -316,7 +316,7 @@ def _separate_all(model: Any, check: bool = False, inputs: Any = None, keep: boo
     give_back_saving(model)
     try:
         with checked_model(model, inputs) if check and located else contextlib.nullcontext():
-            for found in located:
+            for found in progress.each(located, "splitting"):
                 layer, layouts = found.layer, layouts_in(found.layer)
                 before = _Separated(layer, type(layer), layouts, tuple(augmented_kernels(layer)) if keep else ())
                 if not layouts:

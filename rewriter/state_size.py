@@ -12,13 +12,14 @@ import tensorflow as tf
 from rewriter import keras_internals
 from rewriter.layout import Layout, layout_of
 from rewriter.optimizer_choice import choose_optimizer, choose_standard_optimizer
+from rewriter.walk import locate_layers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from rewriter.decisions import Plan
 
-_ELSEWHERE = ""  # the path of what is trained and in no layer of a plan
+_ELSEWHERE = ""  # the path of what is trained and in no layer
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class StateSize:
 
     Attributes:
         optimizer: The optimizer's class, ``None`` where there is none.
-        layers: The bytes for each trained layer of a plan, by path.
+        layers: The bytes for each trained layer, by path.
         total: The bytes for all that is trained; ``None`` where an optimizer does not let itself be made again.
     """
 
@@ -69,9 +70,9 @@ def state_sizes(plan: Plan, model: Any) -> tuple[StateSize, StateSize]:
 def _trained(plan: Plan, model: Any, merged: bool) -> Iterator[_Trained]:
     """List what is trained of a model, in one form or the other, whichever it has."""
     paths = {
-        id(weight): decision.path
-        for decision in plan.decisions
-        for weight in keras_internals.own_weights(decision.target)
+        id(weight): found.paths[0]
+        for found in locate_layers(model)
+        for weight in keras_internals.own_weights(found.layer)
     }
     stacked = {
         id(getattr(layer, part.attribute)): (layout, part)

@@ -1,30 +1,90 @@
-"""Plain text tables, by rich."""
+"""Tables and text, by rich: one way for terminals and for everything else."""
 
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-# Wide enough that no path is broken; whoever prints to a terminal lets the terminal decide.
+    from rich.text import Text
+
+    # From top to bottom; a line of text is one however long.
+    Parts = Sequence[Table | str]
+
+
+class Shown(Protocol):
+    """What can be shown."""
+
+    def parts(self, width: int) -> Parts:
+        """Say what it looks like where lines have so many columns."""
+
+
+# Wide enough that no path is broken; a terminal says how wide it is.
 _WIDTH = 400
+_SHORTEST = 16  # that a name in a tree is cut to
 
 
-def render(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay out rows under columns, as text without colours or trailing blanks."""
-    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], right: Sequence[str] = ()) -> Table:
+    """Lay out rows under columns; ``right`` names the columns of numbers."""
+    laid_out = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for column in columns:
+        laid_out.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*row)
-    console = Console(file=io.StringIO(), width=_WIDTH, color_system=None, markup=False, highlight=False)
+        laid_out.add_row(*row)
+    return laid_out
+
+
+def fitting(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Text]],
+    width: int,
+    right: Sequence[str] = (),
+    dropped: Sequence[str] = (),
+) -> Table:
+    """Lay out rows as :func:`table`, in no more than ``width`` if it can be, and without columns that are empty.
+
+    Where it is too wide, the columns of ``dropped`` are left out, one after the other, and then what is in the first
+    column is shortened in the middle.
+    """
+    kept = [index for index, _ in enumerate(columns) if any(row[index] for row in rows)]
+    for left_out in ("", *dropped):
+        kept = [index for index in kept if columns[index] != left_out]
+        heads, cells = [columns[index] for index in kept], [[row[index] for index in kept] for row in rows]
+        laid_out = table(heads, cells, right)
+        excess = _plain().measure(laid_out).maximum - width
+        if excess <= 0:
+            return laid_out
+    longest = max(_SHORTEST, max(len(first) for first, *_ in cells) - excess)
+    return table(heads, [[_shortened(first, longest), *rest] for first, *rest in cells], right)
+
+
+def _shortened(text: Text, length: int) -> Text:
+    end = (length - 1) // 2
+    return text if len(text) <= length else text[: length - 1 - end] + "…" + text[-end:]
+
+
+def text(shown: Shown) -> str:
+    """Write something as text without colours or trailing blanks, as wide as it takes."""
+    console = _plain()
     with console.capture() as capture:
-        console.print(table)
-    return "\n".join(line.rstrip() for line in capture.get().splitlines()).strip("\n")
+        show(shown, console)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def _plain() -> Console:
+    return Console(file=io.StringIO(), width=_WIDTH, color_system=None, markup=False, highlight=False, emoji=False)
+
+
+def show(shown: Shown, console: Console) -> None:
+    """Print something; a table is as wide as the console at most, a line of text is left to it to wrap."""
+    for part in shown.parts(console.width):
+        console.print(part, soft_wrap=isinstance(part, str))
 
 
 def shape(sizes: Sequence[int] | None) -> str:

@@ -11,6 +11,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rewriter import progress
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -62,20 +64,21 @@ class Timings:
         return Ratio(self.median(name) / self.median(over), statistics.median(ratios), low, high)
 
 
-def time_in_turn(functions: Functions, rounds: int = 15, calls: int | None = None) -> Timings:
+def time_in_turn(functions: Functions, rounds: int = 15, calls: int | None = None, what: str = "measuring") -> Timings:
     """Time functions in turn.
 
     Args:
         functions: What is timed, by name. Each call must return only when its work is done.
         rounds: How often each has its turn. The order is reversed from round to round.
         calls: Calls in a turn; ``None`` makes it as many as take about a tenth of a second, for each.
+        what: What to call it while it is under way.
     """
     counts = {name: calls or _calls_in_a_round(function) for name, function in functions.items()}
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     collects = gc.isenabled()
     gc.disable()
     try:
-        for name in _turns(list(functions), rounds):
+        for name in progress.each([*_turns(list(functions), rounds)], what):
             start = time.perf_counter()
             for _ in range(counts[name]):
                 functions[name]()

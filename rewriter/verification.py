@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rewriter import keras_internals, tables
 from rewriter.checking import is_repeatable, widest
@@ -11,6 +11,9 @@ from rewriter.comparison import INCOMPARABLE, Difference, compare, compare_all
 from rewriter.layout import augmented_kernels, standard_weights
 from rewriter.probing import Run, make_inputs, run_model
 from rewriter.walk import locate_layers
+
+if TYPE_CHECKING:
+    from rewriter.tables import Parts
 
 _Value = TypeVar("_Value")
 _Weights = dict[str, dict[str, Any]]  # the value of each weight, by the path of its layer and its name there
@@ -73,15 +76,20 @@ class Report:
             "note": self.note,
         }
 
-    def __str__(self) -> str:
+    def parts(self, _: int) -> Parts:
+        """Show what differs as a table, and below it the answer."""
         weights = sum(comparison.what != "outputs" for comparison in self.comparisons)
         counts = f"{weights} weights bit for bit, {len(self.comparisons) - weights} outputs"
-        note = f"\n{self.note}" if self.note else ""
+        notes = [self.note] if self.note else []
         if self.same:
-            return f"same: {counts} compared{note}"
+            return [f"same: {counts} compared", *notes]
         rows = [(one.path, one.what, _largest(one.difference.largest)) for one in self.differing]
         rows += [(path, "layer", "in one model only") for path in self.unmatched]
-        return f"{tables.render(('layer', 'what', 'largest difference'), rows)}\ndifferent: {counts} compared{note}"
+        table = tables.table(("layer", "what", "largest difference"), rows)
+        return [table, f"different: {counts} compared", *notes]
+
+    def __str__(self) -> str:
+        return tables.text(self)
 
 
 def verify(a: Any, b: Any, inputs: Any = None) -> Report:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from rewriter import keras_internals, manifest
+from rewriter import keras_internals, manifest, progress
 from rewriter.counting import require_all_written, require_readable
 from rewriter.errors import FileError, first_line
 from rewriter.formats import Format, edit_config, format_to_write, write_manifest
@@ -141,7 +141,8 @@ def _write(
         require_all_written(model, temporary, kind, destination, given.get("include_optimizer", True))
 
     try:
-        place(destination, write, keep=keras_internals.is_chief(model))
+        with progress.stage(f"writing {destination.name}"):
+            place(destination, write, keep=keras_internals.is_chief(model))
     except OSError as error:
         raise FileError(f"{destination}: not written, {error.strerror or first_line(error)}") from error
     except (ValueError, TypeError, NotImplementedError, RuntimeError, tf.errors.OpError) as error:

@@ -47,7 +47,7 @@ def test_life_cycle(run, base, tmp_path, suffix):
     sha256 = formats.digest(base)
     assert f"rewritten by keras-rewriter {rewriter.__version__} with tf-keras {tf_keras.__version__}, file" in out
     assert f"source sha256: {sha256}\nsettings: optimizer='SGD converted to JointMomentum', selectors=[]\n" in out
-    assert "inner/first            Dense   6x6   kernel 5x6 + bias 6\n" in out
+    assert "inner/first           Dense  6x6  kernel 5x6 + bias 6\n" in out
     code, out, err = run("export", joint, plain)
     assert (code, err) == (0, "")
     assert "3 layers split back into kernel and bias: inner/first, inner/innermost/deep, last" in out
@@ -73,7 +73,7 @@ def test_verify_exits_with_1_where_models_differ(run, base, tmp_path):
 
 def test_json(run, base, tmp_path):
     """--json prints one JSON document, of documented keys, and nothing else."""
-    decided = {"model", "merge", "skip", "already_merged", "selectors", "remarks", "decisions"}
+    decided = {"model", "merge", "skip", "already_merged", "selectors", "remarks", "layers", "decisions"}
     joint = tmp_path / "joint.keras"
     for arguments, keys in [
         (("inspect", base), {"file", "manifest", "optimizer_state"} | decided),

@@ -42,6 +42,11 @@ def own_weights(layer: Any) -> list[Any]:
     return only_variables([*getattr(layer, "_trainable_weights", ()), *getattr(layer, "_non_trainable_weights", ())])
 
 
+def own_parameters(layer: Any) -> int:
+    """Count the numbers in the variables that belong to the layer itself."""
+    return sum(weight.shape.num_elements() or 0 for weight in own_weights(layer))
+
+
 def only_variables(weights: Iterable[Any]) -> list[Any]:
     """Leave out of a list of weights what is no variable: layers with a vocabulary list a handler of it among them."""
     return [weight for weight in weights if isinstance(weight, tf.Variable)]
