@@ -12,6 +12,7 @@ def command(
     layers: common.Layers = None,
     discover: common.Discover = False,
     strict: common.Strict = False,
+    plot: common.Plot = None,
     as_json: common.AsJson = False,
     quiet: common.Quiet = False,
     imports: common.Import = None,
@@ -29,6 +30,7 @@ def command(
             layers=layers or "dense",
             discover=discover,
             safe_mode=not allow_lambda,
+            plot=plot,
         )
     common.show(inspected, as_json)
     if strict:

@@ -10,6 +10,7 @@ from . import common
 def command(
     model: common.Model,
     other: common.Other,
+    plot: common.Plot = None,
     as_json: common.AsJson = False,
     quiet: common.Quiet = False,
     imports: common.Import = None,
@@ -20,6 +21,6 @@ def command(
     Example:  rewriter verify joint.keras tuned.keras
     """
     with common.working(imports, quiet) as conversion:
-        report = conversion.verify_files(model, other, safe_mode=not allow_lambda)
+        report = conversion.verify_files(model, other, safe_mode=not allow_lambda, plot=plot)
     common.show(report, as_json)
     raise typer.Exit(0 if report.same else 1)

@@ -17,6 +17,7 @@ import wrapt
 from rewriter.version import __version__
 
 if TYPE_CHECKING:
+    from rewriter import callbacks
     from rewriter.decisions import Decision, Plan
     from rewriter.errors import (
         DifferenceError,
@@ -60,6 +61,7 @@ _MODULES = {
     "told": ("pair",),
     "verification": ("Report", "verify"),
 }
+_SUBMODULES = ("callbacks",)
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
@@ -79,6 +81,7 @@ __all__ = [
     "RewriterError",
     "SelectorError",
     "__version__",
+    "callbacks",
     "export",
     "layout_of",
     "load_model",
@@ -93,6 +96,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return importlib.import_module(f"{__name__}.{name}")
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)

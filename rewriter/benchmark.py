@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import tf_keras
 
 from rewriter import keras_internals, progress, tables
-from rewriter.benchmark_plot import draw, require_drawable
+from rewriter.benchmark_plot import draw
 from rewriter.errors import ModelError
 from rewriter.families import names_of
 from rewriter.joint_momentum import JointMomentum
 from rewriter.peak_memory import Subject, peak_memory
+from rewriter.pictures import require_drawable
 from rewriter.planning import plan
 from rewriter.reading import read_model
 from rewriter.rewriting import rewrite, split

@@ -5,23 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rewriter.errors import FileError
+from rewriter import pictures
 
 if TYPE_CHECKING:
     from rewriter.benchmark import Benchmark
-
-
-def require_drawable(path: Path) -> None:
-    """Raise ``FileError`` unless a picture can be written there; asked before anything is measured."""
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415  an optional extra
-    except ImportError as error:
-        raise FileError("--plot needs matplotlib: pip install 'keras-rewriter[plot]'.") from error
-    endings = sorted(Figure().canvas.get_supported_filetypes())
-    if path.suffix[1:].lower() not in endings:
-        raise FileError(f"{path} has no ending of a picture; give one of {', '.join(endings)}.")
-    if not path.parent.is_dir():
-        raise FileError(f"{path} cannot be written: {path.parent} is no folder.")
 
 
 def draw(benchmark: Benchmark, path: Path) -> None:
@@ -30,10 +17,8 @@ def draw(benchmark: Benchmark, path: Path) -> None:
     Raises:
         FileError: The picture cannot be written.
     """
-    from matplotlib.figure import Figure  # noqa: PLC0415  an optional extra
-
     rows = benchmark.rows[::-1]
-    figure = Figure(figsize=(8, 1.2 + 0.5 * len(rows)), layout="constrained")
+    figure = pictures.figure(8, 1.2 + 0.5 * len(rows))
     axes = figure.subplots()
     medians = [row.ratio.median for row in rows]
     spread = [
@@ -47,7 +32,4 @@ def draw(benchmark: Benchmark, path: Path) -> None:
     axes.set_xlim(0, max(1.1, *(row.ratio.high * 1.05 for row in rows)))
     axes.set_xlabel("share of the time of the original under tf-keras SGD with momentum: median, quartiles")
     axes.set_title(f"{Path(benchmark.model).name}, batch of {benchmark.batch_size}, {benchmark.rounds} rounds in turn")
-    try:
-        figure.savefig(path)
-    except OSError as error:
-        raise FileError(f"{path}: not written, {error}") from error
+    pictures.write(figure, path)

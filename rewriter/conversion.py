@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rewriter import difference_plot, kernel_plot
 from rewriter.errors import FileError, ModelError, NotMergeableError
 from rewriter.formats import digest, read_manifest
 from rewriter.manifest import render
 from rewriter.optimizer_choice import KEEP, choose_optimizer, choose_standard_optimizer
+from rewriter.pictures import require_drawable
 from rewriter.placing import writable
 from rewriter.planning import plan
 from rewriter.reading import read_model
 from rewriter.rewriting import apply
 from rewriter.state_size import StateSize, state_sizes
-from rewriter.verification import Report, verify
+from rewriter.verification import Report, paired_weights, verify
 from rewriter.writing import export, save_model
 
 if TYPE_CHECKING:
@@ -138,10 +140,15 @@ def inspect_file(
     layers: str | Iterable[str] = "dense",
     discover: bool = False,
     safe_mode: bool = True,
+    plot: Path | None = None,
 ) -> Inspected:
-    """Read a model file and plan its rewrite."""
+    """Read a model file and plan its rewrite; draw each ``W*`` if it is said where to."""
+    if plot is not None:
+        require_drawable(plot)
     model, _ = read_model(path, safe_mode=safe_mode)
     decided = plan(model, include=include, exclude=exclude, layers=layers, discover=discover)
+    if plot is not None:
+        kernel_plot.draw(decided, plot)
     return Inspected(path, decided, read_manifest(path), *state_sizes(decided, model))
 
 
@@ -201,9 +208,15 @@ def export_file(path: Path, output: Path, overwrite: bool = False, safe_mode: bo
     return Exported(path, destination, layers, _lines(dropped, choice))
 
 
-def verify_files(path: Path, other: Path, safe_mode: bool = True) -> Report:
-    """Read two model files and compare the models."""
-    return verify(read_model(path, safe_mode=safe_mode)[0], read_model(other, safe_mode=safe_mode)[0])
+def verify_files(path: Path, other: Path, safe_mode: bool = True, plot: Path | None = None) -> Report:
+    """Read two model files and compare the models; draw where they differ if it is said where to."""
+    if plot is not None:
+        require_drawable(plot)
+    models = [read_model(each, safe_mode=safe_mode)[0] for each in (path, other)]
+    report = verify(*models)
+    if plot is not None:
+        difference_plot.draw(report, paired_weights(*models), (path.name, other.name), plot)
+    return report
 
 
 def _lines(dropped: str, choice: OptimizerChoice) -> tuple[str, ...]:

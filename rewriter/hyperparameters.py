@@ -39,10 +39,12 @@ def require_learning_rate(value: Any) -> None:
         raise ValueError(f"{str(error).partition(', got')[0]} or a LearningRateSchedule, got {value!r}.") from None
 
 
-def require_count(name: str, value: Any) -> None:
-    """Raise ``ValueError`` unless a hyperparameter is a whole number of at least 1, or ``None``."""
-    if value is not None and not (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
-        raise ValueError(f"{name} must be a whole number >= 1 or None, got {value!r}.")
+def require_count(name: str, value: Any, optional: bool = False) -> None:
+    """Raise ``ValueError`` unless a hyperparameter is a whole number of at least 1, or ``None`` if optional."""
+    if optional and value is None:
+        return
+    if not (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        raise ValueError(f"{name} must be a whole number >= 1{' or None' if optional else ''}, got {value!r}.")
 
 
 def require_one_of(name: str, value: Any, legal: Collection[Any]) -> None:

@@ -119,7 +119,7 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
         ):
             require_number(setting, value, 0, optional=True)
         require_number("ema_momentum", ema_momentum, 0, 1)
-        require_count("ema_overwrite_frequency", ema_overwrite_frequency)
+        require_count("ema_overwrite_frequency", ema_overwrite_frequency, optional=True)
         super().__init__(
             name=name or type(self).__name__,
             weight_decay=weight_decay,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rewriter.tables import Parts
 
 _Value = TypeVar("_Value")
-_Weights = dict[str, dict[str, Any]]  # the value of each weight, by the path of its layer and its name there
+Weights = dict[str, dict[str, Any]]  # the value of each weight, by the path of its layer and its name there
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,7 @@ def verify(a: Any, b: Any, inputs: Any = None) -> Report:
     Raises:
         ModelError: ``a`` or ``b`` is no tf-keras model.
     """
-    left = _standard_weights(a)
-    right = _by_paths_of(left, _standard_weights(b))
+    left, right = paired_weights(a, b)
     comparisons = [
         Comparison(path, name, compare(value, right[path].get(name, float("nan"))))
         for path, weights in left.items()
@@ -144,15 +143,21 @@ def verify(a: Any, b: Any, inputs: Any = None) -> Report:
     return Report(tuple(comparisons), unmatched, "")
 
 
+def paired_weights(a: Any, b: Any) -> tuple[Weights, Weights]:
+    """Read the weights of two models as their standard forms name them, those of ``b`` under the paths of ``a``."""
+    left = _standard_weights(a)
+    return left, _by_paths_of(left, _standard_weights(b))
+
+
 def _outputs(model: Any, run: Run) -> dict[str, list[Any]]:
     """Name what the layers gave by their paths, in the order of the calls."""
     paths = {id(found.layer): found.paths[0] for found in locate_layers(model)}
     return {paths[layer]: arrays for layer, arrays in run.layers.items()}
 
 
-def _standard_weights(model: Any) -> _Weights:
+def _standard_weights(model: Any) -> Weights:
     """Read the weights of every layer that has some, by path, as its standard form names them."""
-    weights: _Weights = {}
+    weights: Weights = {}
     for found in [("", model), *((located.paths[0], located.layer) for located in locate_layers(model))]:
         path, layer = found
         own = _own_standard_weights(layer)

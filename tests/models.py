@@ -137,7 +137,7 @@ def trained_pair(builder, optimizer="adam", epochs=1, run_eagerly=False):
     return pair
 
 
-def fit(model, epochs=1):
+def fit(model, epochs=1, **options):
     """Train on the same batches in the same order, whichever model it is."""
     tf_keras.utils.set_random_seed(5)
-    return model.fit(*batch(), epochs=epochs, batch_size=8, shuffle=False, verbose=0)
+    return model.fit(*batch(), epochs=epochs, batch_size=8, shuffle=False, verbose=0, **options)

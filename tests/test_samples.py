@@ -16,6 +16,7 @@ import joint_rules
 import lamb_bias
 import reference_costs
 import rewriter
+import watch_momentum
 from reference_networks import NETWORKS, perceptron
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,6 +42,14 @@ def test_joint_rules(capsys):
     accuracies = [float(number) for number in re.findall(r"│ (0\.\d{4}) ", capsys.readouterr().out)]
     assert len(accuracies) == len(joint_rules.RULES)
     assert min(accuracies) > 0.2
+
+
+def test_watch_momentum(capsys, tmp_path):
+    """The monitor writes its events, and what it costs is printed."""
+    watch_momentum.main(tmp_path, epochs=1, rounds=1)
+    out = capsys.readouterr().out
+    assert "each of 43 steps written: an epoch takes" in out
+    assert list((tmp_path / "joint_momentum").iterdir())
 
 
 def test_hand_made_layers(capsys):

@@ -1,0 +1,76 @@
+"""A picture of each ``W*`` that a model has or could have: ``rewriter inspect --plot``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rewriter import keras_internals, pictures, tables
+from rewriter.layout import is_merged
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rewriter.decisions import Decision, Plan
+
+_WIDTH, _HEIGHT = 7.0, 3.0  # of a panel, inches
+
+
+def draw(plan: Plan, path: Path) -> None:
+    """Draw each ``W*`` as a heat map, its bias rows set apart below, and beside it how its units' norms are spread.
+
+    Args:
+        plan: The plan of a model; what it would merge is drawn as it will be.
+        path: Where to; the ending says the format.
+
+    Raises:
+        FileError: The picture cannot be written.
+    """
+    decisions = [decision for decision in plan.decisions if decision.layout is not None]
+    shown = decisions[: pictures.MOST]
+    title = f"{plan.model}: {len(decisions)} augmented kernels W* = [W; b]"
+    title += f", the first {len(shown)} of them" if len(shown) < len(decisions) else ""
+    if not shown:
+        figure = pictures.figure(_WIDTH, 1)
+        figure.suptitle(f"{title}: nothing to draw")
+    else:
+        figure, panels = pictures.panels(len(shown), _WIDTH, _HEIGHT, title)
+        for panel, decision in zip(panels, shown, strict=True):
+            _draw_one(panel, decision)
+    pictures.write(figure, path)
+
+
+def augmented(decision: Decision) -> Any:
+    """Read the ``W*`` of a layer, or stack what it would be, as an array of float64."""
+    layer, layout = decision.target, decision.layout
+    assert layout is not None  # noqa: S101  whoever calls has looked
+    with keras_internals.stored_dtypes():
+        if is_merged(layer):
+            return getattr(layer, layout.attribute).numpy().astype(np.float64)
+        return layout.stack([getattr(layer, each).numpy() for each in layout.attributes]).numpy().astype(np.float64)
+
+
+def _draw_one(panel: Any, decision: Decision) -> None:
+    layout, numbers = decision.layout, augmented(decision)
+    assert layout is not None  # noqa: S101  as above
+    biases = numbers[layout.bias_rows]
+    axes = panel.subplot_mosaic(
+        [["kernel", "norms"], ["bias", "norms"]],
+        height_ratios=[8, max(1, len(biases))],
+        width_ratios=[3, 2],
+    )
+    extent = pictures.strongest(numbers)
+    image = pictures.heat_map(axes["kernel"], numbers[layout.kernel_rows], extent, pictures.SIGNED)
+    pictures.heat_map(axes["bias"], biases, extent, pictures.SIGNED)
+    scale = panel.colorbar(image, ax=[axes["kernel"], axes["bias"]], extend="both", pad=0.02)
+    scale.ax.set_title("weight", fontsize="small")
+    axes["kernel"].set(ylabel="incoming connection", xticks=[])
+    axes["bias"].set(xlabel="unit", yticks=[])
+    axes["bias"].set_ylabel("bias", rotation=0, ha="right", va="center")
+    norms = np.linalg.norm(numbers, axis=0)
+    axes["norms"].hist(norms[np.isfinite(norms)], bins=min(30, max(5, len(norms) // 4)), color="#4c78a8")
+    axes["norms"].set(xlabel="norm of a unit's column", ylabel="units")
+    axes["norms"].yaxis.get_major_locator().set_params(integer=True)
+    name = decision.path if layout.attribute == "augmented_kernel" else f"{decision.path}, {layout.attribute}"
+    panel.suptitle(f"{name}  ({decision.layer}, W* {tables.shape(layout.shape)})", fontsize="medium")
