@@ -203,7 +203,7 @@ def export_file(path: Path, output: Path, overwrite: bool = False, safe_mode: bo
     destination = _destination(path, output, overwrite)
     model, dropped = read_model(path, safe_mode=safe_mode)
     choice = choose_standard_optimizer(model.optimizer)
-    layers = tuple(decision.path for decision in plan(model).merged)
+    layers = tuple(dict.fromkeys(decision.path for decision in plan(model).merged))
     export(model, destination, overwrite=overwrite)
     return Exported(path, destination, layers, _lines(dropped, choice))
 

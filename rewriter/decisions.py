@@ -144,7 +144,7 @@ class Plan:
             paragraphs += [f"{self.model} does not match what an optimizer of whole layers expects:"]
             paragraphs += [
                 *(f"  {remark}" for remark in self.remarks),
-                "Drop strict, or discover, to go on all the same.",
+                "Leave layers out with exclude= (--exclude), or drop strict or discover, to go on all the same.",
             ]
         if paragraphs:
             raise NotMergeableError("\n".join(["strict: " + paragraphs[0], *paragraphs[1:]]))

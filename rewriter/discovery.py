@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 
+IN_NO_PAIR = "trainable, and in no pair: "
 _Use = Factor | Bias
 
 
@@ -35,13 +36,17 @@ class Remark:
     Attributes:
         place: The weight, by the path of its layer and the attribute, ``"encoder/mix.w"``.
         text: What is the matter with it.
+        layer: The layer that holds the weight.
+        attribute: Under which attribute.
     """
 
     place: str
     text: str
+    layer: Any = field(repr=False, compare=False)
+    attribute: str = field(repr=False)
 
     def to_dict(self) -> dict[str, str]:
-        """Return the attributes as JSON data."""
+        """Return ``place`` and ``text`` as JSON data."""
         return {"place": self.place, "text": self.text}
 
     def __str__(self) -> str:
@@ -100,7 +105,7 @@ def discover(model: Any, inputs: Any = None) -> Discovery:
     paired = {each.variable for group in groups for each in group}
     trained = {id(variable) for variable in model.trainable_weights}
     remarks = [
-        Remark(place.name, text)
+        Remark(place.name, text, place.layer, place.attribute)
         for number, place in enumerate(places)
         if layout_of(place.variable) is None and number not in paired
         for text in _remarks(
@@ -270,7 +275,7 @@ def _remarks(ways: Sequence[str], unfit: str | None, partners: Sequence[str], tr
     else:
         how = ", ".join(way if " " in way else f"used by {way}" for way in ways)
     if trained:
-        return [f"trainable, and in no pair: {unfit or how}"]
+        return [f"{IN_NO_PAIR}{unfit or how}"]
     return [how] if multiplied else []
 
 

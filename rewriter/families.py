@@ -85,15 +85,16 @@ def family_of_class(cls: type) -> Family | None:
 
 
 def names_of(chosen: str | Iterable[str]) -> tuple[str, ...]:
-    """Read ``layers=``: the name of a family, ``"all"``, or several of these.
+    """Read ``layers=``: the name of a family, ``"all"``, or several of these, ``"conv,recurrent"`` too.
 
     Raises:
         SelectorError: There is no such family.
     """
-    names = (chosen,) if isinstance(chosen, str) else tuple(chosen)
+    several = (chosen,) if isinstance(chosen, str) else chosen
+    names = tuple(name.strip() for each in several for name in str(each).split(","))
     for name in names:
         if name not in (*NAMES, ALL):
-            near = difflib.get_close_matches(str(name), (*NAMES, ALL), n=1)
+            near = difflib.get_close_matches(name, (*NAMES, ALL), n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise SelectorError(f"layers={name!r} is no family of layers: {', '.join(NAMES)} or {ALL}.{hint}")
     return NAMES if ALL in names else names

@@ -37,7 +37,9 @@ class Surroundings:
         self._revived: dict[int, str] = {}
         for holder in [model, *(found.layer for found in located)]:
             if keras_internals.is_revived(holder):
-                self._revived.update({id(layer): holder.name for layer in keras_internals.layers_below(holder)})
+                self._revived.update(
+                    {id(layer): holder.name for layer in (holder, *keras_internals.layers_below(holder))}
+                )
 
     def obstacle(self, located: LocatedLayer, pair: Pair) -> str | None:
         """Say why a pair of a built layer cannot be merged, ``None`` if it can; with what the user can do."""
@@ -54,8 +56,8 @@ class Surroundings:
                 return f"{' and '.join([own, *others])} are one variable: merging would untie them"
         if id(layer) in self._revived:
             return (
-                f"the class of {self._revived[id(layer)]!r}, which holds it, is not known here, and Keras runs a graph "
-                "in its place: import the module of the class (--import), or pass custom_objects="
+                f"the class of {self._revived[id(layer)]!r} is not known here, and Keras runs a graph in its place: "
+                "import the module of the class (--import), or pass custom_objects="
             )
         for holder in (layer, *located.owners):
             written = _written_by(type(holder), own=holder is layer) & set(weights)

@@ -14,6 +14,7 @@ from rewriter import keras_internals
 from rewriter.counting import holding, optimizer_shapes
 from rewriter.errors import first_line
 from rewriter.formats import Format
+from rewriter.probing import run_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,6 +72,7 @@ def restore_from_checkpoint(folder: Path, model: Any) -> str:
     """
     path = str(folder / "variables" / "variables")
     has_slots = any("/_variables/" in key or ".OPTIMIZER_SLOT" in key for key, _ in tf.train.list_variables(path))
+    _settle(model)
     optimizer = model.optimizer if keras_internals.is_compiled(model) else None
     try:
         if optimizer is not None and has_slots:
@@ -85,9 +87,28 @@ def restore_from_checkpoint(folder: Path, model: Any) -> str:
     return ""
 
 
-def _start_anew(model: Any, reason: str) -> str:
+def _settle(model: Any) -> None:
+    """Have layers make now what they would make at the first call, in place of what was revived.
+
+    A ``MultiHeadAttention`` does, in a subclassed model; a model of a graph of layers has been called already.
+    """
+    if keras_internals.is_graph_network(model):
+        return
+    revived = [id(variable) for variable in model.trainable_variables]
+    run_model(model)
+    keras_internals.remember_input_shape(model)
+    if [id(variable) for variable in model.trainable_variables] != revived and keras_internals.is_compiled(model):
+        _renew_optimizer(model)
+
+
+def _renew_optimizer(model: Any) -> None:
     optimizer = model.optimizer
     keras_internals.set_optimizer(model, type(optimizer).from_config(optimizer.get_config()))
+
+
+def _start_anew(model: Any, reason: str) -> str:
+    optimizer = model.optimizer
+    _renew_optimizer(model)
     name = type(keras_internals.inner_optimizer(optimizer)).__name__
     return f"the state of its {name} does not fit the model and is not loaded, training starts anew: {reason}"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -11,7 +11,7 @@ from rewriter import keras_internals
 from rewriter.augmented import Augmented, pairs_in, standard_class
 from rewriter.cost import too_costly
 from rewriter.decisions import ALREADY_MERGED, Decision, Plan
-from rewriter.discovery import Discovery
+from rewriter.discovery import IN_NO_PAIR, Discovery, Remark
 from rewriter.discovery import discover as find_pairs
 from rewriter.errors import PairError
 from rewriter.families import family_of, names_of
@@ -67,9 +67,16 @@ def plan(
     """
     families = names_of(layers)
     located = locate_layers(model)
+    if is_told(model):
+        raise PairError(
+            f"{model.name}: rewriter.pair was told of the model itself, and only layers in a model are merged. Move "
+            "the weights to a layer, and tell of that."
+        )
     discovery = find_pairs(model, inputs) if discover else Discovery({}, ())
     candidates = [layer for layer in located if id(layer.layer) in discovery.pairs or _owns_kernel(layer.layer)]
-    selection = select(candidates, include, exclude)
+    remarked = {id(remark.layer) for remark in discovery.remarks}
+    selectable = [each for each in located if each in candidates or id(each.layer) in remarked]
+    selection = select(selectable, include, exclude)
     surroundings = Surroundings(model, located)
     decisions = tuple(
         decision
@@ -78,10 +85,24 @@ def plan(
             candidate, id(candidate.layer) in selection.chosen, families, discovery.pairs, surroundings
         )
     )
-    decided = Plan(model.name, _places(model, located), decisions, selection.matched, discovery.remarks)
+    remarks = tuple(
+        _in_view_of(remark, decisions)
+        for remark in discovery.remarks
+        if remark.layer is model or id(remark.layer) in selection.chosen
+    )
+    decided = Plan(model.name, _places(model, located), decisions, selection.matched, remarks)
     if strict:
         decided.require_all_merged()
     return decided
+
+
+def _in_view_of(remark: Remark, decisions: Iterable[Decision]) -> Remark:
+    """Say of a weight that is merged as its class, or whoever told, wants it that the graph shows something else."""
+    for decision in decisions:
+        if decision.target is remark.layer and remark.attribute in decision.weights and decision.action == "merge":
+            text = remark.text.removeprefix(IN_NO_PAIR)
+            return replace(remark, text=f"merged as known or told, and in what the model computes: {text}")
+    return remark
 
 
 def _places(model: Any, located: Iterable[LocatedLayer]) -> tuple[Place, ...]:

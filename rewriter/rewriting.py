@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from rewriter.checking import checked_layer, checked_model
 from rewriter.errors import DifferenceError, ModelError
 from rewriter.layout import augmented_kernels, layouts_in
 from rewriter.loops import slice_before_loops
-from rewriter.optimizer_choice import choose_optimizer, choose_standard_optimizer
+from rewriter.optimizer_choice import KEEP, choose_optimizer, choose_standard_optimizer
 from rewriter.pairing import pair_of
 from rewriter.planning import plan
 from rewriter.saving import give_back_saving, origin_of, take_over_saving
@@ -53,7 +54,8 @@ def rewrite(
 
     The layer objects and their names stay; each rewritten layer has one ``augmented_kernel`` of shape
     ``(fan_in + 1, units)``, and its ``kernel`` and ``bias`` are views of that. A compiled model stays compiled.
-    A model that is rewritten already is left as it is; one rewritten in part is completed.
+    A model that is rewritten already is left as it is; one rewritten in part is completed; one with nothing to merge
+    is left as it is, its optimizer too unless another is given, with a warning.
 
     Args:
         model: A built tf-keras model: Sequential, Functional or subclassed.
@@ -92,6 +94,13 @@ def rewrite(
     )
     decided.require_built()
     _require_own_scope(model)
+    if optimizer in (None, KEEP) and not decided.merges and not decided.merged:
+        warnings.warn(
+            f"{model.name} is left as it is, its optimizer too: no selected layer has a kernel and a bias that can be "
+            "merged. rewriter.plan(model) says why of each; layers='all' merges more than Dense layers.",
+            stacklevel=2,
+        )
+        return model
     apply(decided, model, choose_optimizer(model, optimizer), check=check, inputs=inputs, exact=exact)
     return model
 

@@ -125,8 +125,9 @@ def _resolve(told: _Told, layer: Any) -> Pair | None:
         if attribute in told.biases and value is None and hasattr(layer, attribute):
             return None
         if not isinstance(value, tf.Variable):
-            near = difflib.get_close_matches(attribute, variables, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else f" It has {', '.join(variables) or 'none'}."
+            named = [each for each in variables if each.isidentifier()]
+            near = difflib.get_close_matches(attribute, named, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else f" It has {', '.join(named) or 'none'} under names."
             raise PairError(f"{_name(layer)} has no weight {attribute!r}.{hint}")
         shapes[attribute] = tuple(value.shape)
     units = told.units or _common_last_axes(list(shapes.values()))

@@ -35,7 +35,7 @@ def kept_kernels(layer):
     """A callback that keeps the augmented kernel of a layer before the first step and after each, in a list."""
     kernels = []
 
-    def keep(*_):
+    def keep(*_, **__):
         kernels.append(layer.augmented_kernel.numpy().astype("float64"))
 
     return tf_keras.callbacks.LambdaCallback(on_train_begin=keep, on_batch_end=keep), kernels

@@ -352,3 +352,25 @@ def test_from_the_command_line(run, tmp_path):
     code, _, _ = run("verify", tmp_path / "base.keras", joint, "--import", "family_models")
     assert code == 0
     assert len(rewriter.plan(rewriter.load_model(joint)).merged) == 4
+
+
+class Doubled(layers.Dense):
+    """Computes something else with its kernel than a Dense does, so that the graph shows no pair."""
+
+    def call(self, inputs):
+        return tf.nn.bias_add(inputs @ (self.kernel * 2.0), self.bias)
+
+
+def test_remarks_and_the_table_agree():
+    """Of what is merged by its class, or was told, a remark says so; what is left out is not remarked on."""
+    model = tf_keras.Sequential([layers.Embedding(5, 4, input_length=3), Doubled(3, name="doubled")])
+    remarks = {each.place: each.text for each in rewriter.plan(model, discover=True).remarks}
+    assert remarks["doubled.kernel"] == "merged as known or told, and in what the model computes: used by Mul"
+    assert remarks["embedding.embeddings"] == "trainable, and in no pair: used by ResourceGather"
+    without = rewriter.plan(model, discover=True, exclude="embedding")
+    assert [each.place for each in without.remarks] == ["doubled.kernel", "doubled.bias"]
+    assert without.selectors == {"exclude='embedding'": 1}
+    plain = tf_keras.Sequential([layers.Embedding(5, 4, input_length=3), layers.Dense(3)])
+    with pytest.raises(rewriter.NotMergeableError, match="exclude="):
+        rewriter.plan(plain, discover=True, strict=True)
+    assert len(rewriter.plan(plain, discover=True, strict=True, exclude="embedding*").merges) == 1

@@ -187,6 +187,7 @@ def test_layers_says_which_families():
     assert len(einsum) == 4
     assert sorted(merged(layers=("dense", "einsum"))) == sorted(merged(layers="all")) == sorted(dense + einsum)
     assert merged(layers=()) == []
+    assert merged(layers="dense, einsum") == merged(layers=["dense", "einsum"])
     skipped = [each for each in rewriter.plan(model).decisions if each.action == "skip"]
     assert {each.reason for each in skipped} == {"not asked for: layers='einsum' (--layers einsum) merges it too"}
 

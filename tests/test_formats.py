@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from tf_keras import layers
 
 import rewriter
 from conftest import WITHOUT_REWRITER, bits, run_python
@@ -309,3 +310,43 @@ def test_a_legacy_optimizer_is_no_obstacle_to_a_saved_model(tmp_path):
     model.compile(tf_keras.optimizers.legacy.SGD(0.1), "mse")
     rewriter.save_model(model, tmp_path / "model")
     assert rewriter.verify(model, rewriter.load_model(tmp_path / "model")).same
+
+
+class Attentive(tf_keras.Model):
+    """Its attention makes its weights at the first call, and Keras revives it uncalled, and then makes new ones."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.attention, self.head = layers.MultiHeadAttention(2, 4), layers.Dense(3)
+
+    def call(self, inputs):
+        return self.head(self.attention(inputs, inputs))
+
+    def get_config(self):
+        return {}
+
+
+@pytest.mark.parametrize("optimizer", ["keep", None])
+def test_weights_that_keras_would_make_anew_are_read(tmp_path, optimizer):
+    """From a SavedModel of a subclassed model, with the optimizer's state; and written from there in any format."""
+    x = tf.constant(np.random.default_rng(2).standard_normal((8, 5, 6)), "float32")
+    y = np.ones((8, 5, 3))
+    objects = {"Attentive": Attentive}
+    original = Attentive()
+    original.compile("adam", "mse")
+    original.fit(x, y, epochs=2, verbose=0)
+    original.save(tmp_path / "base")
+    model = rewriter.load_model(tmp_path / "base", objects)
+    assert rewriter.verify(original, model, inputs=x).same
+    rewriter.rewrite(model, optimizer, layers="all")
+    assert len(rewriter.plan(model).merged) == 5
+    for suffix in (".keras", ""):
+        rewriter.save_model(model, tmp_path / f"joint{suffix}")
+        again = rewriter.load_model(tmp_path / f"joint{suffix}", objects)
+        assert rewriter.verify(original, again, inputs=x).same
+        assert len(rewriter.plan(again).merged) == 5
+    if optimizer == "keep":
+        tf_keras.utils.set_random_seed(1)
+        expected = original.fit(x, y, epochs=2, shuffle=False, verbose=0).history
+        for trained in (model, again):
+            assert trained.fit(x, y, epochs=2, shuffle=False, verbose=0).history == expected

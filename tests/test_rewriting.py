@@ -652,3 +652,16 @@ def test_a_function_inside_a_layer_reads_the_weights_of_the_moment(cls):
     layer.set_weights(weights)
     rewriter.split(model)
     assert fit(model).history == fit(original).history
+
+
+def test_where_nothing_is_merged_the_optimizer_stays():
+    """With a week of training in it; a warning says so, and an optimizer that is given is taken all the same."""
+    _, model = trained_pair(lambda: tf_keras.Sequential([layers.Dense(3, use_bias=False, input_shape=(5,))]))
+    adam = model.optimizer
+    for optimizer in (None, "keep"):
+        with pytest.warns(UserWarning, match="is left as it is, its optimizer too.*layers='all'"):
+            rewriter.rewrite(model, optimizer)
+        assert model.optimizer is adam
+    sgd = tf_keras.optimizers.SGD(0.1)
+    rewriter.rewrite(model, sgd)
+    assert model.optimizer is sgd

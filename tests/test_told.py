@@ -302,3 +302,20 @@ def test_the_state_of_several_augmented_kernels_is_counted():
     weights = sum(weight.shape.num_elements() for weight in model.get_layer("mixing").weights)
     assert before.layers["mixing"] == 4 * weights
     assert after.layers["mixing"] == 4 * (4 + 5 + 5)
+
+
+def test_weights_of_the_model_itself_cannot_be_told():
+    """Only layers in it are merged; the plan says so instead of passing over them."""
+
+    class Own(tf_keras.Model):
+        def build(self, input_shape):
+            self.w, self.b = self.add_weight("w", (input_shape[-1], 3)), self.add_weight("b", (3,))
+
+        def call(self, inputs):
+            return inputs @ self.w + self.b
+
+    model = Own()
+    model(tf.ones((2, 4)))
+    rewriter.pair(model, kernel="w", bias="b")
+    with pytest.raises(rewriter.PairError, match="told of the model itself"):
+        rewriter.plan(model)

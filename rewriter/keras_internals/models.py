@@ -111,6 +111,13 @@ def input_specs(model: Any) -> Any:
     return model._saved_model_inputs_spec
 
 
+def remember_input_shape(model: Any) -> None:
+    """Note of a model read from a SavedModel how it is built, which ``.keras`` files say, and Keras forgets."""
+    spec = model._saved_model_inputs_spec
+    if model._build_input_shape is None and spec is not None:
+        model._build_input_shape = tf.nest.map_structure(lambda each: each.shape, spec)
+
+
 def further_specs(model: Any) -> dict[str, Any]:
     """Read the structures of ``TensorSpec`` of what a model was called with besides its inputs, by argument."""
     if is_graph_network(model) or model._saved_model_arg_spec is None:
