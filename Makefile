@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 CASES := 2000
 
-.PHONY: help demo test evidence bench fuzz lint format wheel clean
+.PHONY: help demo test evidence bench fuzz docs figure lint format wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +25,12 @@ bench: $(INSTALLED)  ## training steps on the reference networks against the alt
 
 fuzz: $(INSTALLED)  ## damage real model files in many ways and see what becomes of them: make fuzz CASES=2000
 	$(BIN)/python tests/fuzzing.py $(CASES)
+
+docs: $(INSTALLED)  ## build the reference from the docstrings into build/docs; a warning is an error
+	TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/sphinx-build -q -W --keep-going docs build/docs
+
+figure: $(INSTALLED)  ## draw the figure of the README anew
+	$(BIN)/python docs/figure.py
 
 lint: $(INSTALLED)  ## ruff and mypy, strict
 	$(BIN)/ruff check .

@@ -1,12 +1,15 @@
 """What can go wrong, as a hierarchy a caller can catch.
 
-RewriterError            every error this library raises on purpose
-├── ModelError           the object or the model cannot be worked on
-├── SelectorError        an include or exclude selector matches nothing
-├── NotMergeableError    strict=True, and a selected pair cannot be merged
-├── OptimizerError       the optimizer or its state cannot be carried across
-├── FileError            a file cannot be read or must not be written
-└── DifferenceError      a check found that two models differ
+::
+
+    RewriterError            every error this library raises on purpose
+    ├── ModelError           the object or the model cannot be worked on
+    ├── SelectorError        an include or exclude selector matches nothing
+    ├── NotMergeableError    strict=True, and a selected pair cannot be merged
+    ├── PairError            what rewriter.pair was told does not fit the layer
+    ├── OptimizerError       the optimizer or its state cannot be carried across
+    ├── FileError            a file cannot be read or must not be written
+    └── DifferenceError      a check found that two models differ
 """
 
 

@@ -10,12 +10,16 @@ import numpy as np
 from tf_keras import layers
 
 import alternatives
+import fine_tune
 import fine_tuning
+import freeze_all_but_the_head
 import hand_made_layers
 import joint_rules
+import keep_adam
 import lamb_bias
 import reference_costs
 import rewriter
+import subclassed_model
 import watch_momentum
 from reference_networks import NETWORKS, perceptron
 
@@ -42,6 +46,61 @@ def test_joint_rules(capsys):
     accuracies = [float(number) for number in re.findall(r"│ (0\.\d{4}) ", capsys.readouterr().out)]
     assert len(accuracies) == len(joint_rules.RULES)
     assert min(accuracies) > 0.2
+
+
+def test_fine_tune(capsys, tmp_path):
+    """Fine-tuning on the digits that the base model has not seen makes it better, and the export has it."""
+    fine_tune.main(tmp_path, epochs=2)
+    base, tuned = [float(number) for number in re.findall(r"test accuracy (0\.\d{4})", capsys.readouterr().out)]
+    assert tuned > base
+
+
+def test_subclassed_model(capsys):
+    """It trains, and comes back with the same names."""
+    subclassed_model.main()
+    out = capsys.readouterr().out
+    before, after = map(float, re.findall(r"loss (\d\.\d+) to (\d\.\d+)", out)[0])
+    assert after < before
+    assert "5 to merge, 0 skipped" in out
+    assert "after the split: True" in out
+
+
+def test_keep_adam(capsys):
+    """Weights and state are those of the model that was never rewritten."""
+    keep_adam.main(epochs=1)
+    assert capsys.readouterr().out.count("bit for bit: True") == 2
+
+
+def test_freeze_all_but_the_head(capsys):
+    """Ten numbers of state, and a body that does not move."""
+    freeze_all_but_the_head.main(epochs=1)
+    out = capsys.readouterr().out
+    assert "the body is as it was: True" in out
+    assert "the optimizer's state: [(10,)]" in out
+
+
+def test_life_cycle(tmp_path):
+    """The shell script goes through every command, and stops where one fails."""
+    model = perceptron(5, 4, 3)
+    model.compile("sgd", "mse")
+    model.save(tmp_path / "base.keras")
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    command = ["sh", str(ROOT / "samples" / "life_cycle.sh")]
+    options = {"capture_output": True, "text": True, "env": environment}
+    result = subprocess.run([*command, str(tmp_path / "base.keras"), str(tmp_path)], check=False, **options)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("same: 4 weights bit for bit") == 2
+    assert result.stdout.endswith("2 layers merged\n")
+    again = subprocess.run([*command, str(tmp_path / "base.keras"), str(tmp_path)], check=False, **options)
+    assert again.returncode == 2
+    assert "joint.keras exists already" in again.stderr
+
+
+def test_the_table_of_samples_lists_each():
+    """With a link, and nothing that is not there."""
+    files = {path.name for path in (ROOT / "samples").iterdir() if path.suffix in {".py", ".sh"}}
+    listed = set(re.findall(r"\]\(([a-z_]+\.\w+)\)", (ROOT / "samples" / "README.md").read_text("utf-8")))
+    assert listed == files - {"handwriting.py", "reference_networks.py"}
 
 
 def test_watch_momentum(capsys, tmp_path):

@@ -1,0 +1,14 @@
+"""Settings of the reference: ``make docs`` builds it from the docstrings, and takes each warning for an error."""
+
+from rewriter.version import __version__
+
+project = "rewriter"
+author = "the engineers of rewriter"
+version = release = __version__
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+html_theme = "furo"
+html_title = f"rewriter {__version__}"
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # the docstrings say what they take
+napoleon_use_rtype = False
+napoleon_use_ivar = True
