@@ -21,7 +21,7 @@ def command(
     layers: common.Layers = None,
     discover: common.Discover = False,
     data: common.Data = None,
-    plot: common.Plot = None,
+    plot: Annotated[common.OptionalPath, common.picture_of("the times as shares of those of the original")] = None,
     as_json: common.AsJson = False,
     quiet: common.Quiet = False,
     imports: common.Import = None,

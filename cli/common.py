@@ -25,6 +25,7 @@ from .progress import drawn
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+OptionalPath = Path | None
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A .keras or .h5 file, or a SavedModel folder.")]
 Other = Annotated[Path, typer.Argument(metavar="OTHER", help="Another model, in any of the formats.")]
 Output = Annotated[
@@ -45,7 +46,7 @@ Layers = Annotated[
         "--layers",
         metavar="FAMILY",
         autocompletion=lambda incomplete: [name for name in _FAMILIES if name.startswith(incomplete)],
-        help="Which layers to merge: dense, conv, einsum, recurrent or all; several by repeating it.  [default: dense]",
+        help="Which layers to merge: dense (if not given), conv, einsum, recurrent or all; or conv,recurrent.",
     ),
 ]
 Discover = Annotated[
@@ -74,9 +75,11 @@ Data = Annotated[
         help="A batch to train on: arrays x and y, or one for each input by its name. Random numbers if not given.",
     ),
 ]
-Plot = Annotated[
-    Path | None, typer.Option("--plot", metavar="FILE", help="Draw a picture of it: a .png, .svg or .pdf file.")
-]
+
+
+def picture_of(what: str) -> Any:
+    """Make the option that draws a picture."""
+    return typer.Option("--plot", metavar="FILE", help=f"Draw {what}: a .png, .svg or .pdf file.")
 
 
 @contextlib.contextmanager

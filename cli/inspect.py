@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from . import common
 
 
@@ -12,7 +14,9 @@ def command(
     layers: common.Layers = None,
     discover: common.Discover = False,
     strict: common.Strict = False,
-    plot: common.Plot = None,
+    plot: Annotated[
+        common.OptionalPath, common.picture_of("each W* as a heat map, its bias apart, and the norms")
+    ] = None,
     as_json: common.AsJson = False,
     quiet: common.Quiet = False,
     imports: common.Import = None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from . import common
@@ -10,7 +12,7 @@ from . import common
 def command(
     model: common.Model,
     other: common.Other,
-    plot: common.Plot = None,
+    plot: Annotated[common.OptionalPath, common.picture_of("where the two models differ")] = None,
     as_json: common.AsJson = False,
     quiet: common.Quiet = False,
     imports: common.Import = None,

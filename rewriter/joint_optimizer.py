@@ -110,6 +110,8 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
+        if "lr" in kwargs:  # tf-keras warns in its log, and trains with another
+            raise TypeError(f"{type(self).__name__} takes learning_rate=, not lr=.")
         require_learning_rate(learning_rate)
         for setting, value in (
             ("weight_decay", weight_decay),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +75,7 @@ def choose_optimizer(
     if not keras_internals.is_optimizer(optimizer):
         raise OptimizerError(
             f"optimizer must be None, 'keep' or a tf_keras optimizer, got {optimizer!r} of type "
-            f"{type(optimizer).__module__}.{type(optimizer).__name__}."
+            f"{type(optimizer).__module__}.{type(optimizer).__name__}.{_meant(optimizer)}"
         )
     if keras_internals.strategy_of(model) is not keras_internals.strategy_of(optimizer):
         raise OptimizerError(
@@ -94,6 +95,17 @@ def choose_optimizer(
     scaled = ", in a LossScaleOptimizer" if optimizer is not bare else ""
     lines = (f"optimizer: {_name(optimizer)}, as given{scaled}", *_not_carried(current))
     return OptimizerChoice(optimizer, optimizer, lines)
+
+
+def _meant(given: Any) -> str:
+    """Say what is likely meant by something that is no optimizer."""
+    if isinstance(given, type):
+        return f" Make one: {given.__name__}(...)."
+    if not isinstance(given, str):
+        return ""
+    if difflib.get_close_matches(given.lower(), [KEEP]):
+        return f" Did you mean {KEEP!r}?"
+    return " A name has no settings: make one, as in tf_keras.optimizers.Adam(1e-3) or rewriter.JointMomentum(0.01)."
 
 
 def choose_standard_optimizer(optimizer: Any) -> OptimizerChoice:

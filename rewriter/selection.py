@@ -84,7 +84,13 @@ def _no_match(candidates: Sequence[LocatedLayer], selector: Selector, option: st
     if isinstance(selector, str):
         # A recurrent layer's kernels are its cell's.
         inside = [path for path in paths if path.startswith(f"{selector}/")]
-        near = inside[:3] or difflib.get_close_matches(selector, paths, n=3, cutoff=0.4)
+        near = inside[:3] or difflib.get_close_matches(selector, paths, n=3, cutoff=0.5)
+        kinds = {cls.__name__ for located in candidates for cls in type(located.layer).__mro__}
+        if selector in kinds:
+            return (
+                f"{option}={selector!r} matches no layer: it is matched with paths, and {selector} is a class. Give a "
+                f"callable, lambda layer: isinstance(layer, {selector}), or paths: `rewriter.plan(model)` lists all."
+            )
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     if not hint:
         hint = f" Paths start with: {', '.join(map(repr, paths[:5]))}." if paths else " The model has no such layer."
