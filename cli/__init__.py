@@ -41,9 +41,9 @@ def root(
 ) -> None:
     """Rewrite Keras models so that their optimizer sees each layer whole.
 
-    Each Dense kernel and bias become one variable, W*. A life cycle: [bold]inspect[/bold] a saved model,
-    [bold]rewrite[/bold] it, train it with Keras as always, [bold]export[/bold] it back to plain Keras,
-    [bold]verify[/bold] that both are the same function.
+    Each Dense kernel and bias become one variable, W*.
+
+    A life cycle: inspect a saved model, rewrite it, train it as always, export it to plain Keras, verify the two.
     """
 
 

@@ -47,4 +47,4 @@ def command(
             imports=tuple(imports or ()),
             plot=plot,
         )
-    common.show(result, as_json)
+    common.show(result, as_json, plot)

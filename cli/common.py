@@ -113,7 +113,9 @@ def working(imports: list[str] | None, quiet: bool, module: str = "rewriter.conv
     with drawn(quiet):
         with stage("loading TensorFlow"), _silent_standard_error():
             importlib.import_module("tf_keras")
-        for name in ("tensorflow", "absl"):
+            # It looks for devices at the first operation, and says what it does not find.
+            importlib.import_module("tensorflow").config.list_logical_devices()
+        for name in ("tensorflow", "absl", "rewriter"):  # what the library logs, the command prints
             logging.getLogger(name).setLevel(logging.ERROR)
         sys.path.insert(0, str(Path.cwd()))
         for name in imports or ():
@@ -124,7 +126,7 @@ def working(imports: list[str] | None, quiet: bool, module: str = "rewriter.conv
         yield importlib.import_module(module)
 
 
-def show(result: Any, as_json: bool) -> None:
+def show(result: Any, as_json: bool, picture: Path | None = None) -> None:
     """Print a result on standard output: as JSON, in colours on a terminal, as plain text elsewhere."""
     console = Console(markup=False, highlight=False, emoji=False)
     if as_json:
@@ -133,3 +135,5 @@ def show(result: Any, as_json: bool) -> None:
         tables.show(result, console)
     else:
         typer.echo(tables.text(result))
+    if picture is not None and not as_json:
+        typer.echo(f"picture: {picture}")

@@ -36,6 +36,6 @@ def command(
             safe_mode=not allow_lambda,
             plot=plot,
         )
-    common.show(inspected, as_json)
+    common.show(inspected, as_json, plot)
     if strict:
         inspected.plan.require_all_merged()

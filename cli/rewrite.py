@@ -14,11 +14,15 @@ def command(
     output: common.Output,
     learning_rate: Annotated[
         float | None,
-        typer.Option("--learning-rate", help="Of joint momentum; that of a compiled SGD if not given."),
+        typer.Option(
+            "--learning-rate", min=0, help="Of joint momentum; if not given, that of a compiled SGD, else 0.01."
+        ),
     ] = None,
     momentum: Annotated[
         float | None,
-        typer.Option("--momentum", help="Of joint momentum; that of a compiled SGD if not given."),
+        typer.Option(
+            "--momentum", min=0, max=1, help="Of joint momentum; if not given, that of a compiled SGD, else 0.9."
+        ),
     ] = None,
     keep_optimizer: Annotated[
         bool, typer.Option("--keep-optimizer", help="Keep the compiled optimizer, with its state.")

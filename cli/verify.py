@@ -24,5 +24,5 @@ def command(
     """
     with common.working(imports, quiet) as conversion:
         report = conversion.verify_files(model, other, safe_mode=not allow_lambda, plot=plot)
-    common.show(report, as_json)
+    common.show(report, as_json, plot)
     raise typer.Exit(0 if report.same else 1)

@@ -68,7 +68,7 @@ class Row(NamedTuple):
     ratio: Ratio
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the attributes as JSON data."""
+        """Return ``what``, ``rewritten``, ``original_seconds``, ``rewritten_seconds`` and ``ratio`` as JSON data."""
         return {**self._asdict(), "ratio": self.ratio.to_dict()}
 
 
@@ -94,7 +94,11 @@ class Benchmark:
     peak_memory: dict[str, int]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the attributes as JSON data; times in seconds, sizes in bytes."""
+        """Return the benchmark as JSON data; times in seconds, sizes in bytes.
+
+        The keys are ``file``, ``batch_size``, ``rounds``, ``times``, each as ``Row.to_dict``, and ``optimizer_state``
+        and ``peak_memory``, each with ``original`` and ``rewritten``.
+        """
         return {
             "file": self.model,
             "batch_size": self.batch_size,

@@ -67,7 +67,11 @@ class Decision:
         return self.reason == ALREADY_MERGED
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the public attributes as JSON data: names as above, shapes as lists."""
+        """Return the decision as JSON data, shapes as lists, ``null`` for ``None``.
+
+        The keys are ``path``, ``layer``, ``action``, ``reason``, ``weights``, ``kernel_shape``, ``bias_shape``,
+        ``augmented_shape``, ``dtype`` and ``trainable``.
+        """
         shapes = {name: getattr(self, name) for name in ("kernel_shape", "bias_shape", "augmented_shape")}
         return {
             "path": self.path,

@@ -35,11 +35,16 @@ def draw(report: Report, weights: tuple[Weights, Weights], names: tuple[str, str
     """
     shown = list(report.comparisons) if len(report.comparisons) <= _MOST else list(report.differing)[:_MOST]
     maps = _largest(report.differing, weights)
+    if report.same:
+        figure = pictures.figure(_WIDTH, 1)
+        figure.suptitle(f"{names[0]} and {names[1]}: the same in all {len(report.comparisons)} weights and outputs")
+        pictures.write(figure, path)
+        return
     bars_height = 1.4 + _BAR * max(1, len(shown))
     maps_height = 2.8 * -(-len(maps) // 2)
     figure = pictures.figure(_WIDTH, bars_height + maps_height + 0.4)
-    answer = "the same" if report.same else f"{len(report.differing)} of {len(report.comparisons)} differ"
-    figure.suptitle(f"{names[0]} and {names[1]}: {answer}", fontweight="bold")
+    differing = f"{len(report.differing)} of {len(report.comparisons)} weights and outputs differ"
+    figure.suptitle(f"{names[0]} and {names[1]}: {differing}", fontweight="bold")
     if maps:
         above, below = figure.subfigures(2, 1, height_ratios=[bars_height, maps_height])
         _draw_maps(below, maps)
@@ -65,7 +70,7 @@ def _draw_bars(axes: Any, shown: Sequence[Comparison], compared: int) -> None:
             axes.barh(line, value, color=colour, height=0.7, alpha=0.4 if comparison.same else 1)
             note = f"{value:.2g}, rounding" if comparison.same else f"{value:.2g}"
             axes.text(value, line, f" {note}", va="center", fontsize="small")
-    axes.set(xscale="log", xlim=(low, high * 10), ylim=(-0.7, len(lines) - 0.3))
+    axes.set(xscale="log", xlim=(low, high * 3), ylim=(-0.7, len(lines) - 0.3))
     axes.set_yticks(range(len(lines)), [f"{each.path}  {each.what}" for each in lines], fontsize="small")
     axes.set(xlabel="largest absolute difference")
     left_out = compared - len(shown)
@@ -78,8 +83,8 @@ def _largest(differing: Sequence[Comparison], weights: tuple[Weights, Weights]) 
     found = []
     for comparison in sorted(differing, key=lambda one: -one.difference.largest):
         one, other = (side.get(comparison.path, {}).get(comparison.what) for side in weights)
-        if one is None or other is None or np.shape(one) != np.shape(other) or np.ndim(one) < 1:
-            continue
+        if one is None or other is None or np.shape(one) != np.shape(other) or np.ndim(one) < 2:  # noqa: PLR2004
+            continue  # what is no matrix has its line above
         rows = np.abs(np.asarray(one, np.float64) - np.asarray(other, np.float64)).reshape(-1, np.shape(one)[-1])
         found.append((f"{comparison.path}  {comparison.what}", rows))
     return found[:_MAPS]
@@ -91,9 +96,7 @@ def _draw_maps(figure: Any, maps: Sequence[tuple[str, Any]]) -> None:
     for axis, (name, numbers) in zip(axes, maps, strict=False):
         image = pictures.heat_map(axis, numbers, pictures.strongest(numbers), pictures.UNSIGNED)
         axis.set_title(name, fontsize="medium")
-        axis.set(xlabel="unit", ylabel="incoming connection" if len(numbers) > 1 else "")
-        if len(numbers) == 1:
-            axis.set_yticks([])
+        axis.set(xlabel="last axis", ylabel="all other axes")
         figure.colorbar(image, ax=axis, label="absolute difference", extend="max")
     for axis in list(axes)[len(maps) :]:
         axis.set_axis_off()

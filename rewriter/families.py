@@ -94,7 +94,14 @@ def names_of(chosen: str | Iterable[str]) -> tuple[str, ...]:
     names = tuple(name.strip() for each in several for name in str(each).split(","))
     for name in names:
         if name not in (*NAMES, ALL):
-            near = difflib.get_close_matches(name, (*NAMES, ALL), n=1)
+            near = difflib.get_close_matches(name.lower(), [*NAMES, ALL], n=1) or _families_with(name)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise SelectorError(f"layers={name!r} is no family of layers: {', '.join(NAMES)} or {ALL}.{hint}")
     return NAMES if ALL in names else names
+
+
+def _families_with(name: str) -> list[str]:
+    """List the families that have layers of some name, ``"LSTM"``, or like it."""
+    classes = {cls.__name__.lower(): family.name for family in FAMILIES for cls in family.classes}
+    near = difflib.get_close_matches(name.lower(), classes, cutoff=0.5) + [c for c in classes if name.lower() in c]
+    return [classes[each] for each in near]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KEEP = "keep"
+_NOT_CARRIED = "not carried"
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class OptimizerChoice:
     def keeps(self) -> bool:
         """Whether the optimizer goes on with its own state."""
         return self.optimizer is not None and self.optimizer is self.state_of
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """Those of the lines that say of a state that it is not carried."""
+        return tuple(line for line in self.lines if _NOT_CARRIED in line)
 
     @property
     def exact(self) -> bool:
@@ -152,7 +158,8 @@ def _joint(current: Any, given: dict[str, Any]) -> OptimizerChoice:
         )
     if not warm_start.can_start_from(current):
         joint = JointMomentum(**given)
-        head = "optimizer: JointMomentum, new"
+        rate = joint.get_config()["learning_rate"]
+        head = f"optimizer: JointMomentum, new, learning rate {_shown(rate)}, momentum {_shown(joint.momentum)}"
         if current is None:
             return OptimizerChoice(joint, None, (f"{head}, for compile(optimizer=model.optimizer, ...)",))
         optimizer = keras_internals.with_loss_scale_of(current, joint)
@@ -175,7 +182,7 @@ def _warm_lines(current: Any, settings: dict[str, Any], given: dict[str, Any]) -
     elif goes_on:
         yield f"velocity: {count} slots carried"
     elif warm_start.last_learning_rate(inner):
-        yield f"velocity: {count} slots converted, divided by the learning rate, to their mean per unit"
+        yield f"velocity: {count} slots converted, divided by the learning rate, to their mean per unit where merged"
     else:
         yield f"velocity: {count} slots reset, at a learning rate of 0 they say nothing"
     yield f"iterations: {keras_internals.iterations_of(inner)} carried"
@@ -196,7 +203,7 @@ def _not_carried(current: Any) -> Iterator[str]:
         return
     inner = keras_internals.inner_optimizer(current)
     slots, iterations = _slot_count(inner), keras_internals.iterations_of(inner)
-    yield f"state of {_name(current)}: not carried, {slots} slots and {iterations} iterations"
+    yield f"state of {_name(current)}: {_NOT_CARRIED}, {slots} slots and {iterations} iterations"
     yield from _loss_scale(current)
 
 

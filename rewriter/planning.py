@@ -165,7 +165,8 @@ def _sought(located: LocatedLayer, families: tuple[str, ...], found: Mapping[int
     layer, family = located.layer, family_of(located.layer)
     told = is_told(layer)
     if family is not None and family.name not in families:
-        return _Sought(reason=f"not asked for: layers={family.name!r} (--layers {family.name}) merges it too")
+        more = ",".join((*families, family.name))
+        return _Sought(reason=f"not asked for: layers={more!r} (--layers {more}) merges it too")
     if not layer.built and (told or family is not None):
         return _Sought(reason=NOT_BUILT, blocked=True)
     if told:

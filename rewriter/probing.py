@@ -47,26 +47,31 @@ def make_inputs(model: Any, batch_size: int = _SIZE) -> Any:
 
     Returns:
         Tensors in the structure the model takes: standard normal for floating dtypes, ``True`` for booleans, which are
-        masks, and zeros for all others, since a zero is a valid index, token and label. ``None`` where the model does
-        not say what it takes.
+        masks, indices that each embedding of the model has, for whole numbers, or zeros where it has none, since a zero
+        is a valid index and label. ``None`` where the model does not say what it takes.
     """
     specs = keras_internals.input_specs(model)
-    return None if specs is None else _make_all(specs, batch_size)
+    return None if specs is None else _make_all(model, specs, batch_size)
 
 
-def _make_all(specs: Any, batch_size: int) -> Any:
+def _make_all(model: Any, specs: Any, batch_size: int) -> Any:
+    # Where a zero is masked, or looked up in every table, outputs would say little.
+    tables = [found.layer for found in locate_layers(model) if isinstance(found.layer, tf_keras.layers.Embedding)]
+    indices = min([_SIZE, *(table.input_dim for table in tables)]) if tables else 1
     generator = np.random.default_rng(0)
-    return tf.nest.map_structure(lambda spec: _make(spec, batch_size, generator), specs)
+    return tf.nest.map_structure(lambda spec: _make(spec, batch_size, indices, generator), specs)
 
 
-def _make(spec: Any, batch_size: int, generator: np.random.Generator) -> Any:
+def _make(spec: Any, batch_size: int, indices: int, generator: np.random.Generator) -> Any:
     sizes = [batch_size, *[_SIZE] * (len(spec.shape) - 1)]
     shape = [given if size is None else size for size, given in zip(spec.shape, sizes, strict=False)]
     if spec.dtype.is_floating:
         return tf.cast(generator.standard_normal(shape), spec.dtype)
     if spec.dtype == tf.string:
         return tf.fill(shape, "")
-    return (tf.ones if spec.dtype.is_bool else tf.zeros)(shape, spec.dtype)
+    if spec.dtype.is_bool:
+        return tf.ones(shape, spec.dtype)
+    return tf.cast(generator.integers(0, indices, shape), spec.dtype)
 
 
 def run_model(model: Any, inputs: Any = None) -> Run:
@@ -79,7 +84,7 @@ def run_model(model: Any, inputs: Any = None) -> Run:
     batch = make_inputs(model) if inputs is None else inputs
     if batch is None:
         return Run([], {}, "the model does not say what it takes; pass inputs=")
-    further = _make_all(keras_internals.further_specs(model), len(tf.nest.flatten(batch)[0]))
+    further = _make_all(model, keras_internals.further_specs(model), len(tf.nest.flatten(batch)[0]))
     layers = [found.layer for found in locate_layers(model)]
     owners = [id(layer) for layer in layers if keras_internals.own_weights(layer)]
     calls: dict[int, list[Any]] = {}

@@ -157,7 +157,8 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
     except BaseException:
         _undo(model, merged, changed, carriers.values())
         raise
-    log_lines([decided.summary(), *choice.lines])
+    for line in (decided.summary(), *choice.lines):
+        log.log(logging.WARNING if line in choice.lost else logging.INFO, "%s", line)
     replaced_optimizer = choice.optimizer is not None and choice.optimizer is not model.optimizer
     if replaced_optimizer:
         keras_internals.set_optimizer(model, choice.optimizer)

@@ -37,7 +37,7 @@ class StateSize:
     total: int | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the attributes as JSON data."""
+        """Return ``optimizer``, ``layers``, the bytes by path, and ``total``, as JSON data; ``null`` for ``None``."""
         return {"optimizer": self.optimizer, "layers": self.layers, "total": self.total}
 
     def __str__(self) -> str:

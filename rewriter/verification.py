@@ -86,7 +86,10 @@ class Report:
         rows = [(one.path, one.what, _largest(one.difference.largest)) for one in self.differing]
         rows += [(path, "layer", "in one model only") for path in self.unmatched]
         table = tables.table(("layer", "what", "largest difference"), rows)
-        return [table, f"different: {counts} compared", *notes]
+        differing = sum(comparison.what != "outputs" for comparison in self.differing)
+        of_weights = f"{differing} of {weights} weights"
+        of_outputs = f"{len(self.differing) - differing} of {len(self.comparisons) - weights} outputs"
+        return [table, f"different: {of_weights}, {of_outputs}", *notes]
 
     def __str__(self) -> str:
         return tables.text(self)

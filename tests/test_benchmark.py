@@ -93,13 +93,16 @@ def test_table_and_picture(run, base, tmp_path):
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[0].split() == ["measured", "rewritten", "with", "original", "rewritten", "ratio", "(quartiles)"]
-    assert [line.split("  ")[0].strip() for line in lines[2:-1]] == [
+    assert [line.split("  ")[0].strip() for line in lines[2:-2]] == [
         *["training step"] * 3,
         "inference",
         "optimizer state",
         "peak memory",
     ]
-    assert lines[-1] == "batch of 6, 2 rounds in turn; original: tf-keras SGD with momentum"
+    assert lines[-2:] == [
+        "batch of 6, 2 rounds in turn; original: tf-keras SGD with momentum",
+        f"picture: {tmp_path / 'ratios.svg'}",
+    ]
     assert (tmp_path / "ratios.svg").read_text().startswith("<?xml")
 
 

@@ -37,7 +37,7 @@ def test_life_cycle(run, base, tmp_path, suffix):
         "optimizer: SGD converted to JointMomentum",
         "learning_rate: 0.05 carried",
         "momentum: 0.9 carried",
-        "velocity: 6 slots converted, divided by the learning rate, to their mean per unit",
+        "velocity: 6 slots converted, divided by the learning rate, to their mean per unit where merged",
         "iterations: 3 carried",
         f"written: {joint}",
     ]
@@ -65,6 +65,7 @@ def test_verify_exits_with_1_where_models_differ(run, base, tmp_path):
     other.save(tmp_path / "other.keras")
     code, out, err = run("verify", base, tmp_path / "other.keras")
     assert (code, err) == (1, "")
+    assert out.endswith("different: 6 of 6 weights, 4 of 4 outputs\n")
     assert "inner/first" in out
     code, out, _ = run("verify", base, tmp_path / "other.keras", "--json")
     assert code == 1

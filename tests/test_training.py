@@ -285,7 +285,7 @@ def test_what_becomes_of_the_optimizer_is_said_line_by_line(caplog):
         "momentum: 0.75 carried",
         "nesterov: True carried",
         "weight_decay: 0.1 carried, from now on on kernel rows only",
-        "velocity: 6 slots converted, divided by the learning rate, to their mean per unit",
+        "velocity: 6 slots converted, divided by the learning rate, to their mean per unit where merged",
         "iterations: 3 carried",
     ]
     assert lines(lambda: optimizers.Adam(0.01, clipnorm=2.0), optimizer="keep") == [
@@ -296,7 +296,7 @@ def test_what_becomes_of_the_optimizer_is_said_line_by_line(caplog):
     ]
     scaled = lambda: tf_keras.mixed_precision.LossScaleOptimizer(optimizers.legacy.Adam(0.01))  # noqa: E731
     assert lines(scaled) == [
-        "optimizer: JointMomentum, new",
+        "optimizer: JointMomentum, new, learning rate 0.01, momentum 0.9",
         "state of legacy Adam: not carried, 12 slots and 3 iterations",
         "loss scale: 32768 carried",
     ]

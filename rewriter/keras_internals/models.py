@@ -107,8 +107,14 @@ def kept_call_state(*holders: Any) -> Iterator[None]:
 def input_specs(model: Any) -> Any:
     """Read the structure of ``TensorSpec`` of a model's inputs, ``None`` where it was never told or called."""
     if getattr(model, "inputs", None) and is_graph_network(model):
-        return tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), model.input)
+        return tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, _dtype_taken(tensor)), model.input)
     return model._saved_model_inputs_spec
+
+
+def _dtype_taken(tensor: Any) -> Any:
+    """Say what an input holds: whole numbers where an embedding looks them up, which a Sequential calls floats."""
+    consumers = [node.layer for node in tensor._keras_history.layer._outbound_nodes]
+    return tf.int32 if any(isinstance(each, tf_keras.layers.Embedding) for each in consumers) else tensor.dtype
 
 
 def remember_input_shape(model: Any) -> None:
