@@ -8,16 +8,42 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from rewriter.errors import DifferenceError, NotMergeableError, RewriterError
 from rewriter.version import __version__
 
 from . import benchmark, export, inspect, rewrite, verify
 
+# What other tools call it.
+_ALSO_CALLED = {
+    "plan": "inspect",
+    "summary": "inspect",
+    "convert": "rewrite",
+    "merge": "rewrite",
+    "split": "export",
+    "diff": "verify",
+    "compare": "verify",
+    "bench": "benchmark",
+}
+
+
+class _Commands(TyperGroup):
+    """Commands that answer a wrong name with the right one."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that is asked for."""
+        meant = _ALSO_CALLED.get(args[0])
+        if meant is not None:
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {meant!r}?")
+        return super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,

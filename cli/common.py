@@ -28,6 +28,14 @@ if TYPE_CHECKING:
 OptionalPath = Path | None
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A .keras or .h5 file, or a SavedModel folder.")]
 Other = Annotated[Path, typer.Argument(metavar="OTHER", help="Another model, in any of the formats.")]
+OptionalOutput = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="OUTPUT",
+        help="Where to; .keras, .h5, or no ending for a SavedModel folder. Not needed with --dry-run.",
+        show_default=False,
+    ),
+]
 Output = Annotated[
     Path,
     typer.Argument(metavar="OUTPUT", help="Where to; .keras, .h5, or no ending for a SavedModel folder."),

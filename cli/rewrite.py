@@ -11,7 +11,7 @@ from . import common
 
 def command(
     model: common.Model,
-    output: common.Output,
+    output: common.OptionalOutput = None,
     learning_rate: Annotated[
         float | None,
         typer.Option(
@@ -43,6 +43,8 @@ def command(
 
     Example:  rewriter rewrite base.keras joint.keras --learning-rate 0.05 --momentum 0.9
     """
+    if output is None and not dry_run:
+        raise typer.BadParameter("give OUTPUT, where to write; only --dry-run needs none.")
     if keep_optimizer and (learning_rate is not None or momentum is not None):
         raise typer.BadParameter("--keep-optimizer keeps learning rate and momentum too; give one or the other.")
     with common.working(imports, quiet) as conversion:

@@ -154,7 +154,7 @@ def inspect_file(
 
 def rewrite_file(
     path: Path,
-    output: Path,
+    output: Path | None,
     learning_rate: float | None = None,
     momentum: float | None = None,
     keep_optimizer: bool = False,
@@ -174,7 +174,7 @@ def rewrite_file(
         NotMergeableError: ``strict``, and a pair cannot be merged or there is nothing to merge.
         RewriterError: As ``load_model``, ``rewrite`` and ``save_model``.
     """
-    destination = _destination(path, output, overwrite)
+    destination = None if output is None else _destination(path, output, overwrite)
     model, dropped = read_model(path, safe_mode=safe_mode)
     if dropped and keep_optimizer:
         raise FileError(f"{path}: {dropped}. Without --keep-optimizer the model is rewritten all the same.")
@@ -187,7 +187,7 @@ def rewrite_file(
         )
     choice = choose_optimizer(model, KEEP if keep_optimizer else None, learning_rate, momentum)
     lines = _lines(dropped, choice)
-    if dry_run:
+    if dry_run or destination is None:
         return Rewritten(path, None, decided, lines)
     decided = apply(decided, model, choice)
     save_model(model, destination, overwrite=overwrite, source_sha256=digest(path))

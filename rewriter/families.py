@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from rewriter.errors import SelectorError
 from rewriter.pairing import DENSE, Pair, Weight
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
 
 def _kernel(attribute: str, *outgoing: int) -> Pair:
@@ -91,6 +92,8 @@ def names_of(chosen: str | Iterable[str]) -> tuple[str, ...]:
         SelectorError: There is no such family.
     """
     several = (chosen,) if isinstance(chosen, str) else chosen
+    if not isinstance(several, Iterable):
+        raise SelectorError(f"layers= takes the names of families, {', '.join(NAMES)} or {ALL}; got {chosen!r}.")
     names = tuple(name.strip() for each in several for name in str(each).split(","))
     for name in names:
         if name not in (*NAMES, ALL):

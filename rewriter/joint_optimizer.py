@@ -42,6 +42,8 @@ AVERAGING = ("use_ema", "ema_momentum", "ema_overwrite_frequency")
 # The axes of W* that a slot of each extent has been averaged over, where it is made of slots of full size.
 _AVERAGED: dict[str, tuple[int, ...]] = {"unit": (0,), "incoming": (1,), "layer": (0, 1), "full": ()}
 
+_NO_RULE = "{} must implement update_layer(self, gradient, variable, layout)."
+
 
 class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
     """A Keras optimizer whose rule sees a layer whole: kernel and bias in one variable, ``W* = [W; b]``.
@@ -110,6 +112,11 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
+        # Said when it is made, and not in the middle of the first epoch.
+        if type(self).update_layer is JointOptimizer.update_layer:
+            raise NotImplementedError(_NO_RULE.format(type(self).__name__))
+        if isinstance(vars(type(self)).get("slots"), dict):
+            _require_extents(self)
         if "lr" in kwargs:  # tf-keras warns in its log, and trains with another
             raise TypeError(f"{type(self).__name__} takes learning_rate=, not lr=.")
         require_learning_rate(learning_rate)
@@ -149,9 +156,7 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
                 Under mixed precision it is the variable that is stored, in its own dtype.
             layout: Its layout: ``incoming_axis``, ``units``, ``kernel_rows`` and ``bias_rows``.
         """
-        raise NotImplementedError(
-            f"{type(self).__name__} must implement update_layer(self, gradient, variable, layout)."
-        )
+        raise NotImplementedError(_NO_RULE.format(type(self).__name__))
 
     def update_other(self, gradient: Any, variable: Any) -> None:
         """Apply one step to a variable that is no augmented kernel: gradient descent, unless overridden.
@@ -246,8 +251,8 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
                 stacklevel=2,
             )
         made = getattr(self, "_slots_made", False)
+        _require_extents(self)
         for name, extent in self.slots.items():
-            require_one_of(f"the extent of slot {name!r} of {type(self).__name__}", extent, _AVERAGED)
             if hasattr(self, name) and not made:
                 raise ValueError(f"{type(self).__name__} has an attribute {name}, so a slot must be called otherwise.")
             initial = [self.initial_slot(name, variable, _slot_shape(variable, extent)) for variable in var_list]
@@ -355,6 +360,11 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
                 f"{type(self).__name__} cannot be made again from its settings ({error}). Its __init__ must take every "
                 "setting that its parents have, by **kwargs, and keep each of its own as self.<name>."
             ) from error
+
+
+def _require_extents(optimizer: JointOptimizer) -> None:
+    for name, extent in optimizer.slots.items():
+        require_one_of(f"the extent of slot {name!r} of {type(optimizer).__name__}", extent, _AVERAGED)
 
 
 def _slot_shape(variable: Any, extent: Extent) -> tuple[int, ...]:

@@ -84,7 +84,8 @@ def _no_match(candidates: Sequence[LocatedLayer], selector: Selector, option: st
     if isinstance(selector, str):
         # A recurrent layer's kernels are its cell's.
         inside = [path for path in paths if path.startswith(f"{selector}/")]
-        near = inside[:3] or difflib.get_close_matches(selector, paths, n=3, cutoff=0.5)
+        names = {path.lower(): path for path in reversed(paths)}
+        near = inside[:3] or [names[each] for each in difflib.get_close_matches(selector.lower(), names, cutoff=0.5)]
         kinds = {cls.__name__ for located in candidates for cls in type(located.layer).__mro__}
         if selector in kinds:
             return (

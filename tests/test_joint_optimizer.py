@@ -82,9 +82,9 @@ def test_a_rule_is_checked():
 
     variable = rewritten().layers[0].augmented_kernel
     with pytest.raises(NotImplementedError, match=r"Empty must implement update_layer\(self, gradient"):
-        Empty().apply_gradients([(tf.zeros_like(variable), variable)])
+        Empty()
     with pytest.raises(ValueError, match="slot 'mine' of Unknown must be one of 'unit', 'incoming', 'layer', 'full'"):
-        Unknown().build([variable])
+        Unknown()
     with pytest.raises(ValueError, match="Taken has an attribute beta, so a slot must be called otherwise"):
         Taken().build([variable])
 
