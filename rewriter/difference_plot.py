@@ -92,11 +92,11 @@ def _largest(differing: Sequence[Comparison], weights: tuple[Weights, Weights]) 
 
 def _draw_maps(figure: Any, maps: Sequence[tuple[str, Any]]) -> None:
     columns = min(2, len(maps))
-    axes = figure.subplots(-(-len(maps) // columns), columns, squeeze=False).flat
+    axes = list(figure.subplots(-(-len(maps) // columns), columns, squeeze=False).flat)
     for axis, (name, numbers) in zip(axes, maps, strict=False):
         image = pictures.heat_map(axis, numbers, pictures.strongest(numbers), pictures.UNSIGNED)
         axis.set_title(name, fontsize="medium")
         axis.set(xlabel="last axis", ylabel="all other axes")
         figure.colorbar(image, ax=axis, label="absolute difference", extend="max")
-    for axis in list(axes)[len(maps) :]:
-        axis.set_axis_off()
+    for axis in axes[len(maps) :]:
+        axis.remove()

@@ -86,6 +86,11 @@ def test_differences_are_drawn(tmp_path):
     assert " 0.25" in different
     assert different.count("the same bit for bit") == 7
     assert "absolute difference" in different
+    other.set_weights([weight + 1 for weight in model.get_weights()])
+    assert drawn().count("last axis") == 3
+    assert (
+        path.read_text("utf-8").count('id="axes_') == 1 + 2 * 3
+    )  # bars, maps and their scales; the fourth place is empty
     last.kernel.assign(np.full((4, 3), np.nan))
     assert "not comparable: shape or dtype" in drawn()
 
