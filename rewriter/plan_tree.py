@@ -81,7 +81,7 @@ def render(plan: Plan, more: Mapping[str, Mapping[str, str]], width: int) -> Par
     def branch(above: str, guide: str) -> Iterator[list[Text]]:
         pairs = decisions[above] if len(decisions[above]) > 1 else []
         for last, pair in _marked(pairs, more_follow=bool(below[above])):
-            head = Text(f"{guide}{_BRANCH[last]}", "dim").append(_attributes(pair), "not dim italic")
+            head = Text(f"{guide}{_BRANCH[last]}", "dim").append(in_words(pair.weights), "not dim italic")
             yield row(head, None, pair)
         for last, place in _marked(below[above]):
             about = decisions[place.path]
@@ -107,13 +107,14 @@ def _action(decision: Decision, reasons: dict[str, int]) -> Text:
     """Say in a word what is done, and refer to the reason where it says more."""
     word = "merged" if decision.is_merged else decision.action
     text = Text(word, style=_STYLES[word])
-    if not decision.is_merged and decision.reason != _attributes(decision):
+    if not decision.is_merged and decision.reason != in_words(decision.weights):
         text.append(f" [{reasons.setdefault(decision.reason, len(reasons) + 1)}]")
     return text
 
 
-def _attributes(decision: Decision) -> str:
-    return f"{', '.join(decision.weights[:-1])} and {decision.weights[-1]}"
+def in_words(attributes: Sequence[str]) -> str:
+    """List attributes, ``"kernel, recurrent_kernel and bias"``: why a pair is merged, if no more is to say."""
+    return f"{', '.join(attributes[:-1])} and {attributes[-1]}"
 
 
 def _shapes(decision: Decision) -> str:

@@ -18,7 +18,7 @@ from rewriter.families import family_of, names_of
 from rewriter.layout import layouts_in
 from rewriter.obstacles import NOT_BUILT, Surroundings
 from rewriter.pairing import DENSE, Pair, layouts_for
-from rewriter.plan_tree import Place
+from rewriter.plan_tree import Place, in_words
 from rewriter.selection import Selectors, select
 from rewriter.told import is_told, told_pairs
 from rewriter.walk import LocatedLayer, locate_layers
@@ -74,9 +74,8 @@ def plan(
         )
     discovery = find_pairs(model, inputs) if discover else Discovery({}, ())
     candidates = [layer for layer in located if id(layer.layer) in discovery.pairs or _owns_kernel(layer.layer)]
-    remarked = {id(remark.layer) for remark in discovery.remarks}
-    selectable = [each for each in located if each in candidates or id(each.layer) in remarked]
-    selection = select(selectable, include, exclude)
+    selectable = {id(candidate.layer) for candidate in candidates} | {id(remark.layer) for remark in discovery.remarks}
+    selection = select([each for each in located if id(each.layer) in selectable], include, exclude)
     surroundings = Surroundings(model, located)
     decisions = tuple(
         decision
@@ -203,10 +202,7 @@ def _decision(
     stacked = layout is not None and isinstance(layer, Augmented)
     kernel = getattr(layer, layout.attribute if layout is not None and stacked else attributes[0], None)
     shapes = {part.attribute: part.shape for part in layout.parts} if layout is not None else {}
-    if len(located.paths) > 1:
-        why = f"shared: {', '.join(located.paths)}"
-    else:
-        why = f"{', '.join(attributes[:-1])} and {attributes[-1]}"
+    why = f"shared: {', '.join(located.paths)}" if len(located.paths) > 1 else in_words(attributes)
     if source:
         why = f"{source}: {why}"
     return Decision(
