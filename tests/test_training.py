@@ -401,3 +401,13 @@ def test_an_optimizer_of_another_model_is_left_alone():
     rewriter.split(other)
     assert type(other.optimizer) is optimizers.Adam
     fit(other)
+
+
+def test_a_state_that_is_not_carried_is_a_warning(caplog):
+    """A week of Adam is not lost with a line that nobody sees; all else is information."""
+    _, model = trained_pair(MODELS["nested"])
+    with caplog.at_level("INFO", "rewriter"):
+        rewriter.rewrite(model)
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warned == ["state of Adam: not carried, 12 slots and 3 iterations"]
+    assert len(caplog.records) > 1
