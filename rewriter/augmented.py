@@ -68,17 +68,30 @@ def _views_of(layer: Any) -> dict[str, Any] | None:
     return views if views is not None and keras_internals.is_usable_here(graph) else None
 
 
+def _fresh_views(layer: Any) -> dict[str, Any]:
+    """Take a layer's augmented kernels apart, in such a way that graphs compute with the parts as they do unmerged.
+
+    TensorFlow would fold the transposition of a view into the product that reads it, and on some processors that
+    product rounds otherwise. It does not look behind an operation that states the shape.
+    """
+    views = standard_weights(layer)
+    if not views or not is_exact(layer):
+        return views
+    transposed = [part for layout in layouts_in(layer) for part in layout.parts if part.transposed]
+    return {**views, **{part.attribute: tf.ensure_shape(views[part.attribute], part.shape) for part in transposed}}
+
+
 @contextlib.contextmanager
 def _shared_views(layer: Any) -> Iterator[None]:
     """Let all reads of the layer's views inside share one split, so that a call has one gradient concat."""
     if is_merged(layer):
         # A cell that is called in a loop goes on with the views made before the loop.
-        fresh = {id(layer): standard_weights(layer)} if _views_of(layer) is None else {}
+        fresh = {id(layer): _fresh_views(layer)} if _views_of(layer) is None else {}
     else:
         # As stored, so that what flows back is summed over the steps in that dtype, as it is without a merge: where
         # precision is mixed, each read inside the loop casts.
         with keras_internals.stored_dtypes():
-            fresh = {id(each): standard_weights(each) for each in keras_internals.layers_below(layer)}
+            fresh = {id(each): _fresh_views(each) for each in keras_internals.layers_below(layer)}
     graph = keras_internals.current_graph()
     token = _VIEWS.set({**_VIEWS.get(), **{layer: (graph, views) for layer, views in fresh.items()}})
     try:
@@ -224,9 +237,9 @@ def _view(attribute: str) -> property:
         shared = _views_of(self)
         for layout in layouts_in(self):
             if attribute in layout.attributes:
-                augmented = getattr(self, layout.attribute)
-                view = (shared or layout.views(augmented))[attribute]
-                return view if view.dtype == augmented.dtype else tf.cast(view, augmented.dtype)
+                dtype = getattr(self, layout.attribute).dtype
+                view = (shared or _fresh_views(self))[attribute]
+                return view if view.dtype == dtype else tf.cast(view, dtype)
         raise AttributeError(f"{self.name} is not built, so it has no {attribute} yet")
 
     return property(view, doc=f"The {attribute}: a slice of an augmented kernel, in its own shape.")

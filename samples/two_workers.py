@@ -35,6 +35,9 @@ def train(strategy: Any) -> Any:
     x, y = split_digits()["train"]
     whole = len(x) // BATCH_SIZE * BATCH_SIZE  # the replicas share each batch alike
     fit = {"batch_size": BATCH_SIZE, "epochs": EPOCHS, "shuffle": False, "verbose": 0}
+    # In float64, so that the comparison at the end is one: in float32 a rounding apart can grow, within some hundred
+    # steps, into a ReLU that fires on one side only.
+    tf_keras.backend.set_floatx("float64")
     with strategy.scope():
         model = classifier()
         model.compile(tf_keras.optimizers.SGD(0.05, momentum=0.9), LOSS)

@@ -140,7 +140,7 @@ with redirect_stdout(io.StringIO()) as output:
     runpy.run_path({str(pytestconfig.rootpath / "samples" / "two_workers.py")!r}, run_name="__main__")
 print(json.dumps(float(re.search(r"relative: (.*)", output.getvalue()).group(1))))
 """
-    assert run_python(script, tmp_path) <= np.float32(1e-5)
+    assert run_python(script, tmp_path) <= 1e-12
     assert [path.name for path in tmp_path.iterdir()] == ["two_workers.keras"]
 
 

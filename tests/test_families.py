@@ -223,6 +223,16 @@ def test_other_equations_are_skipped_with_a_reason(equation, options, axes):
     )
 
 
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_graph_does_not_fold_what_would_round_otherwise(exact):
+    """A product that reads a transposition becomes another product, which some processors round otherwise."""
+    model = rewriter.rewrite(hand_made(), discover=True, exact=exact)
+    mixing = model.get_layer("mixing")
+    graph = tf.function(mixing.call).get_concrete_function(tf.TensorSpec((None, 4))).graph
+    read = {each.op.type for product in graph.get_operations() if product.type == "MatMul" for each in product.inputs}
+    assert ("Transpose" in read) is not exact
+
+
 def test_a_transposed_copy_must_be_worth_it(monkeypatch):
     """Units before the last axis mean a copy a step: merged where each weight is used often, and else skipped."""
     monkeypatch.undo()

@@ -128,7 +128,7 @@ def test_equals_the_rule_as_it_is_usually_written(generator, dtype, tolerance):
                 x = tf.nn.relu(x) if index < 2 else x
             value = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(y, x))
         for weight, velocity, gradient in zip(weights, velocities, tape.gradient(value, weights), strict=True):
-            velocity.assign(gradient + MOMENTUM * tf.reduce_mean(velocity, axis=0, keepdims=True))
+            velocity.assign(gradient + MOMENTUM * tf.reduce_mean(velocity, axis=0))
             weight.assign_sub(RATE * velocity)
 
     model.compile("sgd", loss)
