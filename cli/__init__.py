@@ -8,42 +8,19 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from rewriter.errors import DifferenceError, NotMergeableError, RewriterError
 from rewriter.version import __version__
 
 from . import benchmark, export, inspect, rewrite, verify
-
-# What other tools call it.
-_ALSO_CALLED = {
-    "plan": "inspect",
-    "summary": "inspect",
-    "convert": "rewrite",
-    "merge": "rewrite",
-    "split": "export",
-    "diff": "verify",
-    "compare": "verify",
-    "bench": "benchmark",
-}
-
-
-class _Commands(TyperGroup):
-    """Commands that answer a wrong name with the right one."""
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find the command that is asked for."""
-        meant = _ALSO_CALLED.get(args[0])
-        if meant is not None:
-            ctx.fail(f"No such command {args[0]!r}. Did you mean {meant!r}?")
-        return super().resolve_command(ctx, args)
-
+from .guesses import Command, Commands
+from .words import in_options
 
 app = typer.Typer(
-    cls=_Commands,
+    cls=Commands,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -62,7 +39,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+        bool, typer.Option("--version", metavar="", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Rewrite Keras models so that their optimizer sees each layer whole.
@@ -73,11 +50,11 @@ def root(
     """
 
 
-app.command("inspect")(inspect.command)
-app.command("rewrite")(rewrite.command)
-app.command("export")(export.command)
-app.command("verify")(verify.command)
-app.command("benchmark")(benchmark.command)
+app.command("inspect", cls=Command)(inspect.command)
+app.command("rewrite", cls=Command)(rewrite.command)
+app.command("export", cls=Command)(export.command)
+app.command("verify", cls=Command)(verify.command)
+app.command("benchmark", cls=Command)(benchmark.command)
 
 
 def main() -> None:
@@ -88,7 +65,7 @@ def main() -> None:
     try:
         app()
     except RewriterError as error:
-        typer.echo(f"rewriter: {error}", err=True)
+        typer.echo(f"rewriter: {in_options(error)}", err=True)
         sys.exit(1 if isinstance(error, NotMergeableError | DifferenceError) else 2)
     except Exception as error:
         if os.environ.get(_TRACEBACK):

@@ -21,11 +21,19 @@ from rewriter.errors import FileError
 from rewriter.progress import stage
 
 from .progress import drawn
+from .words import in_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 OptionalPath = Path | None
+
+
+def flag(*names: str, does: str) -> Any:
+    """Make an option that takes no value; without a metavar of its own the help would say that it takes a bool."""
+    return typer.Option(*names, metavar="", help=does)
+
+
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A .keras or .h5 file, or a SavedModel folder.")]
 Other = Annotated[Path, typer.Argument(metavar="OTHER", help="Another model, in any of the formats.")]
 OptionalOutput = Annotated[
@@ -59,30 +67,30 @@ Layers = Annotated[
 ]
 Discover = Annotated[
     bool,
-    typer.Option("--discover", help="Look for pairs in layers of no known family, in what the model computes."),
+    flag("--discover", does="Look for pairs in layers of no known family, in what the model computes."),
 ]
-Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 unless every selected pair can be merged.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUTPUT if it exists.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Draw no progress on standard error.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Strict = Annotated[bool, flag("--strict", does="Exit with 1 unless every selected pair can be merged.")]
+Overwrite = Annotated[bool, flag("--overwrite", does="Replace OUTPUT if it exists.")]
+Quiet = Annotated[bool, flag("--quiet", "-q", does="Draw no progress on standard error.")]
+AsJson = Annotated[bool, flag("--json", does="Print JSON on standard output.")]
 Import = Annotated[
     list[str] | None,
     typer.Option("--import", metavar="MODULE", help="Import a module first: the one that registers your own layers."),
 ]
 AllowLambda = Annotated[
     bool,
-    typer.Option(
-        "--allow-lambda", help="Load Lambda layers: they run code from the file. Only if you trust its maker."
-    ),
+    flag("--allow-lambda", does="Load Lambda layers: they run code from the file. Only if you trust its maker."),
 ]
-Data = Annotated[
-    Path | None,
-    typer.Option(
-        "--data",
-        metavar="FILE.npz",
-        help="A batch to train on: arrays x and y, or one for each input by its name. Random numbers if not given.",
-    ),
-]
+_ARRAYS = "an array x, or one for each input by its name"
+
+
+def data_for(what: str) -> Any:
+    """Make the option that names a file of data."""
+    return typer.Option("--data", metavar="FILE.npz", help=f"A batch {what}. Random numbers if not given.")
+
+
+Data = Annotated[Path | None, data_for(f"to run the model on: {_ARRAYS}")]
+TrainingData = Annotated[Path | None, data_for(f"to train on: {_ARRAYS}; and y, the targets")]
 
 
 def picture_of(what: str) -> Any:
@@ -140,8 +148,8 @@ def show(result: Any, as_json: bool, picture: Path | None = None) -> None:
     if as_json:
         typer.echo(json.dumps(result.to_dict(), indent=2))
     elif console.is_terminal:
-        tables.show(result, console)
+        tables.show(result, console, in_options)
     else:
-        typer.echo(tables.text(result))
+        typer.echo(tables.text(result, in_options))
     if picture is not None and not as_json:
         typer.echo(f"picture: {picture}")

@@ -14,6 +14,7 @@ def command(
     layers: common.Layers = None,
     discover: common.Discover = False,
     strict: common.Strict = False,
+    data: common.Data = None,
     plot: Annotated[
         common.OptionalPath, common.picture_of("each W* as a heat map, its bias apart, and the norms")
     ] = None,
@@ -33,6 +34,7 @@ def command(
             exclude=exclude,
             layers=layers or "dense",
             discover=discover,
+            data=data,
             safe_mode=not allow_lambda,
             plot=plot,
         )

@@ -25,15 +25,16 @@ def command(
         ),
     ] = None,
     keep_optimizer: Annotated[
-        bool, typer.Option("--keep-optimizer", help="Keep the compiled optimizer, with its state.")
+        bool, common.flag("--keep-optimizer", does="Keep the compiled optimizer, with its state.")
     ] = False,
     include: common.Include = None,
     exclude: common.Exclude = None,
     layers: common.Layers = None,
     discover: common.Discover = False,
     strict: common.Strict = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and write nothing.")] = False,
+    dry_run: Annotated[bool, common.flag("--dry-run", does="Show the plan and write nothing.")] = False,
     overwrite: common.Overwrite = False,
+    data: common.Data = None,
     as_json: common.AsJson = False,
     quiet: common.Quiet = False,
     imports: common.Import = None,
@@ -61,6 +62,7 @@ def command(
             strict=strict,
             dry_run=dry_run,
             overwrite=overwrite,
+            data=data,
             safe_mode=not allow_lambda,
         )
     common.show(result, as_json)

@@ -12,6 +12,7 @@ from . import common
 def command(
     model: common.Model,
     other: common.Other,
+    data: common.Data = None,
     plot: Annotated[common.OptionalPath, common.picture_of("where the two models differ")] = None,
     as_json: common.AsJson = False,
     quiet: common.Quiet = False,
@@ -23,6 +24,6 @@ def command(
     Example:  rewriter verify joint.keras tuned.keras
     """
     with common.working(imports, quiet) as conversion:
-        report = conversion.verify_files(model, other, safe_mode=not allow_lambda, plot=plot)
+        report = conversion.verify_files(model, other, data=data, safe_mode=not allow_lambda, plot=plot)
     common.show(report, as_json, plot)
     raise typer.Exit(0 if report.same else 1)

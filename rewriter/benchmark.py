@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import tf_keras
 
 from rewriter import keras_internals, progress, tables
+from rewriter.batches import Batch, batch_for
 from rewriter.benchmark_plot import draw
 from rewriter.errors import ModelError
 from rewriter.families import names_of
@@ -18,7 +19,7 @@ from rewriter.planning import plan
 from rewriter.reading import read_model
 from rewriter.rewriting import rewrite, split
 from rewriter.timing import Ratio, time_in_turn
-from rewriter.training_steps import Batch, inference, make_batch, read_batch, training_step
+from rewriter.training_steps import inference, training_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -169,7 +170,7 @@ def benchmark_file(
     decided = plan(rewritten, **chosen)
     if not decided.merges and not decided.merged:
         raise ModelError(f"{path}: nothing to merge, no layer has a kernel and a bias that can be stacked.")
-    batch = make_batch(original, batch_size) if data is None else read_batch(data, original, batch_size)
+    batch = batch_for(original, batch_size, data)
     rows, state = _times(original, rewritten, chosen, batch, rounds, steps, jit_compile)
     memory = {
         name: peak_memory(

@@ -102,7 +102,7 @@ class StateCarrier:
             weight_decay.exclude_parts(self._inner, self._excluded)
 
     def _places(self, variables: Sequence[Any]) -> tuple[int | None, ...]:
-        return slots.slot_places(self._inner, variables)
+        return slots.slot_places(self._inner, variables, self._before)
 
 
 def _stacked(_: str, values: Sequence[Any], layout: Layout) -> Any:

@@ -88,9 +88,9 @@ def checked_model(model: Any, inputs: Any = None, guessed: Sequence[str] = ()) -
         )
 
 
-def is_repeatable(model: Any, run: Run, inputs: Any = None) -> bool:
-    """Tell whether a model gives the same again, so does not draw random numbers."""
-    return first_difference(model, run, run_model(model, inputs))[1].explained
+def is_repeatable(model: Any, run: Run, inputs: Any = None, like: Any = None) -> bool:
+    """Tell whether a model gives the same again, on what ``run_model`` was given, so does not draw random numbers."""
+    return first_difference(model, run, run_model(model, inputs, like))[1].explained
 
 
 def first_difference(model: Any, one: Run, other: Run) -> tuple[str, Difference]:

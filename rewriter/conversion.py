@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rewriter import difference_plot, kernel_plot
+from rewriter.batches import read_inputs
 from rewriter.errors import FileError, ModelError, NotMergeableError
 from rewriter.formats import digest, read_manifest
 from rewriter.manifest import render
@@ -139,6 +140,7 @@ def inspect_file(
     exclude: Selectors = None,
     layers: str | Iterable[str] = "dense",
     discover: bool = False,
+    data: Path | None = None,
     safe_mode: bool = True,
     plot: Path | None = None,
 ) -> Inspected:
@@ -146,7 +148,8 @@ def inspect_file(
     if plot is not None:
         require_drawable(plot)
     model, _ = read_model(path, safe_mode=safe_mode)
-    decided = plan(model, include=include, exclude=exclude, layers=layers, discover=discover)
+    inputs = _inputs(data, model)
+    decided = plan(model, include=include, exclude=exclude, layers=layers, discover=discover, inputs=inputs)
     if plot is not None:
         kernel_plot.draw(decided, plot)
     return Inspected(path, decided, read_manifest(path), *state_sizes(decided, model))
@@ -165,9 +168,12 @@ def rewrite_file(
     strict: bool = False,
     dry_run: bool = False,
     overwrite: bool = False,
+    data: Path | None = None,
     safe_mode: bool = True,
 ) -> Rewritten:
     """Read a model file, rewrite the model and write it. A model that is rewritten already is written as it is.
+
+    ``data`` is an ``.npz`` file with a batch that the model takes, for the check; ``None`` makes one.
 
     Raises:
         ModelError: There is nothing to merge.
@@ -178,18 +184,21 @@ def rewrite_file(
     model, dropped = read_model(path, safe_mode=safe_mode)
     if dropped and keep_optimizer:
         raise FileError(f"{path}: {dropped}. Without --keep-optimizer the model is rewritten all the same.")
-    decided = plan(model, include=include, exclude=exclude, layers=layers, discover=discover, strict=strict)
+    inputs = _inputs(data, model)
+    decided = plan(
+        model, include=include, exclude=exclude, layers=layers, discover=discover, strict=strict, inputs=inputs
+    )
     if not decided.merges and not decided.merged:
         error = NotMergeableError if strict else ModelError
         raise error(
             f"{path}: nothing to merge, no selected layer has a kernel and a bias that can be stacked. See "
-            f"rewriter inspect {path}; layers='all' (--layers all) merges more than Dense layers."
+            f"rewriter inspect {path}; layers='all' merges more than Dense layers."
         )
     choice = choose_optimizer(model, KEEP if keep_optimizer else None, learning_rate, momentum)
     lines = _lines(dropped, choice)
     if dry_run or destination is None:
         return Rewritten(path, None, decided, lines)
-    decided = apply(decided, model, choice)
+    decided = apply(decided, model, choice, inputs=inputs)
     save_model(model, destination, overwrite=overwrite, source_sha256=digest(path))
     return Rewritten(path, destination, decided, lines)
 
@@ -208,15 +217,21 @@ def export_file(path: Path, output: Path, overwrite: bool = False, safe_mode: bo
     return Exported(path, destination, layers, _lines(dropped, choice))
 
 
-def verify_files(path: Path, other: Path, safe_mode: bool = True, plot: Path | None = None) -> Report:
-    """Read two model files and compare the models; draw where they differ if it is said where to."""
+def verify_files(
+    path: Path, other: Path, data: Path | None = None, safe_mode: bool = True, plot: Path | None = None
+) -> Report:
+    """Read two model files and compare the models, on a batch from a file if there is one; draw where they differ."""
     if plot is not None:
         require_drawable(plot)
     models = [read_model(each, safe_mode=safe_mode)[0] for each in (path, other)]
-    report = verify(*models)
+    report = verify(models[0], models[1], inputs=_inputs(data, models[0]))
     if plot is not None:
         difference_plot.draw(report, paired_weights(*models), (path.name, other.name), plot)
     return report
+
+
+def _inputs(data: Path | None, model: Any) -> Any:
+    return None if data is None else read_inputs(data, model)
 
 
 def _lines(dropped: str, choice: OptimizerChoice) -> tuple[str, ...]:

@@ -143,12 +143,12 @@ class Plan:
         paragraphs = []
         if blocked:
             paragraphs += [f"{len(blocked)} selected layers of {self.model} cannot be merged:", *blocked]
-            paragraphs += ["Leave them out with exclude= (--exclude), or drop strict."]
+            paragraphs += ["Leave them out with exclude=, or drop strict=True."]
         if self.remarks:
             paragraphs += [f"{self.model} does not match what an optimizer of whole layers expects:"]
             paragraphs += [
                 *(f"  {remark}" for remark in self.remarks),
-                "Leave layers out with exclude= (--exclude), or drop strict or discover, to go on all the same.",
+                "Leave layers out with exclude=, or drop strict=True or discover=True, to go on all the same.",
             ]
         if paragraphs:
             raise NotMergeableError("\n".join(["strict: " + paragraphs[0], *paragraphs[1:]]))

@@ -41,6 +41,14 @@ class Format(Enum):
     SAVED_MODEL = "tf"
 
 
+def as_path(path: str | os.PathLike[str]) -> Path:
+    """Read a path; ``FileError`` for what is none."""
+    try:
+        return Path(path)
+    except TypeError as error:
+        raise FileError(f"a path is a str or a pathlib.Path, got {path!r} of type {type(path).__name__}.") from error
+
+
 def format_to_write(path: Path) -> Format:
     """Tell by its name in which format a model is to be written; ``FileError`` for an ending that says nothing."""
     if path.suffix == ".keras":

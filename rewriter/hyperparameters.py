@@ -6,6 +6,7 @@ can write and read the settings of any.
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import math
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,10 @@ import tf_keras
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+
+
+# Settings as other libraries call them; tf-keras warns of the first in its log, and trains with another.
+_ALSO_CALLED = {"lr": "learning_rate", "beta": "momentum", "beta_1": "momentum", "mu": "momentum"}
 
 
 def require_number(name: str, value: Any, low: float, high: float = math.inf, optional: bool = False) -> None:
@@ -66,6 +71,15 @@ def settings_named(cls: type, base: type) -> tuple[set[str], bool]:
             if not any(p.kind is p.VAR_KEYWORD for p in parameters):
                 return named, False
     return named, True
+
+
+def require_known(cls: type, base: type, given: Collection[str]) -> None:
+    """Raise ``TypeError`` for an argument that a class does not take, down from a base, and say which it takes."""
+    named = sorted(settings_named(cls, base)[0])
+    for name in given:
+        meant = _ALSO_CALLED.get(name) or next(iter(difflib.get_close_matches(name, named)), None)
+        hint = f" Did you mean {meant}=?" if meant in named else ""
+        raise TypeError(f"{cls.__name__} takes no {name}=.{hint} It takes {', '.join(named)}.")
 
 
 def kept_setting(optimizer: Any, name: str) -> Any:

@@ -20,6 +20,7 @@ from rewriter import keras_internals
 from rewriter.hyperparameters import (
     kept_setting,
     require_count,
+    require_known,
     require_learning_rate,
     require_number,
     require_one_of,
@@ -117,8 +118,7 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
             raise NotImplementedError(_NO_RULE.format(type(self).__name__))
         if isinstance(vars(type(self)).get("slots"), dict):
             _require_extents(self)
-        if "lr" in kwargs:  # tf-keras warns in its log, and trains with another
-            raise TypeError(f"{type(self).__name__} takes learning_rate=, not lr=.")
+        require_known(type(self), JointOptimizer, kwargs.keys() - {"is_legacy_optimizer"})
         require_learning_rate(learning_rate)
         for setting, value in (
             ("weight_decay", weight_decay),

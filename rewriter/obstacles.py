@@ -57,7 +57,7 @@ class Surroundings:
         if id(layer) in self._revived:
             return (
                 f"the class of {self._revived[id(layer)]!r} is not known here, and Keras runs a graph in its place: "
-                "import the module of the class (--import), or pass custom_objects="
+                "import MODULE first, the one that defines it, or pass custom_objects="
             )
         for holder in (layer, *located.owners):
             written = _written_by(type(holder), own=holder is layer) & set(weights)

@@ -48,10 +48,11 @@ def peak_memory(subject: Subject) -> int:
 
 
 def _train(subject: Subject) -> int:
+    from rewriter.batches import batch_for  # noqa: PLC0415
     from rewriter.benchmark import joint_momentum, sgd  # noqa: PLC0415  only in the process that measures
     from rewriter.reading import read_model  # noqa: PLC0415
     from rewriter.rewriting import rewrite, split  # noqa: PLC0415
-    from rewriter.training_steps import make_batch, read_batch, training_step  # noqa: PLC0415
+    from rewriter.training_steps import training_step  # noqa: PLC0415
 
     sys.path.insert(0, str(Path.cwd()))
     for module in subject.imports:
@@ -63,11 +64,7 @@ def _train(subject: Subject) -> int:
         rewrite(model, optimizer, check=False, **subject.chosen)
     else:
         split(model)
-    batch = (
-        make_batch(model, subject.batch_size)
-        if subject.data is None
-        else read_batch(Path(subject.data), model, subject.batch_size)
-    )
+    batch = batch_for(model, subject.batch_size, None if subject.data is None else Path(subject.data))
     step = training_step(model, optimizer, batch)
     if _FORGET_PEAK.exists():
         _FORGET_PEAK.write_text("5")

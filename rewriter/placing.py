@@ -7,24 +7,24 @@ import os
 import secrets
 import shutil
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rewriter.errors import FileError
-from rewriter.formats import SAVED_MODEL_CONTENT, format_to_write
+from rewriter.formats import SAVED_MODEL_CONTENT, as_path, format_to_write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 _AT_FDCWD = -100  # paths are relative to the working directory
 
 
 def writable(path: str | os.PathLike[str], overwrite: bool) -> Path:
     """Return ``path`` if a model may be written there; ``FileError`` with what to do if not. Touches nothing."""
-    destination = Path(path)
+    destination = as_path(path)
     format_to_write(destination)
     if destination.exists() and not overwrite:
-        raise FileError(f"{destination} exists already; overwrite=True (--overwrite) replaces it.")
+        raise FileError(f"{destination} exists already; overwrite=True replaces it.")
     if not destination.absolute().parent.is_dir():
         raise FileError(f"{destination}: the folder {destination.parent} does not exist.")
     parent = destination.absolute().parent

@@ -165,7 +165,7 @@ def _sought(located: LocatedLayer, families: tuple[str, ...], found: Mapping[int
     told = is_told(layer)
     if family is not None and family.name not in families:
         more = ",".join((*families, family.name))
-        return _Sought(reason=f"not asked for: layers={more!r} (--layers {more}) merges it too")
+        return _Sought(reason=f"not asked for: layers={more!r} merges it too")
     if not layer.built and (told or family is not None):
         return _Sought(reason=NOT_BUILT, blocked=True)
     if told:
@@ -173,7 +173,7 @@ def _sought(located: LocatedLayer, families: tuple[str, ...], found: Mapping[int
         return _Sought(pairs, _TOLD, None if pairs else _NO_BIAS)
     if family is None:
         unknown = f"{type(layer).__name__} is of no known family: rewriter.pair tells what belongs together in it, "
-        reason = None if id(layer) in found else f"{unknown}discover=True (--discover) finds it"
+        reason = None if id(layer) in found else f"{unknown}discover=True finds it"
         return _Sought(found.get(id(layer), ()), _FOUND, reason)
     if layer.bias is None:
         return _Sought(reason=_NO_BIAS)

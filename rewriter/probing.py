@@ -12,7 +12,7 @@ import tf_keras
 
 from rewriter import keras_internals, progress
 from rewriter.comparison import arrays_of
-from rewriter.errors import first_line
+from rewriter.errors import ModelError, first_line
 from rewriter.walk import locate_layers
 
 if TYPE_CHECKING:
@@ -74,17 +74,20 @@ def _make(spec: Any, batch_size: int, indices: int, generator: np.random.Generat
     return tf.cast(generator.integers(0, indices, shape), spec.dtype)
 
 
-def run_model(model: Any, inputs: Any = None) -> Run:
+def run_model(model: Any, inputs: Any = None, like: Any = None) -> Run:
     """Run a model once, in inference, and see what each of its layers gives.
 
     Args:
         model: A tf-keras model, rewritten or not. What its call changes in untrained weights is put back.
         inputs: A batch it takes; ``None`` makes one. What its call takes besides is made, as it was called before.
+        like: The model for which a batch is made, if that is another.
+
+    Raises:
+        ModelError: The model does not take the inputs that are given.
     """
-    batch = make_inputs(model) if inputs is None else inputs
+    batch = make_inputs(model if like is None else like) if inputs is None else inputs
     if batch is None:
         return Run([], {}, "the model does not say what it takes; pass inputs=")
-    further = _make_all(model, keras_internals.further_specs(model), len(tf.nest.flatten(batch)[0]))
     layers = [found.layer for found in locate_layers(model)]
     owners = [id(layer) for layer in layers if keras_internals.own_weights(layer)]
     calls: dict[int, list[Any]] = {}
@@ -97,9 +100,13 @@ def run_model(model: Any, inputs: Any = None) -> Run:
                 owners, lambda layer, outputs: calls.setdefault(id(layer), []).extend(arrays_of(outputs))
             ),
         ):
+            further = _make_all(model, keras_internals.further_specs(model), len(tf.nest.flatten(batch)[0]))
             return Run(arrays_of(model(batch, **further, training=False)), calls)
-    except Exception as error:  # noqa: BLE001  whatever a model raises on inputs made for it, its weights are compared
+    except Exception as error:
         reason = first_line(error)
+        if inputs is not None:
+            raise ModelError(f"inputs= is no batch that {model.name} takes: {reason}") from error
+        # Whatever a model raises on inputs made for it, its weights are compared.
         return Run([], {}, f"the model raised {reason!r}; pass inputs=")
 
 
@@ -121,7 +128,8 @@ def run_layer(layer: Any, fan_in: int) -> list[Any]:
                 keras_internals.kept_call_state(layer),
                 keras_internals.autocast_of(layer),
             ):
-                outputs = arrays_of(layer.call(tf.cast(batch, layer.compute_dtype)))
+                dtype = tf.as_dtype(layer.compute_dtype).as_numpy_dtype
+                outputs = arrays_of(layer.call(tf.convert_to_tensor(batch.astype(dtype))))
         except Exception:  # noqa: BLE001, S112  a call that wants more inputs, or a context: not ours to judge
             continue
         if any(array.size for array in outputs):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tf_keras
 
 from rewriter import keras_internals, manifest, progress
 from rewriter.errors import FileError, RewriterError, first_line
-from rewriter.formats import Format, format_of, read_manifest
+from rewriter.formats import Format, as_path, format_of, read_manifest
 from rewriter.hidden import merge_at
 from rewriter.layout import is_merged
 from rewriter.optimizer_state import restore_from_checkpoint, restore_from_file, restore_optimizer, restore_uncounted
@@ -22,6 +21,7 @@ from rewriter.walk import locate_layers, require_model
 
 if TYPE_CHECKING:
     import os
+    from pathlib import Path
 
 
 def load_model(
@@ -61,8 +61,9 @@ def read_model(
     Returns:
         The model, and what of its optimizer's state could not be loaded; ``""`` if all was.
     """
-    with progress.stage(f"reading {Path(path).name}"):
-        return _read(Path(path), custom_objects, compile, safe_mode)
+    file = as_path(path)
+    with progress.stage(f"reading {file.name}"):
+        return _read(file, custom_objects, compile, safe_mode)
 
 
 def _read(

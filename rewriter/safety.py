@@ -71,7 +71,7 @@ def require_safe_graph(path: Path, safe_mode: bool = True) -> None:
         raise FileError(f"{path}: its graph writes files. {_SWITCH}")
 
 
-_SWITCH = "That would run code from the file. If you trust whoever made it: safe_mode=False (--allow-lambda)."
+_SWITCH = "That would run code from the file. If you trust whoever made it: safe_mode=False."
 
 
 def _nodes(data: Any) -> Iterator[dict[str, Any]]:
@@ -161,9 +161,9 @@ def explain(error: BaseException) -> str:
 
 def unknown(name: str, kind: str = "class", module: str | None = None) -> str:
     """Say that a file needs a class or function of the user's own, and how to give it."""
-    where = module if module and module != "__main__" else "MODULE"
+    where = f"{module} first" if module and module != "__main__" else "MODULE first, the one that defines it"
     return (
         f"it has a {kind} of your own, {name}, that is not known here. Register it with tf_keras.saving."
-        f"register_keras_serializable and import its module first (--import {where}), or pass "
+        f"register_keras_serializable and import {where}, or pass "
         f"custom_objects={{{name!r}: {name}}}."
     )

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import tf_keras
+
 from rewriter.errors import SelectorError
 
 if TYPE_CHECKING:
@@ -70,12 +72,16 @@ def _matched(candidates: Sequence[LocatedLayer], selectors: Selectors, option: s
 def _matches(selector: Selector, located: LocatedLayer, option: str) -> bool:
     if isinstance(selector, str):
         return any(fnmatch.fnmatchcase(path, selector) for path in located.paths)
+    takes = f"{option} takes shell globs on the layer's path, or callables on the layer, got"
+    if isinstance(selector, type):
+        raise SelectorError(
+            f"{takes} the class {selector.__name__}; give lambda layer: isinstance(layer, {selector.__name__})."
+        )
+    if isinstance(selector, tf_keras.layers.Layer):
+        raise SelectorError(f"{takes} the layer {selector.name} itself; give its path.")
     if callable(selector):
         return bool(selector(located.layer))
-    raise SelectorError(
-        f"{option} takes shell globs on the layer's path, or callables on the layer, got {selector!r} "
-        f"of type {type(selector).__name__}."
-    )
+    raise SelectorError(f"{takes} {selector!r} of type {type(selector).__name__}.")
 
 
 def _no_match(candidates: Sequence[LocatedLayer], selector: Selector, option: str) -> str:

@@ -45,9 +45,13 @@ class SlotSource:
         """Whether the optimizer has slots to make these of."""
         return None not in self.places
 
+    def parts(self, slots: Sequence[Any]) -> list[Any]:
+        """Pick out of a list the slots that this one is made of."""
+        return [slots[place] for place in self.places if place is not None]
+
     def value(self, name: str, slots: Sequence[Any]) -> Any:
         """Make the slot of some name of those in a list."""
-        return self.combine(name, [slots[place] for place in self.places if place is not None])
+        return self.combine(name, self.parts(slots))
 
 
 def require_known(optimizer: Any) -> None:
@@ -96,10 +100,18 @@ def require_own(optimizer: Any, variables: Sequence[Any], elementwise: bool = Tr
         )
 
 
-def slot_places(optimizer: Any, variables: Sequence[Any]) -> tuple[int | None, ...]:
-    """Read the places of the slots of some variables, ``None`` for a variable that has none."""
+def slot_places(
+    optimizer: Any, variables: Sequence[Any], known: keras_internals.Slots | None = None
+) -> tuple[int | None, ...]:
+    """Read the places of the slots of some variables, ``None`` for a variable that has none.
+
+    Args:
+        optimizer: The optimizer.
+        variables: The variables.
+        known: The optimizer's slots, where they were read before: to read them takes a look at each.
+    """
     inner = keras_internals.inner_optimizer(optimizer)
-    slots = keras_internals.optimizer_slots(inner)
+    slots = keras_internals.optimizer_slots(inner) if known is None else known
     if slots is None:
         return (None,) * len(variables)
     return tuple(slots.index.get(keras_internals.variable_key(inner, variable)) for variable in variables)

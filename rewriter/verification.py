@@ -9,7 +9,7 @@ from rewriter import keras_internals, tables
 from rewriter.checking import is_repeatable, widest
 from rewriter.comparison import INCOMPARABLE, Difference, compare, compare_all
 from rewriter.layout import augmented_kernels, standard_weights
-from rewriter.probing import Run, make_inputs, run_model
+from rewriter.probing import Run, run_model
 from rewriter.walk import locate_layers
 
 if TYPE_CHECKING:
@@ -127,10 +127,9 @@ def verify(a: Any, b: Any, inputs: Any = None) -> Report:
         if name not in left[path]
     ]
     unmatched = tuple(path for path in [*left, *right] if (path in left) != (path in right))
-    batch = make_inputs(a) if inputs is None else inputs
-    runs = run_model(a, batch), run_model(b, batch)
+    runs = run_model(a, inputs), run_model(b, inputs, like=a)
     note = next((run.note for run in runs if run.note), "")
-    if not note and not all(is_repeatable(model, run, batch) for model, run in zip((a, b), runs, strict=True)):
+    if not note and not (is_repeatable(a, runs[0], inputs) and is_repeatable(b, runs[1], inputs, like=a)):
         note = "the model draws random numbers, and differs from itself"
     if note:
         return Report(tuple(comparisons), unmatched, f"outputs not compared: {note}")

@@ -77,16 +77,19 @@ def start(optimizer: Any, stopped: Any, sources: Sequence[SlotSource], trainable
         for source in trained:
             place = started.index[keras_internals.variable_key(joint, source.variable)]
             if name in _VELOCITY:
-                velocity = _velocity(source.value(name, values), joint, inner, source.variable)
-                started.lists["momentums"][place].assign(velocity)
+                started.lists["momentums"][place].assign(_velocity(source, name, values, joint, inner))
             elif name in started.lists:
                 started.lists[name][place].assign(source.value(name, values))
 
 
-def _velocity(slot: Any, joint: Any, stopped: Any, variable: Any) -> Any:
+def _velocity(source: SlotSource, name: str, slots: Sequence[Any], joint: Any, stopped: Any) -> Any:
     if isinstance(stopped, JointMomentum):
-        return slot
+        return source.value(name, slots)
     rate = last_learning_rate(stopped)
-    velocity = slot / tf.cast(-rate, slot.dtype) if rate else tf.zeros_like(slot)
-    layout = layout_of(variable)
-    return velocity if layout is None else joint.condense("momentums", layout.unstack(velocity), layout)
+    velocities = [slot / tf.cast(-rate, slot.dtype) if rate else tf.zeros_like(slot) for slot in source.parts(slots)]
+    layout = layout_of(source.variable)
+    if layout is None:
+        return velocities[0]
+    # What was merged already has one slot.
+    parts = velocities if len(velocities) == len(layout.parts) else layout.unstack(*velocities)
+    return joint.condense("momentums", parts, layout)

@@ -24,9 +24,10 @@ from tf_keras import layers
 
 import rewriter
 from reference_networks import NETWORKS
+from rewriter.batches import batch_for
 from rewriter.benchmark import LEARNING_RATE, MOMENTUM, joint_momentum, sgd
 from rewriter.timing import time_in_turn
-from rewriter.training_steps import inference, make_batch, training_step
+from rewriter.training_steps import inference, training_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -113,7 +114,7 @@ class PairingJointMomentum(FullJointMomentum):
 def contestants(make: Callable[..., Any], batch_size: int, jit_compile: bool) -> tuple[Functions, Functions]:
     """Make a training step of a network for each way, and the inference of the network as it is and rewritten."""
     original = make(layers.Dense)
-    batch = make_batch(original, batch_size)
+    batch = batch_for(original, batch_size)
     rewritten, paired = make(layers.Dense), make(layers.Dense)
     rewriter.rewrite(rewritten, joint := joint_momentum(), check=False)
     train = {

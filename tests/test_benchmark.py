@@ -9,7 +9,7 @@ from tf_keras import layers
 
 import rewriter
 from models import MODELS
-from rewriter.training_steps import make_batch
+from rewriter.batches import batch_for
 
 ROUND = ("--rounds", 2, "--steps", 1, "--batch-size", 6)
 TRAINED_WITH = ["JointMomentum", "the same SGD", "the same SGD, exact=False"]
@@ -167,5 +167,5 @@ def test_mistakes_get_one_line(run, base, tmp_path):
 
 
 def test_models_without_specs_ask_for_data():
-    with pytest.raises(rewriter.ModelError, match=r"does not say what it takes; give a batch of data \(--data"):
-        make_batch(Silent(), 3)
+    with pytest.raises(rewriter.ModelError, match=r"does not say what it takes; give it a batch, data="):
+        batch_for(Silent(), 3)

@@ -4,8 +4,10 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import tf_keras
+from rewriter.cli import words
 from tf_keras import layers
 
 import rewriter
@@ -70,6 +72,58 @@ def test_verify_exits_with_1_where_models_differ(run, base, tmp_path):
     code, out, _ = run("verify", base, tmp_path / "other.keras", "--json")
     assert code == 1
     assert json.loads(out)["same"] is False
+
+
+def test_data_is_what_a_model_is_run_on(run, tmp_path):
+    """Where nothing that could be made fits; what does not fit either is refused."""
+    layered = [layers.InputLayer((None, 3)), layers.Conv1D(4, 40), layers.Dense(2)]
+    base, joint = tmp_path / "base.keras", tmp_path / "joint.keras"
+    tf_keras.Sequential(layered).save(base)
+    fitting, other = tmp_path / "fitting.npz", tmp_path / "other.npz"
+    np.savez(fitting, x=np.ones((3, 50, 3), "float32"))
+    np.savez(other, x=np.ones((3, 50, 4), "float32"))
+    for command in (("inspect", base), ("rewrite", base, joint)):
+        code, _, err = run(*command, "--discover", "--data", fitting)
+        assert (code, err) == (0, "")
+    _, out, _ = run("verify", base, joint)
+    assert out.startswith("same: 4 weights bit for bit, 0 outputs compared\noutputs not compared: the model raised")
+    assert out.endswith("; pass --data FILE.npz\n")
+    assert run("verify", base, joint, "--data", fitting)[1] == "same: 4 weights bit for bit, 3 outputs compared\n"
+    for command in (("rewrite", base, tmp_path / "none.keras"), ("verify", base, joint)):
+        code, out, err = run(*command, "--data", other)
+        assert (code, out) == (2, "")
+        assert err.startswith("rewriter: --data FILE.npz is no batch that sequential")
+    assert not (tmp_path / "none.keras").exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "in_options"),
+    [
+        ("layers='all' merges more", "--layers 'all' merges more"),
+        ("leave it out with exclude='head'.", "leave it out with --exclude 'head'."),
+        ("or drop strict=True or discover=True", "or drop --strict or --discover"),
+        ("optimizer='keep' cannot; pass optimizer=None", "--keep-optimizer cannot; pass no --keep-optimizer"),
+        ("trust it: safe_mode=False.", "trust it: --allow-lambda."),
+        ("and import own_layers first, or pass custom_objects={'A': A}.", "and give --import own_layers."),
+        (
+            "Give a callable, lambda layer: isinstance(layer, Dense), or paths: `rewriter.plan(model)` lists all.",
+            "Give paths: `rewriter inspect MODEL` lists all.",
+        ),
+    ],
+)
+def test_errors_are_in_the_words_of_the_command_line(said, in_options):
+    """The library speaks of its arguments; here they are options."""
+    assert words.in_options(said) == in_options
+
+
+def test_the_help_says_the_defaults(run):
+    """Those of JointMomentum, of which the command line knows nothing until TensorFlow is loaded."""
+    optimizer = rewriter.JointMomentum()
+    help_text = " ".join(run("rewrite", "--help")[1].replace("│", " ").split())
+    assert help_text.count("that of a compiled SGD, else") == 2
+    assert f"compiled SGD, else {float(optimizer.learning_rate):g}." in help_text
+    assert f"compiled SGD, else {optimizer.momentum:g}." in help_text
+    assert "<bool> Keep" not in help_text
 
 
 def test_json(run, base, tmp_path):
@@ -187,7 +241,7 @@ def test_an_existing_output_is_refused(run, base, tmp_path):
         assert (code, out, err) == (
             2,
             "",
-            f"rewriter: {output} exists already; overwrite=True (--overwrite) replaces it.\n",
+            f"rewriter: {output} exists already; --overwrite replaces it.\n",
         )
         assert output.read_bytes() == b"mine"
         code, _, err = run(command, base, base, "--overwrite")

@@ -1,6 +1,5 @@
 """``tf.distribute``: rewritten models are trained on several devices and workers as on one, to rounding."""
 
-import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras

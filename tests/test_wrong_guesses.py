@@ -1,5 +1,6 @@
 """A wrong guess is answered with the right name."""
 
+import numpy as np
 import pytest
 import tf_keras
 from tf_keras import layers
@@ -26,6 +27,11 @@ def model():
         ({"layers": "LSTM"}, "Did you mean 'recurrent'"),
         ({"layers": None}, "takes the names of families"),
         ({"include": "HEAD"}, "Did you mean 'head'"),
+        ({"include": layers.Dense}, r"got the class Dense; give lambda layer: isinstance\(layer, Dense\)"),
+        ({"exclude": [layers.Dense(3, name="third")]}, "got the layer third itself; give its path"),
+        ({"layers": []}, "takes the names of families"),
+        ({"inputs": 3}, "inputs= is no batch that sequential.* takes"),
+        ({"inputs": np.zeros((2, 9))}, "inputs= is no batch that sequential.* takes: .*incompatible"),
     ],
 )
 def test_of_rewrite(model, guess, answer):
@@ -34,12 +40,22 @@ def test_of_rewrite(model, guess, answer):
         rewriter.rewrite(model, **guess)
 
 
+def test_of_a_path(model):
+    """What is no path is said to be none."""
+    for call in (rewriter.save_model, rewriter.export):
+        with pytest.raises(rewriter.FileError, match=r"a path is a str or a pathlib\.Path, got 3"):
+            call(model, 3)
+    with pytest.raises(rewriter.FileError, match=r"a path is a str or a pathlib\.Path, got None"):
+        rewriter.load_model(None)
+
+
 def test_of_names():
     """Of the package, and of a setting that tf-keras would pass over."""
     with pytest.raises(AttributeError, match=r"Did you mean 'rewrite'\?"):
         _ = rewriter.rewite
-    with pytest.raises(TypeError, match="takes learning_rate=, not lr="):
-        rewriter.JointMomentum(lr=0.1)
+    for name, meant in {"lr": "learning_rate", "beta": "momentum", "weight_deacy": "weight_decay"}.items():
+        with pytest.raises(TypeError, match=f"takes no {name}=. Did you mean {meant}=\\? It takes average, clipnorm"):
+            rewriter.JointMomentum(**{name: 0.1})
 
 
 def test_of_the_command_line(run, model, tmp_path):
@@ -52,6 +68,9 @@ def test_of_the_command_line(run, model, tmp_path):
         (("rewrite", tmp_path / "base.keras"), "give OUTPUT"),
         (("rewrite", tmp_path / "base.keras", tmp_path / "o.keras", "--momentum", "1.5"), "--momentum"),
         (("inspect", tmp_path / "base.keras", "--include", "haed"), "Did you mean 'head'"),
+        (("rewrite", tmp_path / "base.keras", "--lr", "0.1"), "Did you mean --learning-rate?"),
+        (("rewrite", tmp_path / "base.keras", "--keep"), "Did you mean --keep-optimizer?"),
+        (("export", tmp_path / "base.keras", "--output=x"), "Did you mean OUTPUT, by itself?"),
     ]:
         code, _, err = run(*arguments)
         assert code == 2

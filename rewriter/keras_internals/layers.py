@@ -14,7 +14,7 @@ from tf_keras.src.saving.legacy.saved_model.load import RevivedLayer
 from rewriter.keras_internals.strategies import strategy_scope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 
 def is_graph_network(layer: Any) -> bool:
@@ -194,5 +194,13 @@ def own_losses(layer: Any) -> list[Any]:
 
 def instances_alive(*classes: type) -> list[Any]:
     """List every object there is of some classes."""
-    # The type first: a dead weak proxy raises when it is asked for its class.
-    return [each for each in gc.get_objects() if issubclass(type(each), classes)]
+    kinds = {kind for cls in classes for kind in _with_subclasses(cls)}
+    # The type: a dead weak proxy raises when it is asked for its class.
+    return [each for each in gc.get_objects() if type(each) in kinds]
+
+
+def _with_subclasses(cls: type) -> Iterator[type]:
+    yield cls
+    subclass: type
+    for subclass in cls.__subclasses__():
+        yield from _with_subclasses(subclass)
