@@ -5,16 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import tf_keras
 
 from rewriter import keras_internals, pictures, tables
 from rewriter.layout import is_merged
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from rewriter.decisions import Decision, Plan
+    from rewriter.layout import Layout
 
 _WIDTH, _HEIGHT = 7.0, 3.0  # of a panel, inches
+# In the order in which Keras has them in a kernel's columns.
+_GATES = {
+    tf_keras.layers.LSTMCell: ("input", "forget", "cell", "output"),
+    tf_keras.layers.GRUCell: ("update", "reset", "new"),
+}
 
 
 def draw(plan: Plan, path: Path) -> None:
@@ -60,17 +68,46 @@ def _draw_one(panel: Any, decision: Decision) -> None:
         height_ratios=[8, max(1, len(biases))],
         width_ratios=[3, 2],
     )
-    extent = pictures.strongest(numbers)
+    # A scale for the kernel: the bias of the forget gate alone, all ones at first, would bleach it.
+    extent = pictures.strongest(numbers[layout.kernel_rows])
     image = pictures.heat_map(axes["kernel"], numbers[layout.kernel_rows], extent, pictures.SIGNED)
     pictures.heat_map(axes["bias"], biases, extent, pictures.SIGNED)
     scale = panel.colorbar(image, ax=[axes["kernel"], axes["bias"]], extend="both", pad=0.02)
     scale.ax.set_title("weight", fontsize="small")
     axes["kernel"].set(ylabel="incoming connection", xticks=[])
+    _mark_kernels(axes["kernel"], layout)
+    _mark_gates(axes, decision.target, layout.units)
     axes["bias"].set(xlabel="unit", yticks=[])
-    axes["bias"].set_ylabel("bias", rotation=0, ha="right", va="center")
+    furthest = np.abs(biases[np.isfinite(biases)]).max(initial=0)
+    beyond = f"\n(up to {furthest:.2g})" if furthest > extent else ""
+    axes["bias"].set_ylabel(f"bias{beyond}", rotation=0, ha="right", va="center")
     norms = np.linalg.norm(numbers, axis=0)
     axes["norms"].hist(norms[np.isfinite(norms)], bins=min(30, max(5, len(norms) // 4)), color="#4c78a8")
     axes["norms"].set(xlabel="norm of a unit's column", ylabel="units")
     axes["norms"].yaxis.get_major_locator().set_params(integer=True)
     name = decision.path if layout.attribute == "augmented_kernel" else f"{decision.path}, {layout.attribute}"
     panel.suptitle(f"{name}  ({decision.layer}, W* {tables.shape(layout.shape)})", fontsize="medium")
+
+
+def _mark_kernels(axes: Any, layout: Layout) -> None:
+    """Draw lines between the kernels, where several are stacked, and name them."""
+    kernels = layout.parts[: -layout.biases]
+    if len(kernels) > 1:
+        for end in np.cumsum([part.rows for part in kernels])[:-1]:
+            axes.axhline(end - 0.5, color="black", linewidth=1)
+        # The label is read from the bottom to the top.
+        axes.set_ylabel(f"incoming connection\n{' | '.join(part.attribute for part in reversed(kernels))}")
+
+
+def _mark_gates(axes: Mapping[str, Any], layer: Any, units: int) -> None:
+    """Draw lines between the gates of a recurrent cell, whose units stand side by side, and name them."""
+    names = next((names for cell, names in _GATES.items() if isinstance(layer, cell)), ())
+    if not names:
+        return
+    width = units // len(names)
+    for axis in (axes["kernel"], axes["bias"]):
+        for gate in range(1, len(names)):
+            axis.axvline(gate * width - 0.5, color="black", linewidth=1)
+    axes["kernel"].xaxis.tick_top()
+    axes["kernel"].set_xticks([(gate + 0.5) * width - 0.5 for gate in range(len(names))], names)
+    axes["kernel"].tick_params(axis="x", length=0, labelsize="small")

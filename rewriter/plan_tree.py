@@ -93,7 +93,9 @@ def render(plan: Plan, more: Mapping[str, Mapping[str, str]], width: int) -> Par
     total = model._replace(parameters=sum(place.parameters for place in plan.layers))
     rows = [row(Text(plan.model, "bold"), total, None), *branch(_MODEL, "")]
     columns = ("layer", "class", "action", "kernel → W*", "dtype", "parameters", *more)
-    table = tables.fitting(columns, rows, width, right=("parameters", *more), dropped=("dtype", "class", "parameters"))
+    table = tables.fitting(
+        columns, rows, width, right=("parameters", *more), dropped=[["dtype"], ["class"], ["parameters"], [*more]]
+    )
     return [table, *(f"[{number}] {reason}" for reason, number in reasons.items())]
 
 
@@ -118,5 +120,7 @@ def in_words(attributes: Sequence[str]) -> str:
 
 
 def _shapes(decision: Decision) -> str:
-    shapes = (tables.shape(decision.kernel_shape), tables.shape(decision.augmented_shape))
+    layout = decision.layout
+    kernels = [decision.kernel_shape] if layout is None else [part.shape for part in layout.parts[: -layout.biases]]
+    shapes = (" + ".join(map(tables.shape, kernels)), tables.shape(decision.augmented_shape))
     return " → ".join(shape for shape in shapes if shape)

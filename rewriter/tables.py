@@ -45,23 +45,25 @@ def fitting(
     rows: Sequence[Sequence[Text]],
     width: int,
     right: Sequence[str] = (),
-    dropped: Sequence[str] = (),
+    dropped: Sequence[Sequence[str]] = (),
 ) -> Table:
     """Lay out rows as :func:`table`, in no more than ``width`` if it can be, and without columns that are empty.
 
-    Where it is too wide, the columns of ``dropped`` are left out, one after the other, and then what is in the first
-    column is shortened in the middle.
+    Where it is too wide, the groups of columns in ``dropped`` are left out, one after the other, and then what is in
+    the first column is shortened in the middle.
     """
     kept = [index for index, _ in enumerate(columns) if any(row[index] for row in rows)]
-    for left_out in ("", *dropped):
-        kept = [index for index in kept if columns[index] != left_out]
+    for left_out in ([], *dropped):
+        kept = [index for index in kept if columns[index] not in left_out]
         heads, cells = [columns[index] for index in kept], [[row[index] for index in kept] for row in rows]
         laid_out = table(heads, cells, right)
         excess = _plain().measure(laid_out).maximum - width
         if excess <= 0:
             return laid_out
     longest = max(_SHORTEST, max(len(first) for first, *_ in cells) - excess)
-    return table(heads, [[_shortened(first, longest), *rest] for first, *rest in cells], right)
+    laid_out = table(heads, [[_shortened(first, longest), *rest] for first, *rest in cells], right)
+    laid_out.columns[0].no_wrap = True  # of what is still too wide, other columns take more lines
+    return laid_out
 
 
 def _shortened(text: Text, length: int) -> Text:

@@ -56,6 +56,16 @@ def test_what_is_drawn_is_the_augmented_kernel(builder, tmp_path):
     assert (tmp_path / "kernels.png").stat().st_size > 10_000
 
 
+def test_gates_and_kernels_are_marked(tmp_path):
+    """Of a recurrent cell: whose units stand side by side, and whose rows below each other."""
+    model = tf_keras.Sequential([layers.LSTM(4, input_shape=(3, 2), return_sequences=True), layers.GRU(3)])
+    kernel_plot.draw(rewriter.plan(model, layers="recurrent"), tmp_path / "cells.svg")
+    drawn = words(tmp_path / "cells.svg")
+    for text in ("input", "forget", "cell", "output", "update", "reset", "new", "(up to 1)"):
+        assert drawn.count(text) == 1
+    assert drawn.count("recurrent_kernel | kernel") == 2
+
+
 def test_many_and_none(tmp_path):
     """Of very many the first are drawn, and the title says so; of none there is a picture that says that."""
     many = tf_keras.Sequential([layers.Dense(2, input_shape=(2,)) for _ in range(30)])

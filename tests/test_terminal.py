@@ -83,6 +83,17 @@ def test_no_line_of_a_table_is_wider_than_the_terminal(width):
     assert any("umber_1" in line and "merge" in line and "1024x4 → 1025x4" in line for line in lines)
 
 
+def test_where_it_is_narrow_names_stay_whole():
+    """And what is stacked takes more lines."""
+    model = tf_keras.Sequential([layers.LSTM(16, input_shape=(3, 12), name="recurrent")])
+    plan = rewriter.plan(model, layers="recurrent")
+    assert "12x64 + 16x64 → 29x64" in str(plan)
+    narrow = shown(plan, 36)
+    assert max(map(len, narrow.splitlines()[:-1])) <= 36
+    assert "└─ recurrent" in narrow
+    assert "12x64 + 16x64 → 29x64" not in narrow
+
+
 def test_colours_are_for_terminals():
     """Without them the text is the same."""
     plan = rewriter.plan(MODELS["nested"]())
