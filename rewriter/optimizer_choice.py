@@ -67,7 +67,7 @@ def choose_optimizer(
     current = model.optimizer
     if isinstance(optimizer, str) and optimizer == KEEP:
         if current is None:
-            return OptimizerChoice(None, None, ("optimizer: none, the model is not compiled",))
+            return OptimizerChoice(None, None, ("optimizer: none to keep, the model is not compiled",))
         if not is_joint(current):
             slots.require_known(current)
         return _kept(model, current)

@@ -10,6 +10,7 @@ Run it with ``make bench``, or ``python samples/alternatives.py [ROUNDS]``. It p
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import statistics
 import sys
@@ -158,6 +159,8 @@ def table(ratios: dict[str, dict[str, float]]) -> str:
 
 def main(rounds: int = ROUNDS, networks: Iterable[str] = tuple(NETWORKS)) -> None:
     """Print the table, in a graph and compiled by XLA."""
+    for name in ("rewriter", "tensorflow"):  # optimizers are exchanged over and over, and steps traced
+        logging.getLogger(name).setLevel(logging.ERROR)
     for jit_compile, title in ((False, "In a graph"), (True, "Compiled by XLA")):
         print(f"{title}, ratios of the median of {rounds} rounds to that of {ORIGINAL} on the model as it is:\n")
         print(f"{table(measure(rounds, networks, jit_compile))}\n", flush=True)
