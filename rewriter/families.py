@@ -92,7 +92,7 @@ def names_of(chosen: str | Iterable[str]) -> tuple[str, ...]:
         SelectorError: There is no such family.
     """
     several = (chosen,) if isinstance(chosen, str) else chosen
-    if not isinstance(several, Iterable) or not (several := tuple(several)):
+    if not isinstance(several, Iterable):
         raise SelectorError(f"layers= takes the names of families, {', '.join(NAMES)} or {ALL}; got {chosen!r}.")
     names = tuple(name.strip() for each in several for name in str(each).split(","))
     for name in names:

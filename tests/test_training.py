@@ -9,6 +9,7 @@ from tf_keras import layers, optimizers
 import rewriter
 from conftest import bits, run_without_rewriter
 from models import MODELS, batch, fit, trained_pair
+from rewriter import keras_internals
 from rewriter.optimizer_choice import choose_optimizer
 from rewriter.rewriting import apply
 
@@ -411,3 +412,22 @@ def test_a_state_that_is_not_carried_is_a_warning(caplog):
     warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert warned == ["state of Adam: not carried, 12 slots and 3 iterations"]
     assert len(caplog.records) > 1
+
+
+def test_the_slots_are_looked_up_as_often_for_many_layers_as_for_few(monkeypatch):
+    """Each look is one at every slot there is: one for each layer would be quadratic in the layers."""
+    looks = []
+    look = keras_internals.optimizer_slots
+    monkeypatch.setattr(
+        keras_internals, "optimizer_slots", lambda optimizer: looks.append(optimizer) or look(optimizer)
+    )
+
+    def count(depth):
+        model = tf_keras.Sequential([layers.Dense(2, input_shape=(2,)) for _ in range(depth)])
+        model.compile(optimizers.SGD(0.1, momentum=0.9), "mse")
+        model.optimizer.build(model.trainable_variables)
+        looks.clear()
+        rewriter.split(rewriter.rewrite(model))
+        return sum(each is not None for each in looks)
+
+    assert count(20) <= count(2) + 4  # what else is alive is looked at as well

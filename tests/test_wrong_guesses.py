@@ -29,7 +29,6 @@ def model():
         ({"include": "HEAD"}, "Did you mean 'head'"),
         ({"include": layers.Dense}, r"got the class Dense; give lambda layer: isinstance\(layer, Dense\)"),
         ({"exclude": [layers.Dense(3, name="third")]}, "got the layer third itself; give its path"),
-        ({"layers": []}, "takes the names of families"),
         ({"inputs": 3}, "inputs= is no batch that sequential.* takes"),
         ({"inputs": np.zeros((2, 9))}, "inputs= is no batch that sequential.* takes: .*incompatible"),
     ],
