@@ -144,6 +144,10 @@ class Augmented:
 
     def build_from_config(self, config: dict[str, Any]) -> None:
         """Build the layer when it is loaded, in its own name scope: Keras builds its own layers of a file in theirs."""
+        shape = config.get("input_shape")
+        if isinstance(shape, list) and all(size is None or isinstance(size, int) for size in shape):
+            # JSON has made a list of it, which recurrent layers of tf-keras 2.18 take for a list of shapes.
+            config = {**config, "input_shape": tuple(shape)}
         with tf.name_scope(self.name):  # type: ignore[attr-defined]
             super().build_from_config(config)  # type: ignore[misc]
 
