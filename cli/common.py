@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 
 from rewriter import tables
-from rewriter.errors import FileError
+from rewriter.errors import FileError, first_line
 from rewriter.progress import stage
 
 from .progress import drawn
@@ -135,11 +135,22 @@ def working(imports: list[str] | None, quiet: bool, module: str = "rewriter.conv
             logging.getLogger(name).setLevel(logging.ERROR)
         sys.path.insert(0, str(Path.cwd()))
         for name in imports or ():
-            try:
-                importlib.import_module(name)
-            except ImportError as error:
-                raise FileError(f"--import {name}: {error}. Give a module that Python finds from here.") from error
+            _import(name)
         yield importlib.import_module(module)
+
+
+def _import(name: str) -> None:
+    if not all(part.isidentifier() for part in name.split(".")) or name.endswith(".py"):
+        module = Path(name).stem
+        raise FileError(f"--import {name}: give the name of a module that Python finds from here, as in {module}.")
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise FileError(f"--import {name}: it imports {error.name}, which is not installed.") from error
+        raise FileError(f"--import {name}: {error}. Give a module that Python finds from here.") from error
+    except Exception as error:  # whatever the user's own module raises
+        raise FileError(f"--import {name}: it raised {type(error).__name__}: {first_line(error)}") from error
 
 
 def show(result: Any, as_json: bool, picture: Path | None = None) -> None:

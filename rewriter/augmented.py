@@ -135,8 +135,13 @@ class Augmented:
     def build(self, input_shape: Any) -> None:
         """Build the layer as its own class does, then merge what it made."""
         cls = type(self)
+        if is_merged(self):
+            surgery.discard(
+                self
+            )  # built anew, as a layer is in its first call whose class did not say that it is built
         keras_internals.set_class(self, standard_class(self))
         self.build(input_shape)
+        tf_keras.layers.Layer.build(self, input_shape)  # a class may not, and Keras would build it again
         if pairs := _pairs_of(cls):
             surgery.merge(self, cls, layouts_for(self, pairs))
         else:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import numpy as np
 import tensorflow as tf
@@ -85,10 +85,14 @@ def read_inputs(path: Path, model: Any, rows: int = ENOUGH) -> Any:
 
 
 def _arrays(path: Path, rows: int) -> dict[str, Any]:
+    if not path.exists():
+        raise FileError(f"{path} does not exist; data is an .npz file of arrays, as numpy.savez writes it.")
+    if not zipfile.is_zipfile(path):
+        raise FileError(f"{path}: no .npz file of arrays, as numpy.savez(path, x=...) writes it.")
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+        with np.load(path, allow_pickle=False) as file:
             arrays = {name: tf.convert_to_tensor(file[name][:rows]) for name in file.files}
-    except (BadZipFile, EOFError, OSError, TypeError, ValueError) as error:
+    except (zipfile.BadZipFile, EOFError, OSError, TypeError, ValueError) as error:
         raise FileError(f"{path}: no .npz file of arrays, {first_line(error)}") from error
     if not all(array.shape.rank and array.shape[0] for array in arrays.values()):
         raise FileError(f"{path} has an array without rows; each needs as many as the batch.")

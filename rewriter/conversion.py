@@ -10,7 +10,7 @@ from rewriter.batches import read_inputs
 from rewriter.errors import FileError, ModelError, NotMergeableError
 from rewriter.formats import digest, read_manifest
 from rewriter.manifest import render
-from rewriter.optimizer_choice import KEEP, choose_optimizer, choose_standard_optimizer
+from rewriter.optimizer_choice import KEEP, choose_optimizer
 from rewriter.pictures import require_drawable
 from rewriter.placing import writable
 from rewriter.planning import plan
@@ -18,14 +18,13 @@ from rewriter.reading import read_model
 from rewriter.rewriting import apply
 from rewriter.state_size import StateSize, state_sizes
 from rewriter.verification import Report, paired_weights, verify
-from rewriter.writing import export, save_model
+from rewriter.writing import export, exported_state, save_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
     from rewriter.decisions import Plan
-    from rewriter.optimizer_choice import OptimizerChoice
     from rewriter.selection import Selectors
     from rewriter.tables import Parts
 
@@ -188,6 +187,7 @@ def rewrite_file(
     decided = plan(
         model, include=include, exclude=exclude, layers=layers, discover=discover, strict=strict, inputs=inputs
     )
+    decided.require_built()
     if not decided.merges and not decided.merged:
         error = NotMergeableError if strict else ModelError
         raise error(
@@ -195,7 +195,7 @@ def rewrite_file(
             f"rewriter inspect {path}; layers='all' merges more than Dense layers."
         )
     choice = choose_optimizer(model, KEEP if keep_optimizer else None, learning_rate, momentum)
-    lines = _lines(dropped, choice)
+    lines = _lines(dropped, choice.lines)
     if dry_run or destination is None:
         return Rewritten(path, None, decided, lines)
     decided = apply(decided, model, choice, inputs=inputs)
@@ -211,10 +211,10 @@ def export_file(path: Path, output: Path, overwrite: bool = False, safe_mode: bo
     """
     destination = _destination(path, output, overwrite)
     model, dropped = read_model(path, safe_mode=safe_mode)
-    choice = choose_standard_optimizer(model.optimizer)
+    said = exported_state(model, destination)
     layers = tuple(dict.fromkeys(decision.path for decision in plan(model).merged))
     export(model, destination, overwrite=overwrite)
-    return Exported(path, destination, layers, _lines(dropped, choice))
+    return Exported(path, destination, layers, _lines(dropped, said))
 
 
 def verify_files(
@@ -234,8 +234,8 @@ def _inputs(data: Path | None, model: Any) -> Any:
     return None if data is None else read_inputs(data, model)
 
 
-def _lines(dropped: str, choice: OptimizerChoice) -> tuple[str, ...]:
-    return (*([f"note: {dropped}"] if dropped else []), *choice.lines)
+def _lines(dropped: str, said: Iterable[str]) -> tuple[str, ...]:
+    return (*([f"note: {dropped}"] if dropped else []), *said)
 
 
 def _destination(path: Path, output: Path, overwrite: bool) -> Path:

@@ -33,10 +33,12 @@ class Holding:
     Attributes:
         weights: Of everything but the optimizer.
         optimizer: Of the optimizer's variables, in the order in which they are saved.
+        is_scaled: Whether the optimizer was in a ``LossScaleOptimizer``, as far as the file says.
     """
 
     weights: list[_Shape]
     optimizer: list[_Shape]
+    is_scaled: bool = False
 
 
 def holding(path: Path, kind: Format, model: Any) -> Holding:
@@ -45,13 +47,17 @@ def holding(path: Path, kind: Format, model: Any) -> Holding:
     with _weights_file(path, kind) as file:
         file.visititems(lambda name, item: found.append((name, item.shape)) if hasattr(item, "shape") else None)
         if kind is Format.KERAS:
-            prefix = f"{keras_internals.optimizer_path_in_keras_format(model)}/vars/"
+            optimizer = keras_internals.optimizer_path_in_keras_format(model)
+            is_scaled = any(name.startswith(f"{optimizer}/inner_optimizer/") for name, _ in found)
+            prefix = f"{optimizer}/vars/"
             state = sorted((int(name.removeprefix(prefix)), shape) for name, shape in found if name.startswith(prefix))
         else:
+            is_scaled = False
             prefix = f"{_OPTIMIZER_IN_H5}/"
             names = keras_internals.weight_names(file[_OPTIMIZER_IN_H5]) if _OPTIMIZER_IN_H5 in file else []
             state = [(index, file[prefix + name].shape) for index, name in enumerate(names)]
-    return Holding([shape for name, shape in found if not name.startswith(prefix)], [shape for _, shape in state])
+    weights = [shape for name, shape in found if not name.startswith(prefix)]
+    return Holding(weights, [shape for _, shape in state], is_scaled)
 
 
 @contextlib.contextmanager

@@ -54,5 +54,11 @@ class DifferenceError(RewriterError):
 
 
 def first_line(error: BaseException) -> str:
-    """Read the first line of an error's message; its class where it has none."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    """Read what an error's message says first, in one line; its class where it says nothing.
+
+    Keras puts its cause on a line of its own under a headline, and after it the inputs it was given, at any length.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    headline = bool(lines) and lines[0].startswith("Exception encountered when calling")
+    said = " ".join(lines[: 2 if headline else 1]).partition(" Inputs received:")[0]
+    return said[:500] or type(error).__name__

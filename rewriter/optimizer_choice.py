@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KEEP = "keep"
+LOSS_SCALE = "loss scale:"
 _NOT_CARRIED = "not carried"
 
 
@@ -108,7 +109,8 @@ def _meant(given: Any) -> str:
     if isinstance(given, type):
         return f" Make one: {given.__name__}(...)."
     if not isinstance(given, str):
-        return ""
+        other = type(given).__module__.split(".")[0] == "keras"
+        return " That is one of Keras 3; make one of tf_keras.optimizers." if other else ""
     if difflib.get_close_matches(given.lower(), [KEEP]):
         return f" Did you mean {KEEP!r}?"
     return " A name has no settings: make one, as in tf_keras.optimizers.Adam(1e-3) or rewriter.JointMomentum(0.01)."
@@ -209,7 +211,7 @@ def _not_carried(current: Any) -> Iterator[str]:
 
 def _loss_scale(optimizer: Any) -> Iterator[str]:
     if keras_internals.inner_optimizer(optimizer) is not optimizer:
-        yield f"loss scale: {float(optimizer.loss_scale):.6g} carried"
+        yield f"{LOSS_SCALE} {float(optimizer.loss_scale):.6g} carried"
 
 
 def _slot_count(inner: Any) -> int:

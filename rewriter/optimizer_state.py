@@ -47,7 +47,11 @@ def restore_from_file(path: Path, kind: Format, model: Any) -> str:
     Returns:
         Why the state could not be loaded, ``""`` where it was, or where there is none.
     """
-    stored = holding(path, kind, model).optimizer
+    held = holding(path, kind, model)
+    if held.is_scaled and keras_internals.inner_optimizer(model.optimizer) is model.optimizer:
+        # Keras writes the optimizer that compile was given, and wraps it anew only under the policy it was made under.
+        keras_internals.set_optimizer(model, tf_keras.mixed_precision.LossScaleOptimizer(model.optimizer))
+    stored = held.optimizer
     # A state that was saved before the first step is a count of iterations.
     if len(stored) <= 1:
         return ""

@@ -160,7 +160,8 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
     for line in (decided.summary(), *choice.lines):
         log.log(logging.WARNING if line in choice.lost else logging.INFO, "%s", line)
     replaced_optimizer = choice.optimizer is not None and choice.optimizer is not model.optimizer
-    if replaced_optimizer:
+    if choice.optimizer is not None:
+        # Also one that stays: what compile was given may have been wrapped in a loss scale, which no file would say.
         keras_internals.set_optimizer(model, choice.optimizer)
     if merged:
         settings = {"optimizer": choice.lines[0].removeprefix("optimizer: "), "selectors": list(decided.selectors)}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rewriter import keras_internals
 from rewriter.config_graph import flaw
-from rewriter.errors import FileError
+from rewriter.errors import FileError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -152,11 +152,7 @@ def explain(error: BaseException) -> str:
             return unknown(found["name"], found.groupdict().get("kind") or "class")
     if "Lambda" in text and "safe_mode" in text:
         return f"it has a Lambda layer. {_SWITCH}"
-    lines = [line for line in text.splitlines() if line.strip()]
-    # Keras puts its cause on a line of its own under this headline.
-    headline = bool(lines) and lines[0].startswith("Exception encountered when calling")
-    line = " ".join(lines[: 2 if headline else 1])[:500]
-    return f"Keras cannot read this model: {line or type(error).__name__}"
+    return f"Keras cannot read this model: {first_line(error)}"
 
 
 def unknown(name: str, kind: str = "class", module: str | None = None) -> str:

@@ -75,6 +75,13 @@ def mark(layer: Any, kernels: Sequence[Any], layouts: Sequence[Layout]) -> None:
         layout.attach(*keras_internals.variable_and_wrapped(kernel))
 
 
+def discard(layer: Any) -> None:
+    """Take the augmented kernels of a layer off it, with what is in them, so that it can be built anew."""
+    for layout in layouts_in(layer):
+        keras_internals.drop_weight(layer, layout.attribute)
+    detach(layer)
+
+
 def separate(layer: Any, cls: type) -> None:
     """Replace the augmented kernels of a layer by the weights stacked in them; the inverse of :func:`merge`.
 

@@ -13,7 +13,7 @@ from rewriter.errors import FileError, first_line
 from rewriter.formats import Format, edit_config, format_to_write, write_manifest
 from rewriter.hidden import hidden_layers, wrap_config
 from rewriter.joint_optimizer import is_joint
-from rewriter.optimizer_choice import choose_standard_optimizer
+from rewriter.optimizer_choice import LOSS_SCALE, choose_standard_optimizer
 from rewriter.optimizer_state import read_state, read_uncounted, write_optimizer
 from rewriter.placing import place, writable
 from rewriter.rewriting import log_lines, standard_form
@@ -46,10 +46,22 @@ def export(model: Any, path: str | os.PathLike[str], overwrite: bool = False, in
     """
     require_model(model)
     destination = _destination(model, path, overwrite)
-    lines = choose_standard_optimizer(model.optimizer).lines
+    lines = exported_state(model, destination)
     with standard_form(model, check=True, inputs=inputs):
         _write(model, destination)
     log_lines(lines)
+
+
+def exported_state(model: Any, destination: Path) -> tuple[str, ...]:
+    """Say what becomes of the optimizer of a model that is exported to a file, as plain Keras will read it."""
+    lines = choose_standard_optimizer(model.optimizer).lines
+    if not keras_internals.is_optimizer(model.optimizer):
+        return lines
+    if format_to_write(destination) is Format.SAVED_MODEL:
+        return (*lines, "note: plain Keras reads no state of an optimizer from a SavedModel; rewriter.load_model does")
+    kept = [line for line in lines if not line.startswith(LOSS_SCALE)]
+    lost = [f"{LOSS_SCALE} not in the file, .keras and .h5 have no place for it"] if len(kept) < len(lines) else []
+    return (*kept, *lost)
 
 
 def save_model(
@@ -131,6 +143,7 @@ def _write(
     given = options or {}
     if kind is Format.KERAS:
         require_readable(model, destination)
+        _build_scaled(model)
 
     def write(temporary: Path) -> None:
         with warnings.catch_warnings():
@@ -147,3 +160,10 @@ def _write(
         raise FileError(f"{destination}: not written, {error.strerror or first_line(error)}") from error
     except (ValueError, TypeError, NotImplementedError, RuntimeError, tf.errors.OpError) as error:
         raise FileError(f"{destination}: not written, Keras cannot save this model: {first_line(error)}") from error
+
+
+def _build_scaled(model: Any) -> None:
+    """Make the slots of an optimizer in a ``LossScaleOptimizer``: Keras fails at a ``.keras`` file that has none."""
+    inner = keras_internals.inner_optimizer(model.optimizer)
+    if inner is not model.optimizer:
+        keras_internals.build_slots(inner, model.trainable_variables)

@@ -155,7 +155,7 @@ def test_mistakes_get_one_line(run, base, tmp_path):
         ((base, "--data", tmp_path / "empty.npz"), "empty.npz has an array without rows"),
         ((base, "--data", tmp_path / "wrong.npz"), f"has z; it needs an array x, or one for each input: {input_name}."),
         ((base, "--data", tmp_path / "broken.npz"), "broken.npz: no .npz file of arrays"),
-        ((base, "--data", tmp_path / "none.npz"), "none.npz: no .npz file of arrays"),
+        ((base, "--data", tmp_path / "none.npz"), "none.npz does not exist; data is an .npz file"),
         ((base, "--plot", tmp_path / "ratios.xyz"), "ratios.xyz has no ending of a picture; give one of "),
         ((base, "--plot", tmp_path / "no" / "ratios.png"), "no is no folder."),
         ((tmp_path / "bare.keras",), "bare.keras: nothing to merge"),

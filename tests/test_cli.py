@@ -191,6 +191,17 @@ def test_import_of_a_users_module(run, tmp_path, monkeypatch):
     code, _, err = run("inspect", path, "--import", "no_such_module")
     assert code == 2
     assert err.startswith("rewriter: --import no_such_module: No module named 'no_such_module'.")
+    (tmp_path / "wants_more.py").write_text("import not_there")
+    (tmp_path / "raises.py").write_text("1 / 0")
+    for module, answer in {
+        "my_layers.py": "give the name of a module that Python finds from here, as in my_layers.",
+        "./my_layers": "give the name of a module",
+        "wants_more": "it imports not_there, which is not installed.",
+        "raises": "it raised ZeroDivisionError: division by zero",
+    }.items():
+        code, _, err = run("inspect", path, "--import", module)
+        assert code == 2
+        assert err.startswith(f"rewriter: --import {module}: {answer}")
 
 
 def make_bad_inputs(folder):

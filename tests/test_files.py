@@ -265,3 +265,50 @@ def test_mixed_precision_there_and_back(tmp_path, policy, file):
     rewriter.export(rewriter.load_model(tmp_path / file), tmp_path / f"plain_{file}")
     exported = tf_keras.models.load_model(tmp_path / f"plain_{file}")
     assert [bits(weight) for weight in exported.get_weights()] == weights
+
+
+@pytest.fixture
+def mixed_policy():
+    """The policy under which Keras wraps the optimizer that compile is given."""
+    tf_keras.mixed_precision.set_global_policy("mixed_float16")
+    yield
+    tf_keras.mixed_precision.set_global_policy("float32")
+
+
+@pytest.mark.parametrize("optimizer", [None, "keep"])
+@pytest.mark.usefixtures("mixed_policy")
+def test_a_loss_scale_survives_a_process_of_another_policy(tmp_path, optimizer):
+    """Keras writes the optimizer that compile was given and wraps it anew, or not, by the policy of the moment."""
+    model = tf_keras.Sequential([layers.Dense(4, input_shape=(5,)), layers.Dense(3, dtype="float32")])
+    model.compile("adam", "mse")
+    fit(model)
+    model.optimizer._loss_scale.current_loss_scale.assign(4096.0)
+    model.save(tmp_path / "plain.keras")
+    tf_keras.mixed_precision.set_global_policy("float32")
+    assert type(tf_keras.models.load_model(tmp_path / "plain.keras").optimizer) is tf_keras.optimizers.Adam
+    assert float(rewriter.load_model(tmp_path / "plain.keras").optimizer.loss_scale) == 2.0**15
+    model = rewriter.rewrite(model, optimizer)  # new joint momentum has made no step, and is read all the same
+    rewriter.save_model(model, tmp_path / "joint.keras")
+    for policy in ("float32", "mixed_float16"):
+        tf_keras.mixed_precision.set_global_policy(policy)
+        loaded = rewriter.load_model(tmp_path / "joint.keras")
+        assert float(loaded.optimizer.loss_scale) == 4096.0
+        kind = tf_keras.optimizers.Adam if optimizer else rewriter.JointMomentum
+        assert type(loaded.optimizer.inner_optimizer) is kind
+        fit(loaded)
+        assert type(tf_keras.models.load_model(tmp_path / "joint.keras").optimizer.inner_optimizer) is kind
+
+
+@pytest.mark.parametrize(
+    ("file", "said"), [("plain.keras", "loss scale: not in the file"), ("plain", "note: plain Keras")]
+)
+@pytest.mark.usefixtures("mixed_policy")
+def test_an_export_says_what_plain_keras_will_not_read(run, tmp_path, file, said):
+    """Of the optimizer's state, by format."""
+    model = tf_keras.Sequential([layers.Dense(3, input_shape=(5,))])
+    model.compile("adam", "mse")
+    fit(model)
+    rewriter.save_model(rewriter.rewrite(model, "keep"), tmp_path / "joint.keras")
+    code, out, err = run("export", tmp_path / "joint.keras", tmp_path / file)
+    assert (code, err) == (0, "")
+    assert said in out

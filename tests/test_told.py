@@ -3,6 +3,7 @@
 import gc
 import weakref
 
+import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
@@ -10,7 +11,7 @@ from tf_keras import layers
 
 import rewriter
 from conftest import bits
-from family_models import Gate, Mixing, hand_made
+from family_models import Gate, Mixing, hand_made, register
 from models import batch, fit, trained_pair
 from rewriter import told
 from rewriter.state_size import state_sizes
@@ -319,3 +320,40 @@ def test_weights_of_the_model_itself_cannot_be_told():
     rewriter.pair(model, kernel="w", bias="b")
     with pytest.raises(rewriter.PairError, match="told of the model itself"):
         rewriter.plan(model)
+
+
+@register
+class Unsaid(layers.Layer):
+    """Its build does not say that the layer is built, as many do not; Keras says it after the first call."""
+
+    def build(self, input_shape):
+        self.w = self.add_weight("w", (input_shape[-1], 4), regularizer="l2")
+        self.b = self.add_weight("b", (4,))
+
+    def call(self, inputs):
+        return inputs @ self.w + self.b
+
+
+@pytest.mark.parametrize("file", ["model.keras", "model.h5", "model"])
+def test_a_layer_whose_build_does_not_say_so_is_read(tmp_path, file):
+    """It is built when it is loaded, and not again in its first call; if it is, it has one augmented kernel still."""
+    rewriter.pair(Unsaid, kernel="w", bias="b")
+    model = tf_keras.Sequential([layers.Dense(3, input_shape=(5,)), Unsaid(name="unsaid")])
+    model.compile("sgd", "mse")
+    rewriter.rewrite(model)
+    x, y = np.ones((8, 5)), np.ones((8, 4))
+    model.fit(x, y, verbose=0)
+    rewriter.save_model(model, tmp_path / file)
+    loaded = rewriter.load_model(tmp_path / file)
+    assert bits(loaded.predict(x, verbose=0)) == bits(model.predict(x, verbose=0))
+    assert [each.name for each in loaded.get_layer("unsaid").weights] == ["unsaid/augmented_kernel:0"]
+    assert loaded.fit(x, y, verbose=0).history == model.fit(x, y, verbose=0).history
+
+
+def test_a_layer_that_is_built_again_has_new_weights():
+    """In the place of the old ones, as in Keras."""
+    rewriter.pair(Unsaid, kernel="w", bias="b")
+    model = rewriter.rewrite(tf_keras.Sequential([layers.Dense(3, input_shape=(5,)), Unsaid(name="unsaid")]))
+    unsaid = model.get_layer("unsaid")
+    unsaid.build((None, 7))
+    assert [tuple(each.shape) for each in unsaid.weights] == [(8, 4)]
