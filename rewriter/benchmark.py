@@ -16,6 +16,7 @@ from rewriter.joint_momentum import JointMomentum
 from rewriter.peak_memory import Subject, peak_memory
 from rewriter.pictures import require_drawable
 from rewriter.planning import plan
+from rewriter.probing import run_model
 from rewriter.reading import read_model
 from rewriter.rewriting import rewrite, split
 from rewriter.timing import Ratio, time_in_turn
@@ -126,7 +127,8 @@ class Benchmark:
             for what, sizes in (("optimizer state", self.optimizer_state), ("peak memory", self.peak_memory))
         ]
         columns = ("measured", "rewritten with", "original", "rewritten", "ratio (quartiles)")
-        said = f"batch of {self.batch_size}, {self.rounds} rounds in turn; original: tf-keras SGD with momentum"
+        rounds = tables.counted(self.rounds, "round")
+        said = f"batch of {self.batch_size}, {rounds} in turn; original: tf-keras SGD with momentum"
         return [tables.table(columns, [*times, *sizes], right=("original", "rewritten")), said]
 
 
@@ -171,6 +173,8 @@ def benchmark_file(
     if not decided.merges and not decided.merged:
         raise ModelError(f"{path}: nothing to merge, no layer has a kernel and a bias that can be stacked.")
     batch = batch_for(original, batch_size, data)
+    if data is not None:
+        run_model(original, batch.inputs)  # what does not fit is said before anything is measured
     rows, state = _times(original, rewritten, chosen, batch, rounds, steps, jit_compile)
     memory = {
         name: peak_memory(

@@ -10,6 +10,7 @@ A subclass says which slots it keeps for each layer and writes one method:
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -116,7 +117,8 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
         # Said when it is made, and not in the middle of the first epoch.
         if type(self).update_layer is JointOptimizer.update_layer:
             raise NotImplementedError(_NO_RULE.format(type(self).__name__))
-        if isinstance(vars(type(self)).get("slots"), dict):
+        # A property may need settings that are yet to be kept.
+        if not isinstance(inspect.getattr_static(type(self), "slots"), property):
             _require_extents(self)
         require_known(type(self), JointOptimizer, kwargs.keys() - {"is_legacy_optimizer"})
         require_learning_rate(learning_rate)
@@ -363,6 +365,11 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
 
 
 def _require_extents(optimizer: JointOptimizer) -> None:
+    if not isinstance(optimizer.slots, dict):
+        name = type(optimizer).__name__
+        raise TypeError(
+            f"{name}.slots must be a dict, as {{'velocity': 'full'}}: name to extent; got {optimizer.slots!r}."
+        )
     for name, extent in optimizer.slots.items():
         require_one_of(f"the extent of slot {name!r} of {type(optimizer).__name__}", extent, _AVERAGED)
 

@@ -204,8 +204,9 @@ def _not_carried(current: Any) -> Iterator[str]:
     if current is None:
         return
     inner = keras_internals.inner_optimizer(current)
-    slots, iterations = _slot_count(inner), keras_internals.iterations_of(inner)
-    yield f"state of {_name(current)}: {_NOT_CARRIED}, {slots} slots and {iterations} iterations"
+    count, iterations = _slot_count(inner), keras_internals.iterations_of(inner)
+    remedy = "; optimizer='keep' keeps it" if slots.is_known(current) or is_joint(current) else ""
+    yield f"state of {_name(current)}: {_NOT_CARRIED}, {count} slots and {iterations} iterations{remedy}"
     yield from _loss_scale(current)
 
 

@@ -56,7 +56,8 @@ def heat_map(axes: Any, numbers: Any, extent: float, colours: str) -> Any:
     """
     low = -extent if colours == SIGNED else 0
     image = axes.imshow(numbers, aspect="auto", cmap=colours, vmin=low, vmax=extent, interpolation="nearest")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.get_major_locator().set_params(integer=True)
     return image
 
 

@@ -54,10 +54,15 @@ class SlotSource:
         return self.combine(name, self.parts(slots))
 
 
+def is_known(optimizer: Any) -> bool:
+    """Tell whether an optimizer is known to go on bit for bit when its slots are stacked."""
+    return weight_decay.standard_class(keras_internals.inner_optimizer(optimizer)) in ELEMENTWISE
+
+
 def require_known(optimizer: Any) -> None:
     """Raise ``OptimizerError`` unless an optimizer is known to go on bit for bit when its slots are stacked."""
     cls = weight_decay.standard_class(keras_internals.inner_optimizer(optimizer))
-    if cls in ELEMENTWISE:
+    if is_known(optimizer):
         return
     if cls is optimizers.Adafactor:
         raise OptimizerError(

@@ -98,6 +98,11 @@ def show(shown: Shown, console: Console, words: Callable[[str], str] = str) -> N
             console.print(part)
 
 
+def counted(number: int, thing: str) -> str:
+    """Write a number of things, ``3 layers``, ``1 layer``."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
 def shape(sizes: Sequence[int] | None) -> str:
     """Write a shape as ``64x256``; nothing for ``None``."""
     return "" if sizes is None else "x".join(map(str, sizes))

@@ -81,7 +81,10 @@ def pair(
     twice = sorted({each for other in before for each in other.attributes if each in told.attributes})
     twice += [each for each in told.attributes if told.attributes.count(each) > 1][:1]
     if twice:
-        raise PairError(f"{cls.__name__}: {twice[0]} is in two pairs; one variable can be merged once.")
+        raise PairError(
+            f"{cls.__name__}: {twice[0]} is in two pairs; one variable can be merged once. What was told before holds "
+            "as long as the process; start it anew to tell otherwise."
+        )
     if layer_or_class is not cls and layer_or_class.built:
         _resolve(told, layer_or_class)
     _TOLD[layer_or_class] = (*_TOLD.get(layer_or_class, ()), told)

@@ -79,7 +79,8 @@ class Report:
     def parts(self, _: int) -> Parts:
         """Show what differs as a table, and below it the answer."""
         weights = sum(comparison.what != "outputs" for comparison in self.comparisons)
-        counts = f"{weights} weights bit for bit, {len(self.comparisons) - weights} outputs"
+        outputs = tables.counted(len(self.comparisons) - weights, "output")
+        counts = f"{tables.counted(weights, 'weight')} bit for bit, {outputs}"
         notes = [self.note] if self.note else []
         if self.same:
             return [f"same: {counts} compared", *notes]

@@ -298,7 +298,7 @@ def test_what_becomes_of_the_optimizer_is_said_line_by_line(caplog):
     scaled = lambda: tf_keras.mixed_precision.LossScaleOptimizer(optimizers.legacy.Adam(0.01))  # noqa: E731
     assert lines(scaled) == [
         "optimizer: JointMomentum, new, learning rate 0.01, momentum 0.9",
-        "state of legacy Adam: not carried, 12 slots and 3 iterations",
+        "state of legacy Adam: not carried, 12 slots and 3 iterations; optimizer='keep' keeps it",
         "loss scale: 32768 carried",
     ]
 
@@ -410,7 +410,7 @@ def test_a_state_that_is_not_carried_is_a_warning(caplog):
     with caplog.at_level("INFO", "rewriter"):
         rewriter.rewrite(model)
     warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert warned == ["state of Adam: not carried, 12 slots and 3 iterations"]
+    assert warned == ["state of Adam: not carried, 12 slots and 3 iterations; optimizer='keep' keeps it"]
     assert len(caplog.records) > 1
 
 

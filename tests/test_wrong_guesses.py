@@ -93,5 +93,11 @@ def test_of_a_rule_of_ones_own():
 
     with pytest.raises(ValueError, match="the extent of slot 'velocity' of Misspelt must be one of"):
         Misspelt()
+
+    class Listed(Misspelt):
+        slots = ["velocity"]
+
+    with pytest.raises(TypeError, match=r"Listed.slots must be a dict, as .*; got \['velocity'\]"):
+        Listed()
     with pytest.raises(NotImplementedError, match="Empty must implement update_layer"):
         Empty()
