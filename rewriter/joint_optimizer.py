@@ -29,6 +29,7 @@ from rewriter.hyperparameters import (
     with_schedules,
 )
 from rewriter.layout import layout_of
+from rewriter.slots import require_slots_for
 from rewriter.weight_decay import RowwiseWeightDecay
 
 if TYPE_CHECKING:
@@ -240,10 +241,12 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
             var_list: The variables to train.
 
         Raises:
-                ValueError: A slot's extent in :attr:`slots` is none of those there are, or its name is taken.
+            ValueError: A slot's extent in :attr:`slots` is none of those there are, or its name is taken.
+            OptimizerError: The slots were made before, and not for one of these variables.
         """
         super().build(var_list)
         if getattr(self, "_built", False):
+            require_slots_for(self, var_list)
             return
         if var_list and not any(map(layout_of, var_list)):
             warnings.warn(

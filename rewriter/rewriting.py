@@ -163,8 +163,9 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
     if choice.optimizer is not None:
         # Also one that stays: what compile was given may have been wrapped in a loss scale, which no file would say.
         keras_internals.set_optimizer(model, choice.optimizer)
-    if merged:
-        settings = {"optimizer": choice.lines[0].removeprefix("optimizer: "), "selectors": list(decided.selectors)}
+    if merged or (replaced_optimizer and decided.merged):
+        said = origin_of(model).get("settings", {}).get("selectors", []) if not merged else list(decided.selectors)
+        settings = {"optimizer": choice.lines[0].removeprefix("optimizer: "), "selectors": said}
         take_over_saving(model, {"settings": settings})
     if merged or replaced_optimizer or changed:
         let_go(model, replaced)  # functions hold the optimizer too

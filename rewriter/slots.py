@@ -122,6 +122,17 @@ def slot_places(
     return tuple(slots.index.get(keras_internals.variable_key(inner, variable)) for variable in variables)
 
 
+def require_slots_for(optimizer: Any, variables: Sequence[Any]) -> None:
+    """Raise ``OptimizerError`` unless an optimizer, built, has slots for all of some variables."""
+    places = slot_places(optimizer, variables)
+    if None in places:
+        unknown = variables[places.index(None)]
+        raise OptimizerError(
+            f"this {type(optimizer).__name__} does not know {unknown.name}, which was not trained when it was built: "
+            "it was thawed, perhaps, or is of another model. Compile the model with a new optimizer."
+        )
+
+
 def has_slots_of(optimizer: Any, variables: Sequence[Any]) -> bool:
     """Tell whether an optimizer is built for any of some variables."""
     return any(place is not None for place in slot_places(optimizer, variables))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from typing import TYPE_CHECKING, Any
 
 from rewriter import keras_internals
@@ -11,6 +12,8 @@ from rewriter.walk import locate_layers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+log = logging.getLogger("rewriter")
 
 
 def reset_functions(model: Any, models: Iterable[Any] | None = None) -> None:
@@ -58,8 +61,9 @@ class StaleOptimizer:
         if unknown:
             raise OptimizerError(
                 f"this {type(self).__name__} was built for weights that rewriter has replaced since, and does not know "
-                f"{unknown[0].name}. Train with model.optimizer, or compile the model with a new optimizer. To go on "
-                "with the state of this one, give it to rewriter.rewrite(model, optimizer=...) on the model as it was."
+                f"{unknown[0].name}. Train with model.optimizer if that is another one, else compile the model with a "
+                "new optimizer. To go on with the state of this one, give it to rewriter.rewrite(model, optimizer=...) "
+                "on the model as it was."
             )
         return super().apply_gradients(pairs, *args, **kwargs)  # type: ignore[misc]
 
@@ -82,7 +86,8 @@ def let_go(model: Any, replaced: Iterable[Any]) -> None:
     """
     keys = list(replaced)
     alive = keras_internals.models_and_optimizers()  # one look at every object there is, for both
-    reset_functions(model, models_over(model, alive))
+    models = models_over(model, alive)
+    reset_functions(model, models)
     for optimizer in keras_internals.optimizers_among(alive):
         slots = keras_internals.optimizer_slots(optimizer)
         if slots is None or isinstance(optimizer, StaleOptimizer):
@@ -90,3 +95,10 @@ def let_go(model: Any, replaced: Iterable[Any]) -> None:
         if any(key in slots.index for key in keys):
             cls: type = type(optimizer)
             keras_internals.set_class(optimizer, _stale_class(cls))
+    for other in models[1:]:
+        if isinstance(keras_internals.inner_optimizer(getattr(other, "optimizer", None)), StaleOptimizer):
+            log.warning(
+                "%s shares layers with %s, and its optimizer was built for weights that are replaced now: compile it "
+                "with a new one before it is trained on.",
+                *(other.name, model.name),
+            )

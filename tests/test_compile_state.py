@@ -8,6 +8,7 @@ from tf_keras import layers, optimizers
 
 import rewriter
 from conftest import run_without_rewriter
+from rewriter.formats import read_manifest
 
 SCHEDULE = {"initial_learning_rate": 0.25, "decay_steps": 2, "decay_rate": 0.5}
 
@@ -136,3 +137,32 @@ def test_an_uncompiled_model_stays_uncompiled(tmp_path):
     assert model.optimizer is None
     with pytest.raises(RuntimeError, match="must compile"):
         model.fit(**data())
+
+
+def test_a_model_over_the_same_layers_is_told_of(caplog):
+    """Its optimizer is stale, which the log says at once and not the first step; other models are not spoken of."""
+    inputs = tf_keras.Input((3,))
+    hidden = layers.Dense(4, name="hidden")(inputs)
+    whole = tf_keras.Model(inputs, layers.Dense(2, name="head")(hidden), name="whole")
+    part = tf_keras.Model(inputs, hidden, name="part")
+    apart = tf_keras.Sequential([layers.Dense(2, input_shape=(3,))], name="apart")
+    for model in (whole, part, apart):
+        model.compile("sgd", "mse")
+        model.optimizer.build(model.trainable_variables)
+    rewriter.rewrite(whole)
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    (warned,) = said
+    assert warned.startswith(
+        "part shares layers with whole, and its optimizer was built for weights that are replaced now"
+    )
+
+
+def test_the_manifest_says_which_optimizer_a_second_rewrite_gave(tmp_path):
+    """And which selectors the first one had."""
+    model = tf_keras.Sequential([layers.Dense(4, input_shape=(3,), name="hidden"), layers.Dense(2, name="head")])
+    model.compile("adam", "mse")
+    rewriter.rewrite(model, "keep", exclude="head")
+    rewriter.rewrite(model, rewriter.JointMomentum(), exclude="head")
+    rewriter.save_model(model, tmp_path / "joint.keras")
+    settings = read_manifest(tmp_path / "joint.keras")["settings"]
+    assert settings == {"optimizer": "JointMomentum, as given", "selectors": ["exclude='head'"]}

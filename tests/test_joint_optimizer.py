@@ -454,3 +454,19 @@ def test_an_optimizer_for_the_standard_form_is_one():
     model = rewritten(optimizer=Nothing())
     with pytest.raises(rewriter.OptimizerError, match=r"Nothing\.standard_optimizer must return a tf_keras optimizer"):
         rewriter.split(model)
+
+
+def test_a_variable_that_is_thawed_is_unknown_to_the_optimizer():
+    """Keras would name an optimizer that does not exist; a new one trains it."""
+    model = tf_keras.Sequential([layers.Dense(4, input_shape=(3,), name="body"), layers.Dense(2, name="head")])
+    model.get_layer("body").trainable = False
+    rewriter.rewrite(model)
+    x, y = np.ones((8, 3)), np.ones((8, 2))
+    model.compile(model.optimizer, "mse")
+    model.fit(x, y, verbose=0)
+    model.get_layer("body").trainable = True
+    model.compile(model.optimizer, "mse")
+    with pytest.raises(rewriter.OptimizerError, match="does not know body/augmented_kernel:0, which was not trained"):
+        model.fit(x, y, verbose=0)
+    model.compile(rewriter.JointMomentum(), "mse")
+    model.fit(x, y, verbose=0)
