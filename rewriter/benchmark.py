@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tf_keras
+from rich.text import Text
 
 from rewriter import keras_internals, progress, tables
 from rewriter.batches import Batch, batch_for
@@ -110,8 +111,8 @@ class Benchmark:
             "peak_memory": self.peak_memory,
         }
 
-    def parts(self, _: int) -> Parts:
-        """Show the times and sizes as a table, and below it how they were measured."""
+    def parts(self, width: int) -> Parts:
+        """Show the times and sizes as a table, the ratios alone where it is narrow, and how they were measured."""
         times = [
             (
                 row.what,
@@ -129,7 +130,9 @@ class Benchmark:
         columns = ("measured", "rewritten with", "original", "rewritten", "ratio (quartiles)")
         rounds = tables.counted(self.rounds, "round")
         said = f"batch of {self.batch_size}, {rounds} in turn; original: tf-keras SGD with momentum"
-        return [tables.table(columns, [*times, *sizes], right=("original", "rewritten")), said]
+        both = ["original", "rewritten"]
+        cells = [[Text(cell) for cell in row] for row in (*times, *sizes)]
+        return [tables.fitting(columns, cells, width, right=both, dropped=[both]), said]
 
 
 def benchmark_file(

@@ -90,7 +90,8 @@ class Report:
         differing = sum(comparison.what != "outputs" for comparison in self.differing)
         of_weights = f"{differing} of {weights} weights"
         of_outputs = f"{len(self.differing) - differing} of {len(self.comparisons) - weights} outputs"
-        return [table, f"different: {of_weights}, {of_outputs}", *notes]
+        only = [f"{tables.counted(len(self.unmatched), 'layer')} in one model only"] if self.unmatched else []
+        return [table, f"different: {', '.join([of_weights, of_outputs, *only])}", *notes]
 
     def __str__(self) -> str:
         return tables.text(self)
@@ -129,7 +130,8 @@ def verify(a: Any, b: Any, inputs: Any = None) -> Report:
     ]
     unmatched = tuple(path for path in [*left, *right] if (path in left) != (path in right))
     runs = run_model(a, inputs), run_model(b, inputs, like=a)
-    note = next((run.note for run in runs if run.note), "")
+    said = zip(("first", "second"), runs, strict=True)
+    note = next((run.note.replace("the model", f"the {which} model", 1) for which, run in said if run.note), "")
     if not note and not (is_repeatable(a, runs[0], inputs) and is_repeatable(b, runs[1], inputs, like=a)):
         note = "the model draws random numbers, and differs from itself"
     if note:

@@ -86,7 +86,9 @@ def test_data_is_what_a_model_is_run_on(run, tmp_path):
         code, _, err = run(*command, "--discover", "--data", fitting)
         assert (code, err) == (0, "")
     _, out, _ = run("verify", base, joint)
-    assert out.startswith("same: 4 weights bit for bit, 0 outputs compared\noutputs not compared: the model raised")
+    assert out.startswith(
+        "same: 4 weights bit for bit, 0 outputs compared\noutputs not compared: the first model raised"
+    )
     assert out.endswith("; pass --data FILE.npz\n")
     assert run("verify", base, joint, "--data", fitting)[1] == "same: 4 weights bit for bit, 3 outputs compared\n"
     for command in (("rewrite", base, tmp_path / "none.keras"), ("verify", base, joint)):

@@ -17,6 +17,8 @@ import rewriter
 from family_models import hand_made
 from models import MODELS
 from rewriter import families, progress, tables
+from rewriter.benchmark import Benchmark, Row
+from rewriter.timing import Ratio
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
@@ -215,3 +217,16 @@ def test_families_are_completed():
         "--install-completion"
         in subprocess.run([*command, "--help"], capture_output=True, text=True, check=True).stdout
     )
+
+
+def test_a_benchmark_fits_a_narrow_terminal():
+    """The ratios are what is asked for; numbers are whole."""
+    row = Row("training step", "the same SGD, exact=False", 0.01, 0.009, Ratio(0.9, 0.9, 0.85, 0.95))
+    state = {"original": 41_414_656, "rewritten": 1}
+    benchmark = Benchmark("base.keras", 32, 1, (row,), state, {"original": 9, "rewritten": 8})
+    assert "41,414,656 bytes" in shown(benchmark, 120)
+    narrow = shown(benchmark, 50)
+    assert max(map(len, narrow.splitlines()[:-1])) <= 50
+    assert "41,414,656" not in narrow
+    assert "training step" in narrow
+    assert "1 round in turn" in narrow
