@@ -35,7 +35,7 @@ def too_costly(layer: Any, layout: Layout) -> str | None:
         return None
     return (
         f"each step would copy its {copied[0].attribute}, transposed, as its units are not the last axes, and use it "
-        f"only {uses} times an example: slower than it is"
+        f"only {uses} times an example: it would train more slowly than it does now"
     )
 
 

@@ -150,8 +150,8 @@ def explain(error: BaseException) -> str:
     for pattern in _UNKNOWN:
         if found := pattern.search(text):
             return unknown(found["name"], found.groupdict().get("kind") or "class")
-    if "Lambda" in text and "safe_mode" in text:
-        return f"it has a Lambda layer. {_SWITCH}"
+    if "lambda" in text.lower() and "safe_mode" in text:
+        return f"it has {'a Lambda layer' if 'Lambda' in text else 'a lambda function'}. {_SWITCH}"
     return f"Keras cannot read this model: {first_line(error)}"
 
 

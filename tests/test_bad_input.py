@@ -428,3 +428,14 @@ def test_damaged_files_are_refused_or_read_right(tmp_path):
     wrong, rewritten = fuzzing.run(tmp_path, 60)
     assert wrong == {}
     assert 5 <= rewritten <= 30, "some damage, to a name, say, does no harm"
+
+
+def test_a_loss_that_is_a_lambda_is_refused_too(tmp_path):
+    """In the words of this library: Keras's advice names an argument of another function."""
+    model = tf_keras.Sequential([layers.Dense(3, input_shape=(5,))])
+    model.compile("sgd", loss=lambda target, output: tf.reduce_mean(target - output))
+    with pytest.warns(UserWarning, match="includes a `lambda`"):
+        model.save(tmp_path / "model.keras")
+    with pytest.raises(rewriter.FileError, match=r"it has a lambda function\. That would run code from the file"):
+        rewriter.load_model(tmp_path / "model.keras")
+    assert rewriter.load_model(tmp_path / "model.keras", safe_mode=False).loss is not None
