@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rewriter import pictures
+from rewriter import pictures, tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +44,8 @@ def draw(report: Report, weights: tuple[Weights, Weights], names: tuple[str, str
     maps_height = 2.8 * -(-len(maps) // 2)
     figure = pictures.figure(_WIDTH, bars_height + maps_height + 0.4)
     differing = f"{len(report.differing)} of {len(report.comparisons)} weights and outputs differ"
-    figure.suptitle(f"{names[0]} and {names[1]}: {differing}", fontweight="bold")
+    only = f",\n{tables.counted(len(report.unmatched), 'layer')} in one model only" if report.unmatched else ""
+    figure.suptitle(f"{names[0]} and {names[1]}: {differing}{only}", fontweight="bold")
     if maps:
         above, below = figure.subfigures(2, 1, height_ratios=[bars_height, maps_height])
         _draw_maps(below, maps)

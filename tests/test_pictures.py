@@ -103,6 +103,8 @@ def test_differences_are_drawn(tmp_path):
     )  # bars, maps and their scales; the fourth place is empty
     last.kernel.assign(np.full((4, 3), np.nan))
     assert "not comparable: shape or dtype" in drawn()
+    other = tf_keras.Sequential([layers.Dense(4, input_shape=(5,))])
+    assert "4 layers in one model only" in drawn()
 
 
 def test_on_the_command_line(run, tmp_path):
