@@ -38,7 +38,7 @@ class Inspected:
         plan: What a rewrite would do to each layer.
         manifest: What a rewritten file says of itself, ``None`` for a standard model.
         before: The state of the optimizer in standard form.
-        after: The state of the optimizer that a rewrite gives the model, in rewritten form.
+        after: That of the optimizer a rewrite gives the model, or gave it already, in rewritten form.
     """
 
     path: Path
@@ -57,15 +57,18 @@ class Inspected:
 
     def parts(self, width: int) -> Parts:
         """Show the plan with the bytes of state of each layer, and what a rewritten file says of itself."""
-        states = {"state": self.before, "rewritten": self.after}
+        sizes = {"state": self.before, "rewritten": self.after}
+        if self.plan.is_carried_out:
+            sizes = {"state": self.after, "exported": self.before}
+        (now, then), (_, name) = sizes.values(), sizes
         columns = {
             head: {path: f"{size:,}" for path, size in {"": state.total, **state.layers}.items() if size}
-            for head, state in states.items()
+            for head, state in sizes.items()
         }
         described = [] if self.manifest is None else ["", *render(self.manifest)]
         return [
             *self.plan.parts(width, columns),
-            f"optimizer state: {self.before}; rewritten {self.after}",
+            f"optimizer state: {now}; {name} {then}",
             *described,
         ]
 

@@ -137,6 +137,11 @@ class Plan:
             "decisions": [decision.to_dict() for decision in self.decisions],
         }
 
+    @property
+    def is_carried_out(self) -> bool:
+        """Whether something is merged, and nothing is left to merge."""
+        return bool(self.merged) and not self.merges
+
     def require_all_merged(self) -> None:
         """Raise ``NotMergeableError`` if a selected pair cannot be merged or there is none, or for remarks."""
         blocked = [f"  {each.path} ({each.layer}): {each.reason}" for each in self.decisions if each.blocked]

@@ -61,9 +61,11 @@ def state_sizes(plan: Plan, model: Any) -> tuple[StateSize, StateSize]:
         model: The model. It is left as it is, and nothing of the size of a state is allocated.
 
     Returns:
-        The count before and the count after; a model that is rewritten already is counted as if it were not.
+        The count before and the count after; a model that is rewritten already, in whole, is counted as it will be
+        exported, and as it is.
     """
-    before, after = choose_standard_optimizer(model.optimizer).optimizer, choose_optimizer(model).optimizer
+    before = choose_standard_optimizer(model.optimizer).optimizer
+    after = model.optimizer if plan.is_carried_out else choose_optimizer(model).optimizer
     return _count(before, _trained(plan, model, merged=False)), _count(after, _trained(plan, model, merged=True))
 
 

@@ -88,3 +88,13 @@ def test_a_model_that_is_not_compiled_has_none():
     assert (before.optimizer, before.layers, before.total) == (None, {}, 0)
     assert after.total == (7 + 7 + 7 + 3) * 4
     assert model.optimizer is None
+
+
+def test_of_a_rewritten_model_it_is_what_it_has():
+    """And not what another rewrite would give it; exported, what its standard form has."""
+    model = MODELS["sequential"]()
+    model.compile("adam", "mse")
+    rewriter.rewrite(model, "keep")
+    exported, now = state_sizes(rewriter.plan(model), model)
+    assert (exported.optimizer, now.optimizer) == ("Adam", "Adam")
+    assert exported.total == now.total > 0
