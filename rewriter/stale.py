@@ -11,7 +11,7 @@ from rewriter.errors import OptimizerError
 from rewriter.walk import locate_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 log = logging.getLogger("rewriter")
 
@@ -55,9 +55,18 @@ class StaleOptimizer:
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Any]], *args: Any, **kwargs: Any) -> Any:
         """Apply gradients as the optimizer does, unless one is of a variable it was not built for."""
         pairs = list(grads_and_vars)
+        self._require_known([variable for _, variable in pairs])
+        return super().apply_gradients(pairs, *args, **kwargs)  # type: ignore[misc]
+
+    def build(self, var_list: Sequence[Any]) -> None:
+        """Do as the optimizer does, unless one is a variable it was not built for; a ``LossScaleOptimizer`` asks it."""
+        self._require_known(var_list)
+        super().build(var_list)  # type: ignore[misc]
+
+    def _require_known(self, variables: Sequence[Any]) -> None:
         slots = keras_internals.optimizer_slots(self)
         known = {} if slots is None else slots.index
-        unknown = [variable for _, variable in pairs if keras_internals.variable_key(self, variable) not in known]
+        unknown = [each for each in variables if keras_internals.variable_key(self, each) not in known]
         if unknown:
             raise OptimizerError(
                 f"this {type(self).__name__} was built for weights that rewriter has replaced since, and does not know "
@@ -65,7 +74,6 @@ class StaleOptimizer:
                 "new optimizer. To go on with the state of this one, give it to rewriter.rewrite(model, optimizer=...) "
                 "on the model as it was."
             )
-        return super().apply_gradients(pairs, *args, **kwargs)  # type: ignore[misc]
 
 
 @functools.cache

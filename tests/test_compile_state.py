@@ -149,6 +149,7 @@ def test_a_model_over_the_same_layers_is_told_of(caplog):
     for model in (whole, part, apart):
         model.compile("sgd", "mse")
         model.optimizer.build(model.trainable_variables)
+    caplog.set_level("WARNING", logger="rewriter")
     rewriter.rewrite(whole)
     said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     (warned,) = said
