@@ -57,13 +57,12 @@ class Inspected:
 
     def parts(self, width: int) -> Parts:
         """Show the plan with the bytes of state of each layer, and what a rewritten file says of itself."""
-        sizes = {"state": self.before, "rewritten": self.after}
+        now, then, name = self.before, self.after, "rewritten"
         if self.plan.is_carried_out:
-            sizes = {"state": self.after, "exported": self.before}
-        (now, then), (_, name) = sizes.values(), sizes
+            now, then, name = self.after, self.before, "exported"
         columns = {
             head: {path: f"{size:,}" for path, size in {"": state.total, **state.layers}.items() if size}
-            for head, state in sizes.items()
+            for head, state in (("state", now), (name, then))
         }
         described = [] if self.manifest is None else ["", *render(self.manifest)]
         return [

@@ -93,7 +93,7 @@ def _compiled(variable: Any, slot: Any, gradient: Any, rate: Any, momentum: Any,
 
     It reads ``G`` a second time, for the mean: of 5.4 ms for reading ``G`` and reading and writing ``W*`` once (4096 by
     4096), to read ``G`` alone takes 2.7, and the mean 3.6. In blocks of rows, mean and descent in one loop, it took
-    2.3 times the 5.4 instead of 1.7: XLA shares out no loop among threads. 1024 by 1024 stays in the cache: 1.0 times.
+    2.3 times the 5.4 instead of 1.7: XLA shares out no loop among threads.
     """
     # A function for each variable: a shared one would go on asking for the first of its shape when that is gone.
     tf.function(_in_place, jit_compile=True)(variable, slot, gradient, rate, momentum, nesterov)

@@ -59,7 +59,7 @@ def plan(
         The plan: one :class:`Decision` for every layer that owns a kernel; several for one with several pairs.
 
     Raises:
-        ModelError: ``model`` is no tf-keras model.
+        ModelError: ``model`` is no tf-keras model, or cannot be traced on ``inputs``, where pairs are to be found.
         SelectorError: A selector matches no layer that owns a kernel, or there is no such family.
         PairError: What :func:`rewriter.pair` told does not fit a layer.
         NotMergeableError: ``strict`` and a selected pair cannot be merged, or there is a remark; the message lists

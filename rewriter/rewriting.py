@@ -80,7 +80,8 @@ def rewrite(
         The same model.
 
     Raises:
-        ModelError: ``model`` is no tf-keras model, or was not made under the ``tf.distribute`` strategy that is active.
+        ModelError: ``model`` is no tf-keras model, or not built, or was not made under the ``tf.distribute`` strategy
+            that is active; or ``inputs`` is no batch that it takes.
         SelectorError: A selector matches no layer that owns a kernel.
         NotMergeableError: ``strict`` and a selected pair cannot be merged.
         OptimizerError: The optimizer is none of the choices, or its state cannot be kept.
@@ -257,7 +258,8 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
         The same model.
 
     Raises:
-        ModelError: ``model`` is no tf-keras model, or was not made under the ``tf.distribute`` strategy that is active.
+        ModelError: ``model`` is no tf-keras model, or was not made under the ``tf.distribute`` strategy that is active;
+            or ``inputs`` is no batch that it takes.
         DifferenceError: A layer computes something else in standard form. The model is as it was.
     """
     require_model(model)

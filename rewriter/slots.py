@@ -122,14 +122,19 @@ def slot_places(
     return tuple(slots.index.get(keras_internals.variable_key(inner, variable)) for variable in variables)
 
 
+def without_slots(optimizer: Any, variables: Sequence[Any]) -> list[Any]:
+    """List those of some variables for which an optimizer has no slots."""
+    places = slot_places(optimizer, variables)
+    return [variable for variable, place in zip(variables, places, strict=True) if place is None]
+
+
 def require_slots_for(optimizer: Any, variables: Sequence[Any]) -> None:
     """Raise ``OptimizerError`` unless an optimizer, built, has slots for all of some variables."""
-    places = slot_places(optimizer, variables)
-    if None in places:
-        unknown = variables[places.index(None)]
+    unknown = without_slots(optimizer, variables)
+    if unknown:
         raise OptimizerError(
-            f"this {type(optimizer).__name__} does not know {unknown.name}, which was not trained when it was built: "
-            "it was thawed, perhaps, or is of another model. Compile the model with a new optimizer."
+            f"this {type(optimizer).__name__} does not know {unknown[0].name}, which was not trained when it was "
+            "built: it was thawed, perhaps, or is of another model. Compile the model with a new optimizer."
         )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rewriter import keras_internals
 from rewriter.errors import OptimizerError
+from rewriter.slots import without_slots
 from rewriter.walk import locate_layers
 
 if TYPE_CHECKING:
@@ -64,9 +65,7 @@ class StaleOptimizer:
         super().build(var_list)  # type: ignore[misc]
 
     def _require_known(self, variables: Sequence[Any]) -> None:
-        slots = keras_internals.optimizer_slots(self)
-        known = {} if slots is None else slots.index
-        unknown = [each for each in variables if keras_internals.variable_key(self, each) not in known]
+        unknown = without_slots(self, variables)
         if unknown:
             raise OptimizerError(
                 f"this {type(self).__name__} was built for weights that rewriter has replaced since, and does not know "

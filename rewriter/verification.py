@@ -112,7 +112,7 @@ def verify(a: Any, b: Any, inputs: Any = None) -> Report:
         The :class:`Report`; ``report.same`` is the answer.
 
     Raises:
-        ModelError: ``a`` or ``b`` is no tf-keras model.
+        ModelError: ``a`` or ``b`` is no tf-keras model, or ``inputs`` is no batch that it takes.
     """
     left, right = paired_weights(a, b)
     comparisons = [

@@ -39,7 +39,7 @@ def export(model: Any, path: str | os.PathLike[str], overwrite: bool = False, in
             ``None`` makes one from what the model says of its inputs.
 
     Raises:
-        ModelError: ``model`` is no tf-keras model.
+        ModelError: ``model`` is no tf-keras model, or ``inputs`` is no batch that it takes.
         DifferenceError: A layer computes something else in standard form.
         FileError: ``path`` exists, has no parent folder, or an ending that names no format; or Keras cannot save the
             model, or not all of it, in that format. Nothing is written then.
@@ -59,9 +59,10 @@ def exported_state(model: Any, destination: Path) -> tuple[str, ...]:
         return lines
     if format_to_write(destination) is Format.SAVED_MODEL:
         return (*lines, "note: plain Keras reads no state of an optimizer from a SavedModel; rewriter.load_model does")
+    if keras_internals.inner_optimizer(model.optimizer) is model.optimizer:
+        return lines
     kept = [line for line in lines if not line.startswith(LOSS_SCALE)]
-    lost = [f"{LOSS_SCALE} not in the file, .keras and .h5 have no place for it"] if len(kept) < len(lines) else []
-    return (*kept, *lost)
+    return (*kept, f"{LOSS_SCALE} not in the file, .keras and .h5 have no place for it")
 
 
 def save_model(

@@ -146,6 +146,7 @@ def test_mistakes_get_one_line(run, base, tmp_path):
     uncompiled = MODELS["nested"]()
     uncompiled.save(tmp_path / "uncompiled.keras")
     np.savez(tmp_path / "batch.npz", x=np.zeros((6, 5), "float32"), y=np.zeros((6, 3), "float32"))
+    np.savez(tmp_path / "wide.npz", x=np.zeros((6, 9), "float32"))
     np.savez(tmp_path / "empty.npz", x=np.zeros((0, 5), "float32"))
     input_name = tf_keras.models.load_model(base).input_names[0]
     np.save(tmp_path / "single.npy", np.zeros(3))
@@ -160,6 +161,7 @@ def test_mistakes_get_one_line(run, base, tmp_path):
         ((base, "--plot", tmp_path / "no" / "ratios.png"), "no is no folder."),
         ((tmp_path / "bare.keras",), "bare.keras: nothing to merge"),
         ((tmp_path / "uncompiled.keras", "--data", tmp_path / "batch.npz"), "the model has no loss for them"),
+        ((base, "--data", tmp_path / "wide.npz"), "--data FILE.npz is no batch that "),
     ):
         code, out, err = run("benchmark", *arguments, *ROUND)
         assert (code, out, err.count("\n")) == (2, "", 1), err

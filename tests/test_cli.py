@@ -128,6 +128,15 @@ def test_the_help_says_the_defaults(run):
     assert "<bool> Keep" not in help_text
 
 
+@pytest.mark.filterwarnings("ignore:You are saving a model that has not yet been built")
+def test_a_model_that_is_not_built_is_said_to_be_none(run, tmp_path):
+    """And not that other layers might be merged."""
+    tf_keras.Sequential([layers.Dense(2, name="dense")], name="unbuilt").save(tmp_path / "unbuilt.keras")
+    code, out, err = run("rewrite", tmp_path / "unbuilt.keras", tmp_path / "joint.keras")
+    assert (code, out) == (2, "")
+    assert err.startswith("rewriter: unbuilt is not built: dense. Call it on a batch")
+
+
 def test_json(run, base, tmp_path):
     """--json prints one JSON document, of documented keys, and nothing else."""
     decided = {"model", "merge", "skip", "already_merged", "selectors", "remarks", "layers", "decisions"}

@@ -303,12 +303,13 @@ def test_a_loss_scale_survives_a_process_of_another_policy(tmp_path, optimizer):
     ("file", "said"), [("plain.keras", "loss scale: not in the file"), ("plain", "note: plain Keras")]
 )
 @pytest.mark.usefixtures("mixed_policy")
-def test_an_export_says_what_plain_keras_will_not_read(run, tmp_path, file, said):
+@pytest.mark.parametrize("optimizer", [None, "keep"])
+def test_an_export_says_what_plain_keras_will_not_read(run, tmp_path, file, said, optimizer):
     """Of the optimizer's state, by format."""
     model = tf_keras.Sequential([layers.Dense(3, input_shape=(5,))])
     model.compile("adam", "mse")
     fit(model)
-    rewriter.save_model(rewriter.rewrite(model, "keep"), tmp_path / "joint.keras")
+    rewriter.save_model(rewriter.rewrite(model, optimizer), tmp_path / "joint.keras")
     code, out, err = run("export", tmp_path / "joint.keras", tmp_path / file)
     assert (code, err) == (0, "")
     assert said in out

@@ -1,8 +1,13 @@
 """A wrong guess is answered with the right name."""
 
+import re
+
+import keras
 import numpy as np
 import pytest
 import tf_keras
+import typer
+from rewriter.cli import app, guesses, words
 from tf_keras import layers
 
 import rewriter
@@ -21,6 +26,7 @@ def model():
         ({"optimizer": "Keep"}, "Did you mean 'keep'"),
         ({"optimizer": "adam"}, r"make one, as in tf_keras\.optimizers\.Adam"),
         ({"optimizer": rewriter.JointMomentum}, r"Make one: JointMomentum\(\.\.\.\)"),
+        ({"optimizer": keras.optimizers.SGD()}, r"one of Keras 3; make one of tf_keras\.optimizers"),
         ({"include": "heads"}, "Did you mean 'head'"),
         ({"exclude": "Dense"}, r"is a class.*lambda layer: isinstance\(layer, Dense\)"),
         ({"layers": "Dense"}, "Did you mean 'dense'"),
@@ -77,6 +83,17 @@ def test_of_the_command_line(run, model, tmp_path):
     code, out, _ = run("rewrite", tmp_path / "base.keras", "--dry-run")
     assert code == 0
     assert out.endswith("dry run: nothing written\n")
+
+
+def test_what_is_meant_is_there():
+    """Each command, option and argument that an answer names is one that the command line has."""
+    commands = typer.main.get_command(app).commands
+    parameters = [parameter for command in commands.values() for parameter in command.params]
+    there = {name for each in parameters for name in (*each.opts, each.metavar)}
+    named = {option for _, said in words._OPTIONS for option in re.findall(r"--[a-z]+(?:-[a-z]+)*", said)}
+    assert set(guesses._COMMANDS.values()) <= set(commands)
+    assert set(guesses._OPTIONS.values()) | named <= there
+    assert {"--data", "--import", "--keep-optimizer"} <= named
 
 
 def test_of_a_rule_of_ones_own():
