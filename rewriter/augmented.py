@@ -136,9 +136,7 @@ class Augmented:
         """Build the layer as its own class does, then merge what it made."""
         cls = type(self)
         if is_merged(self):
-            surgery.discard(
-                self
-            )  # built anew, as a layer is in its first call whose class did not say that it is built
+            surgery.discard(self)  # to be built anew
         keras_internals.set_class(self, standard_class(self))
         self.build(input_shape)
         tf_keras.layers.Layer.build(self, input_shape)  # a class may not, and Keras would build it again
