@@ -93,6 +93,7 @@ def test_where_it_is_narrow_names_stay_whole():
     narrow = shown(plan, 36)
     assert max(map(len, narrow.splitlines()[:-1])) <= 36
     assert "└─ recurrent" in narrow
+    assert not {line.strip() for line in narrow.splitlines()} & {"├─", "└─"}  # a branch without its layer
     assert "12x64 + 16x64 → 29x64" not in narrow
 
 

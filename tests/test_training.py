@@ -243,14 +243,19 @@ SGD = {
 }
 
 
-@pytest.mark.parametrize("name", SGD)
-def test_joint_momentum_starts_with_the_velocity_of_an_sgd(name):
-    """Its m is the mean of -slot / learning rate, per unit; settings, schedule and iterations are those of the SGD."""
+@pytest.mark.parametrize(("name", "merged_before"), [*((name, False) for name in SGD), ("sgd", True)])
+def test_joint_momentum_starts_with_the_velocity_of_an_sgd(name, merged_before):
+    """Its m is the mean of -slot / learning rate, per unit; settings, schedule and iterations are those of the SGD.
+
+    The SGD has a slot for each weight or, where the model was rewritten under it before, for each augmented kernel.
+    """
     optimizer, rate = SGD[name]
     _, model = trained_pair(MODELS["sequential"], optimizer)
     sgd = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     slots = [variable.numpy() for variable in saved_variables(sgd) if variable.shape.rank]
     kernel, bias, gamma, beta, last_kernel, last_bias = (slot.astype(np.float64) / -rate for slot in slots)
+    if merged_before:
+        rewriter.rewrite(model, "keep")
     rewriter.rewrite(model)
     joint = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     assert type(joint) is rewriter.JointMomentum
