@@ -11,13 +11,13 @@ from tf_keras import layers
 import rewriter
 from conftest import bits
 from family_models import FAMILIES, Gate, Mixing, hand_made
+from model_state import state
 from models import MODELS, batch, fit, trained_pair
 from rewriter.discovery import discover
 from rewriter.families import family_of
 from rewriter.pairing import Pair, Weight
 from rewriter.walk import locate_layers
 from test_dataflow import SQUARE, Custom, found_in, found_pairs
-from test_rewriting import state
 from zoo import ZOO
 
 APPLICATIONS = ["MobileNetV3Small", "ResNet50V2", "ConvNeXtTiny", "EfficientNetV2B0"]

@@ -13,12 +13,12 @@ from tf_keras import layers
 import rewriter
 from conftest import bits, run_python
 from family_models import FAMILIES, attention, conv_2d, hand_made, recurrent
+from model_state import state
 from models import batch, fit, trained_pair
 from rewriter import cost
 from rewriter.families import ALL, NAMES
 from rewriter.families import FAMILIES as TABLE
 from rewriter.walk import locate_layers
-from test_rewriting import state
 
 EVERY = {**FAMILIES, "hand_made": hand_made}
 ALL_FAMILIES = pytest.mark.parametrize("builder", EVERY.values(), ids=EVERY)

@@ -110,27 +110,6 @@ def test_other_variables_get_gradient_descent():
         assert weights(model)[1:] == weights(twin)[1:]
 
 
-def test_settings_are_serialized_by_the_base():
-    """Those of every class in the line, under their own names; one that is not kept is named with the line to write."""
-
-    class Further(Rule):
-        def __init__(self, learning_rate=0.5, *, gamma=1, **kwargs):
-            super().__init__(learning_rate, **kwargs)
-            self.gamma = gamma
-
-    class Forgetful(Rule):
-        def __init__(self, delta=1, **kwargs):  # noqa: ARG002
-            super().__init__(**kwargs)
-
-    schedule = optimizers.schedules.ExponentialDecay(0.5, 2, 0.5)
-    config = Further(schedule, beta=0.25, gamma=3, decay_bias=True, clipnorm=2.0).get_config()
-    expected = {"beta": 0.25, "gamma": 3, "decay_bias": True, "clipnorm": 2.0, "name": "Further"}
-    assert expected.items() <= config.items()
-    assert Further.from_config(dict(config)).get_config() == config
-    with pytest.raises(TypeError, match=r"Forgetful does not keep its argument delta; write self\.delta = delta"):
-        Forgetful().get_config()
-
-
 GO_ON = """
 import json, sys
 import numpy as np, tf_keras
@@ -254,21 +233,6 @@ def test_layout_of_answers_wherever_an_optimizer_meets_the_variable(tmp_path):
         assert rewriter.layout_of(loaded.trainable_variables[0]).shape == (6, 4)
 
 
-def test_what_is_left_out_of_weight_decay():
-    """An augmented kernel is left out whole, kernel and bias by name; a view is refused with what to give instead."""
-    model = rewritten(optimizer=Rule())
-    first, last = model.layers[0].augmented_kernel, model.layers[2].augmented_kernel
-    values = [first.numpy(), last.numpy()]
-    still = Rule(0.5, weight_decay=0.5, decay_bias=True)
-    with pytest.raises(ValueError, match=r"Give its augmented_kernel, or the name: var_names=\['dense/kernel'\]"):
-        still.exclude_from_weight_decay([model.layers[0].kernel])
-    still.exclude_from_weight_decay([first], var_names=["bias"])
-    still.apply_gradients([(tf.zeros_like(first), first), (tf.zeros_like(last), last)])
-    assert bits(first.numpy()) == bits(values[0])
-    assert bits(last.numpy()[-1]) == bits(values[1][-1])
-    assert bits(last.numpy()[:-1]) == bits(values[1][:-1] * np.float32(0.75))
-
-
 def test_what_a_rule_may_not_do_is_said_at_once(tmp_path):
     """Another build, a misspelled slot, a setting that no file holds, a constructor that cannot be called again."""
     with pytest.raises(TypeError, match="Built must not override build, which makes the slots: name them in slots"):
@@ -341,48 +305,6 @@ def test_slots_start_where_the_rule_says():
     assert float(model.optimizer.count) == 3 + 3 * 2
 
 
-def test_settings_may_be_schedules(tmp_path):
-    """Any of them; a momentum of a rule that is no number is not passed to the SGD of an export."""
-
-    @tf_keras.saving.register_keras_serializable("tests")
-    class Scheduled(rewriter.JointOptimizer):
-        def __init__(self, learning_rate=0.5, momentum=0.5, **kwargs):
-            super().__init__(learning_rate, **kwargs)
-            self.momentum = momentum
-
-        def update_layer(self, gradient, variable, layout):  # noqa: ARG002
-            variable.assign_sub(self.momentum(self.iterations) * gradient)
-
-    model = rewritten(optimizer=Scheduled(0.5, optimizers.schedules.ExponentialDecay(0.5, 10, 0.5)))
-    fit(model)
-    rewriter.save_model(model, tmp_path / "m.keras")
-    loaded = rewriter.load_model(tmp_path / "m.keras")
-    fit(model)
-    fit(loaded)
-    assert weights(loaded) == weights(model)
-    rewriter.split(model)
-    assert model.optimizer.momentum == 0
-
-
-def test_a_schedule_of_the_users_own_needs_no_registration():
-    """As under plain Keras: it is handed on as it is, to joint momentum and back."""
-
-    class Hyperbola(optimizers.schedules.LearningRateSchedule):
-        def __call__(self, step):
-            return 0.5 / (1.0 + tf.cast(step, tf.float32))
-
-    schedule = Hyperbola()
-    model = MODELS["sequential"]()
-    model.compile(optimizers.SGD(schedule, 0.5), "mse")
-    rewriter.rewrite(model)
-    fit(model)
-    with rewriter.standard_form(model):
-        assert model.optimizer._learning_rate is schedule
-    rewriter.split(model)
-    assert model.optimizer._learning_rate is schedule
-    fit(model)
-
-
 def test_another_optimizer_for_a_rewritten_model_trains_it():
     """What fit has traced holds the optimizer of before, which would go on training in silence."""
     model = rewritten()
@@ -422,26 +344,6 @@ def test_a_rule_shared_with_another_model_is_refused():
     rule.build(models[0].trainable_variables + models[1].trainable_variables)
     with pytest.raises(rewriter.OptimizerError, match="also trains 4 variables that are not in this model"):
         rewriter.rewrite(models[0])
-
-
-@pytest.mark.parametrize("decay_bias", [False, True])
-def test_what_weight_decay_leaves_out_goes_there_and_back(decay_bias):
-    """From SGD to joint momentum, and to the SGD after a split: the same rows, and no bias more than before."""
-    model = MODELS["whole_vectors"]()
-    sgd = optimizers.SGD(0.5, 0.5, weight_decay=0.5)
-    sgd.exclude_from_weight_decay([model.layers[1].kernel], var_names=["dense_2"])
-    model.compile(sgd, "mse")
-    model.set_weights([np.ones_like(weight) for weight in model.get_weights()])
-    rewriter.rewrite(model)
-    model.optimizer.decay_bias = decay_bias
-    expected = [0.75, 0.75 if decay_bias else 1, 1, 0.75 if decay_bias else 1, 1]
-    for power, change in ((1, None), (2, rewriter.split)):
-        if change:
-            change(model)
-        variables = model.trainable_variables
-        model.optimizer.apply_gradients([(tf.zeros_like(variable), variable) for variable in variables])
-        with rewriter.standard_form(model):
-            assert [float(weight.flat[0]) for weight in model.get_weights()] == [value**power for value in expected]
 
 
 def test_an_optimizer_for_the_standard_form_is_one():

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 import tf_keras
 from tf_keras import layers, optimizers
 
 import rewriter
 from conftest import bits, run_without_rewriter
+from model_state import loop
 from models import MODELS, batch, fit, trained_pair
 from rewriter import keras_internals
 from rewriter.optimizer_choice import choose_optimizer
@@ -197,17 +197,6 @@ def test_an_optimizer_that_is_given_keeps_its_state():
     assert weights(pair[0]) == weights(pair[1])
 
 
-def loop(model, optimizer):
-    """Train in a loop of one's own."""
-    x, y = batch()
-    for _ in range(3):
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_mean((model(x, training=True) - y) ** 2)
-        optimizer.apply_gradients(
-            zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables, strict=True)
-        )
-
-
 @pytest.mark.parametrize("given", ["keep", None], ids=["keep", "given"])
 def test_an_optimizer_that_trains_other_variables_too_is_refused(given):
     """State of variables that are not in the model has no place to go."""
@@ -275,59 +264,6 @@ def test_joint_momentum_starts_with_the_velocity_of_an_sgd(name, merged_before):
     assert joint.clipnorm == (5.0 if name == "sgd" else None)
 
 
-def test_what_becomes_of_the_optimizer_is_said_line_by_line(caplog):
-    """Carried, converted, reset: one line each, in the log of every rewrite."""
-    caplog.set_level("INFO", "rewriter")
-
-    def lines(compiled, **arguments):
-        _, model = trained_pair(MODELS["sequential"], compiled)
-        caplog.clear()
-        rewriter.rewrite(model, **arguments)
-        return caplog.messages[1:]
-
-    assert lines(lambda: optimizers.SGD(0.05, momentum=0.75, nesterov=True, weight_decay=0.1)) == [
-        "optimizer: SGD converted to JointMomentum",
-        "learning_rate: 0.05 carried",
-        "momentum: 0.75 carried",
-        "nesterov: True carried",
-        "weight_decay: 0.1 carried, from now on on kernel rows only",
-        "velocity: 6 slots converted, divided by the learning rate, to their mean per unit where merged",
-        "iterations: 3 carried",
-    ]
-    assert lines(lambda: optimizers.Adam(0.01, clipnorm=2.0), optimizer="keep") == [
-        "optimizer: Adam kept",
-        "slots: 12 carried",
-        "iterations: 3 carried",
-        "clipnorm: 2 carried; it bounds a merged kernel and bias as one",
-    ]
-    scaled = lambda: tf_keras.mixed_precision.LossScaleOptimizer(optimizers.legacy.Adam(0.01))  # noqa: E731
-    assert lines(scaled) == [
-        "optimizer: JointMomentum, new, learning rate 0.01, momentum 0.9",
-        "state of legacy Adam: not carried, 12 slots and 3 iterations; optimizer='keep' keeps it",
-        "loss scale: 32768 carried",
-    ]
-
-
-def test_export_and_split_say_what_becomes_of_the_optimizer(caplog, tmp_path):
-    """Under joint momentum a plain SGD without velocity; under a kept optimizer that one with its slots."""
-    caplog.set_level("INFO", "rewriter")
-    reset = [
-        "optimizer: JointMomentum replaced by SGD of the same learning rate and momentum",
-        "velocity: reset, SGD starts without",
-        "iterations: 3 carried",
-    ]
-    kept = ["optimizer: Adam kept", "slots: 8 carried", "iterations: 3 carried"]
-    for compiled, choice, expected in ((lambda: optimizers.SGD(0.05), None, reset), (optimizers.Adam, "keep", kept)):
-        _, model = trained_pair(MODELS["sequential"], compiled)
-        rewriter.rewrite(model, optimizer=choice)
-        caplog.clear()
-        rewriter.export(model, tmp_path / "model.keras", overwrite=True)
-        assert caplog.messages == expected
-        caplog.clear()
-        rewriter.split(model)
-        assert caplog.messages == expected
-
-
 def test_joint_momentum_goes_on_under_other_settings():
     """A model that is rewritten in part, and a new learning rate, keep the momentum there is."""
     _, model = trained_pair(MODELS["whole_vectors"], lambda: optimizers.SGD(0.05, momentum=0.75))
@@ -369,54 +305,6 @@ def test_compiled_loss_and_metrics_stay():
     assert model.metrics_names == names
     assert model.evaluate(*batch(), verbose=0) == expected
     assert set(fit(model).history) == {"loss", "mae"}
-
-
-STALE = {
-    "adam": lambda: optimizers.Adam(0.01),
-    "legacy-adam": lambda: optimizers.legacy.Adam(0.01),
-    "loss-scale": lambda: tf_keras.mixed_precision.LossScaleOptimizer(optimizers.Adam(0.01)),
-}
-
-
-@pytest.mark.parametrize("name", STALE)
-def test_an_optimizer_of_replaced_weights_says_what_to_do(name):
-    """After rewrite and after split, an optimizer that was built for the weights of before trains nothing."""
-    _, model = trained_pair(MODELS["sequential"], STALE[name])
-    old = model.optimizer
-    rewriter.rewrite(model)
-    joint = model.optimizer
-    fit(model)
-    rewriter.split(model)
-    for stale in (old, joint):
-        with pytest.raises(rewriter.OptimizerError, match=r"Train with model\.optimizer if that is another"):
-            loop(model, stale)
-        model.compile(stale, "mse")
-        with pytest.raises(rewriter.OptimizerError, match=r"built for weights that rewriter has replaced since"):
-            fit(model)
-    with pytest.raises(rewriter.OptimizerError, match="also trains 4 variables that are not in this model"):
-        rewriter.rewrite(model, optimizer=old)
-
-
-def test_an_optimizer_of_another_model_is_left_alone():
-    """Only those that were built for the replaced weights refuse."""
-    (other, _), (_, model) = trained_pair(MODELS["sequential"]), trained_pair(MODELS["sequential"])
-    rewriter.rewrite(model)
-    assert type(other.optimizer) is optimizers.Adam
-    fit(other)
-    rewriter.rewrite(other, optimizer="keep")
-    rewriter.split(other)
-    assert type(other.optimizer) is optimizers.Adam
-    fit(other)
-
-
-def test_a_state_that_is_not_carried_is_a_warning(caplog):
-    """A week of Adam is not lost with a line that nobody sees; all else is information."""
-    _, model = trained_pair(MODELS["nested"])
-    with caplog.at_level("INFO", "rewriter"):
-        rewriter.rewrite(model)
-    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert warned == ["state of Adam: not carried, 12 slots and 3 iterations; optimizer='keep' keeps it"]
-    assert len(caplog.records) > 1
 
 
 def test_the_slots_are_looked_up_as_often_for_many_layers_as_for_few(monkeypatch):

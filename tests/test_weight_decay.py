@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras
 from tf_keras import optimizers
 
 import rewriter
 from conftest import bits
 from models import MODELS, fit
+from rules import Rule
+from test_joint_optimizer import rewritten
 
 
 def excluding(model, names=None, variables=None, **settings):
@@ -101,3 +104,38 @@ def test_joint_momentum_takes_exclusions_too():
     assert [bits(first.numpy()), bits(last.numpy())] == [bits(before[0]), bits(before[2])]
     assert bits(second.numpy()[-1]) == bits(before[1][-1])
     assert bits(second.numpy()[:-1]) == bits(before[1][:-1] * np.float32(0.75))
+
+
+def test_what_is_left_out_of_weight_decay():
+    """An augmented kernel is left out whole, kernel and bias by name; a view is refused with what to give instead."""
+    model = rewritten(optimizer=Rule())
+    first, last = model.layers[0].augmented_kernel, model.layers[2].augmented_kernel
+    values = [first.numpy(), last.numpy()]
+    still = Rule(0.5, weight_decay=0.5, decay_bias=True)
+    with pytest.raises(ValueError, match=r"Give its augmented_kernel, or the name: var_names=\['dense/kernel'\]"):
+        still.exclude_from_weight_decay([model.layers[0].kernel])
+    still.exclude_from_weight_decay([first], var_names=["bias"])
+    still.apply_gradients([(tf.zeros_like(first), first), (tf.zeros_like(last), last)])
+    assert bits(first.numpy()) == bits(values[0])
+    assert bits(last.numpy()[-1]) == bits(values[1][-1])
+    assert bits(last.numpy()[:-1]) == bits(values[1][:-1] * np.float32(0.75))
+
+
+@pytest.mark.parametrize("decay_bias", [False, True])
+def test_what_weight_decay_leaves_out_goes_there_and_back(decay_bias):
+    """From SGD to joint momentum, and to the SGD after a split: the same rows, and no bias more than before."""
+    model = MODELS["whole_vectors"]()
+    sgd = optimizers.SGD(0.5, 0.5, weight_decay=0.5)
+    sgd.exclude_from_weight_decay([model.layers[1].kernel], var_names=["dense_2"])
+    model.compile(sgd, "mse")
+    model.set_weights([np.ones_like(weight) for weight in model.get_weights()])
+    rewriter.rewrite(model)
+    model.optimizer.decay_bias = decay_bias
+    expected = [0.75, 0.75 if decay_bias else 1, 1, 0.75 if decay_bias else 1, 1]
+    for power, change in ((1, None), (2, rewriter.split)):
+        if change:
+            change(model)
+        variables = model.trainable_variables
+        model.optimizer.apply_gradients([(tf.zeros_like(variable), variable) for variable in variables])
+        with rewriter.standard_form(model):
+            assert [float(weight.flat[0]) for weight in model.get_weights()] == [value**power for value in expected]

@@ -1,0 +1,165 @@
+"""The gate: what computes something else once it is merged or split is put back, whatever fails."""
+
+import pytest
+import tensorflow as tf
+import tf_keras
+from tf_keras import layers
+
+import rewriter
+from conftest import bits
+from model_state import merged_layers, state
+from models import MODELS, batch, fit, trained_pair
+from rewriter import keras_internals, surgery
+
+
+class Contrary(layers.Dense):
+    """A Dense that computes something else once its class is not its own."""
+
+    def call(self, inputs):
+        return super().call(inputs) * (1.0 if type(self) is Contrary else 2.0)
+
+
+def test_a_layer_that_computes_something_else_once_merged_rolls_everything_back():
+    """The gate names the layer, and the model, its optimizer included, is as it was."""
+    untouched, model = trained_pair(
+        lambda: tf_keras.Sequential([layers.Dense(4, input_shape=(5,)), Contrary(3, name="contrary")])
+    )
+    before = state(model)
+    with pytest.raises(rewriter.DifferenceError, match=r"contrary: its outputs differ by up to"):
+        rewriter.rewrite(model, optimizer="keep")
+    assert state(model) == before
+    fit(untouched)
+    fit(model)
+    assert [bits(weight.numpy()) for weight in model.weights] == [bits(weight.numpy()) for weight in untouched.weights]
+
+
+@tf_keras.saving.register_keras_serializable("tests")
+class ReadsClass(layers.Layer):
+    """Gives something else once the layer before it is not a plain Dense, or no more so."""
+
+    def __init__(self, dense, suspicious=True, **options):
+        super().__init__(**options)
+        self.watched = [dense]
+        self.suspicious = suspicious
+        self.scale = self.add_weight("scale", (), initializer="ones")
+
+    def call(self, inputs):
+        return inputs * self.scale * (1.0 if (type(self.watched[0]) is layers.Dense) is self.suspicious else 2.0)
+
+
+def watched_model(suspicious):
+    inputs = tf_keras.Input((5,))
+    dense = layers.Dense(4, name="watched")
+    outputs = ReadsClass(dense, suspicious, name="watcher")(dense(inputs))
+    return tf_keras.Model(inputs, layers.Dense(3, name="last")(outputs))
+
+
+def test_a_model_that_computes_something_else_as_a_whole_rolls_everything_back():
+    """Each merged layer alone is as it was; the first layer that gives something else is named, be it not merged."""
+    untouched, model = trained_pair(lambda: watched_model(suspicious=True))
+    before = state(model)
+    with pytest.raises(rewriter.DifferenceError, match=r"^watcher: its outputs differ by up to .* run as a whole"):
+        rewriter.rewrite(model, optimizer="keep")
+    assert state(model) == before
+    fit(untouched)
+    fit(model)
+    assert rewriter.verify(untouched, model).same
+    rewriter.rewrite(model, check=False)
+    report = rewriter.verify(untouched, model)
+    assert [(one.path, one.what) for one in report.differing] == [
+        ("watcher", "outputs"),
+        ("last", "outputs"),
+        ("model", "outputs"),
+    ]
+
+
+def test_an_export_that_computes_something_else_is_not_written(tmp_path):
+    """The rewritten model stays as it is, with its optimizer, and no file is there."""
+    _, model = trained_pair(lambda: watched_model(suspicious=False))
+    rewriter.rewrite(model, optimizer="keep", check=False)
+    optimizer = model.optimizer
+    merged, states = state(model), [bits(variable.numpy()) for variable in optimizer.variables]
+    with pytest.raises(rewriter.DifferenceError, match=r"^watcher: its outputs differ"):
+        rewriter.export(model, tmp_path / "model.keras")
+    assert list(tmp_path.iterdir()) == []
+    assert state(model) == merged
+    assert model.optimizer is optimizer
+    assert [bits(variable.numpy()) for variable in optimizer.variables] == states
+    fit(model)
+
+
+def test_the_check_takes_inputs_of_ones_own():
+    """A model that does not say what it takes is compared on what is given; what its call changes is put back."""
+
+    class Open(tf_keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = layers.Dense(4, name="watched")
+            self.norm = layers.BatchNormalization()
+            self.watcher = ReadsClass(self.dense)
+
+        def call(self, inputs):
+            return self.watcher(self.norm(self.dense(inputs["a"] + inputs["b"]), training=True))
+
+    x = tf.constant(batch()[0])
+    model = Open()
+    model({"a": x, "b": x})
+    model._saved_model_inputs_spec = None
+    rewriter.split(rewriter.rewrite(model))
+    before = state(model)
+    with pytest.raises(rewriter.DifferenceError, match=r"^watcher: its outputs differ"):
+        rewriter.rewrite(model, inputs={"a": x, "b": x})
+    assert state(model) == before
+
+
+class Noisy(layers.Dense):
+    """A Dense that draws random numbers in each call, as exploring agents have it."""
+
+    def call(self, inputs):
+        return super().call(inputs) + tf.random.normal((self.units,))
+
+
+def test_a_layer_that_draws_random_numbers_is_merged():
+    """It differs from itself in each call, so a difference says nothing about the merge."""
+    model = tf_keras.Sequential([layers.Dense(4, input_shape=(5,)), Noisy(3)])
+    rewriter.rewrite(model)
+    assert len(merged_layers(model)) == 2
+
+
+def test_any_failure_rolls_everything_back(monkeypatch):
+    """Whatever is raised while layers are merged, the model is as it was."""
+    model = MODELS["nested"]()
+    before = state(model)
+    real, calls = surgery.merge, []
+
+    def failing(*arguments):
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise MemoryError("third layer")
+        real(*arguments)
+
+    monkeypatch.setattr(surgery, "merge", failing)
+    with pytest.raises(MemoryError, match="third layer"):
+        rewriter.rewrite(model)
+    assert state(model) == before
+
+
+def test_a_failure_in_the_optimizer_rolls_everything_back(monkeypatch):
+    """When its slots cannot be carried after all, the optimizer has the old ones again, and training goes on."""
+    untouched, model = trained_pair(MODELS["nested"])
+    before, optimizer = state(model), [bits(variable.numpy()) for variable in model.optimizer.variables]
+
+    real = keras_internals.rebuild_slots
+
+    def fail(*arguments):
+        real(*arguments)
+        raise MemoryError("no room for slots")
+
+    monkeypatch.setattr(keras_internals, "rebuild_slots", fail)
+    with pytest.raises(MemoryError, match="no room for slots"):
+        rewriter.rewrite(model, optimizer="keep")
+    assert state(model) == before
+    assert [bits(variable.numpy()) for variable in model.optimizer.variables] == optimizer
+    fit(untouched)
+    fit(model)
+    assert rewriter.verify(untouched, model).same
