@@ -7,17 +7,17 @@ from typing import Annotated
 import typer
 
 from . import common
+from .numbers import whole
 
 
 def command(
     model: common.Model,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Rows in a batch.")] = 32,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often each is measured, in turn.")] = 15,
+    batch_size: Annotated[int, whole("--batch-size", least=1, does="Rows in a batch.")] = 32,
+    rounds: Annotated[int, whole("--rounds", least=1, does="How often each is measured, in turn.")] = 15,
     steps: Annotated[
-        int | None,
-        typer.Option("--steps", min=1, help="Steps in a round; about a tenth of a second of them if not given."),
+        int | None, whole("--steps", least=1, does="Steps in a round; about a tenth of a second of them if not given.")
     ] = None,
-    jit_compile: Annotated[bool, common.flag("--jit-compile", does="Measure it compiled by XLA, too.")] = False,
+    jit_compile: Annotated[bool, typer.Option("--jit-compile", help="Measure it compiled by XLA, too.")] = False,
     layers: common.Layers = None,
     discover: common.Discover = False,
     data: common.TrainingData = None,

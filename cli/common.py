@@ -28,12 +28,6 @@ if TYPE_CHECKING:
 
 OptionalPath = Path | None
 
-
-def flag(*names: str, does: str) -> Any:
-    """Make an option that takes no value; without a metavar of its own the help would say that it takes a bool."""
-    return typer.Option(*names, metavar="", help=does)
-
-
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A .keras or .h5 file, or a SavedModel folder.")]
 Other = Annotated[Path, typer.Argument(metavar="OTHER", help="Another model, in any of the formats.")]
 OptionalOutput = Annotated[
@@ -67,19 +61,21 @@ Layers = Annotated[
 ]
 Discover = Annotated[
     bool,
-    flag("--discover", does="Look for pairs in layers of no known family, in what the model computes."),
+    typer.Option("--discover", help="Look for pairs in layers of no known family, in what the model computes."),
 ]
-Strict = Annotated[bool, flag("--strict", does="Exit with 1 unless every selected pair can be merged.")]
-Overwrite = Annotated[bool, flag("--overwrite", does="Replace OUTPUT if it exists.")]
-Quiet = Annotated[bool, flag("--quiet", "-q", does="Draw no progress on standard error.")]
-AsJson = Annotated[bool, flag("--json", does="Print JSON on standard output.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 unless every selected pair can be merged.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUTPUT if it exists.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Draw no progress on standard error.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Import = Annotated[
     list[str] | None,
     typer.Option("--import", metavar="MODULE", help="Import a module first: the one that registers your own layers."),
 ]
 AllowLambda = Annotated[
     bool,
-    flag("--allow-lambda", does="Load Lambda layers: they run code from the file. Only if you trust its maker."),
+    typer.Option(
+        "--allow-lambda", help="Load Lambda layers: they run code from the file. Only if you trust its maker."
+    ),
 ]
 _ARRAYS = "an array x, or one for each input by its name"
 

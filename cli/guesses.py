@@ -6,6 +6,8 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
+from .flags import PlainFlags
+
 _COMMANDS = {
     "plan": "inspect",
     "summary": "inspect",
@@ -29,7 +31,7 @@ _OPTIONS = {
 }
 
 
-class Commands(TyperGroup):
+class Commands(PlainFlags, TyperGroup):
     """Commands that answer a wrong name with the right one."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -40,7 +42,7 @@ class Commands(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
-class Command(TyperCommand):
+class Command(PlainFlags, TyperCommand):
     """A command that answers a wrong name of an option with the right one."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

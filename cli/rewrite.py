@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from . import common
+from .numbers import real
 
 
 def command(
@@ -14,25 +15,26 @@ def command(
     output: common.OptionalOutput = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(
-            "--learning-rate", min=0, help="Of joint momentum; if not given, that of a compiled SGD, else 0.01."
-        ),
+        real("--learning-rate", least=0, does="Of joint momentum; if not given, that of a compiled SGD, else 0.01."),
     ] = None,
     momentum: Annotated[
         float | None,
-        typer.Option(
-            "--momentum", min=0, max=1, help="Of joint momentum; if not given, that of a compiled SGD, else 0.9."
+        real(
+            "--momentum",
+            least=0,
+            most=1,
+            does="Of joint momentum, 0 to 1; if not given, that of a compiled SGD, else 0.9.",
         ),
     ] = None,
     keep_optimizer: Annotated[
-        bool, common.flag("--keep-optimizer", does="Keep the compiled optimizer, with its state.")
+        bool, typer.Option("--keep-optimizer", help="Keep the compiled optimizer, with its state.")
     ] = False,
     include: common.Include = None,
     exclude: common.Exclude = None,
     layers: common.Layers = None,
     discover: common.Discover = False,
     strict: common.Strict = False,
-    dry_run: Annotated[bool, common.flag("--dry-run", does="Show the plan and write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and write nothing.")] = False,
     overwrite: common.Overwrite = False,
     data: common.Data = None,
     as_json: common.AsJson = False,

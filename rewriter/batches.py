@@ -79,7 +79,7 @@ def read_inputs(path: Path, model: Any, rows: int = ENOUGH) -> Any:
         Tensors in the structure the model takes.
 
     Raises:
-        FileError: The file cannot be read, or has neither ``x`` nor all of the inputs.
+        FileError: The file cannot be read, or has neither ``x``, for a model of one input, nor all of the inputs.
     """
     return _inputs(_arrays(path, rows), path, model)
 
@@ -100,13 +100,14 @@ def _arrays(path: Path, rows: int) -> dict[str, Any]:
 
 
 def _inputs(arrays: dict[str, Any], path: Path, model: Any) -> Any:
-    if "x" in arrays:
-        return arrays["x"]
     specs = keras_internals.input_specs(model)
     names = list(specs if isinstance(specs, dict) else getattr(model, "input_names", None) or ["x"])
+    if "x" in arrays and len(names) == 1:
+        return arrays["x"]
     if not all(name in arrays for name in names):
         found = ", ".join(arrays) or "nothing"
-        raise FileError(f"{path} has {found}; it needs an array x, or one for each input: {', '.join(names)}.")
+        needed = f"for each of its inputs: {', '.join(names)}" if len(names) > 1 else f"x, or {names[0]}"
+        raise FileError(f"{path} has {found}; {model.name} needs an array {needed}.")
     return {name: arrays[name] for name in names} if isinstance(specs, dict) else [arrays[name] for name in names]
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rewriter import plan_tree, tables
 from rewriter.errors import ModelError, NotMergeableError
-from rewriter.obstacles import NOT_BUILT
+from rewriter.obstacles import ALREADY_MERGED, NOT_BUILT, STAYS_MERGED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from rewriter.layout import Layout
     from rewriter.plan_tree import Place
     from rewriter.tables import Parts
-
-ALREADY_MERGED = "already merged"
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Decision:
     @property
     def is_merged(self) -> bool:
         """Whether the layer is merged already."""
-        return self.reason == ALREADY_MERGED
+        return self.reason in (ALREADY_MERGED, STAYS_MERGED)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the decision as JSON data, shapes as lists, ``null`` for ``None``.

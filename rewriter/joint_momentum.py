@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 import tf_keras
 
+from rewriter.flags import require_flags
 from rewriter.hyperparameters import require_number, require_one_of
 from rewriter.joint_optimizer import JointOptimizer
 from rewriter.momentum_step import step
@@ -67,6 +68,7 @@ class JointMomentum(JointOptimizer):
     ) -> None:
         require_number("momentum", momentum, 0, 1)
         require_one_of("average", average, _EXTENT)
+        require_flags(nesterov=nesterov)
         super().__init__(learning_rate, name=name, **kwargs)
         self.momentum = momentum
         self.average = average

@@ -18,6 +18,7 @@ import tensorflow as tf
 import tf_keras
 
 from rewriter import keras_internals
+from rewriter.flags import require_flags
 from rewriter.hyperparameters import (
     kept_setting,
     require_count,
@@ -122,6 +123,7 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
         if not isinstance(inspect.getattr_static(type(self), "slots"), property):
             _require_extents(self)
         require_known(type(self), JointOptimizer, kwargs.keys() - {"is_legacy_optimizer"})
+        require_flags(decay_bias=decay_bias, use_ema=use_ema)
         require_learning_rate(learning_rate)
         for setting, value in (
             ("weight_decay", weight_decay),

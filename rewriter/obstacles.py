@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from rewriter.pairing import Pair
     from rewriter.walk import LocatedLayer
 
+ALREADY_MERGED = "already merged"
+STAYS_MERGED = "already merged: exclude= does not split a layer, rewriter.split(model) splits them all"
 NOT_BUILT = "not built, so it has no weights yet: call the model on a batch, or model.build(input_shape)"
 
 _ASSIGNMENTS = frozenset({"assign", "assign_add", "assign_sub", "scatter_update", "scatter_add", "scatter_sub"})

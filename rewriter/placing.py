@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from rewriter.errors import FileError
+from rewriter.flags import require_flags
 from rewriter.formats import SAVED_MODEL_CONTENT, as_path, format_to_write
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ _AT_FDCWD = -100  # paths are relative to the working directory
 
 def writable(path: str | os.PathLike[str], overwrite: bool) -> Path:
     """Return ``path`` if a model may be written there; ``FileError`` with what to do if not. Touches nothing."""
+    require_flags(overwrite=overwrite)
     destination = as_path(path)
     format_to_write(destination)
     if destination.exists() and not overwrite:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from rich.text import Text
 
 from rewriter import tables
+from rewriter.obstacles import ALREADY_MERGED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -109,7 +110,7 @@ def _action(decision: Decision, reasons: dict[str, int]) -> Text:
     """Say in a word what is done, and refer to the reason where it says more."""
     word = "merged" if decision.is_merged else decision.action
     text = Text(word, style=_STYLES[word])
-    if not decision.is_merged and decision.reason != in_words(decision.weights):
+    if decision.reason not in (ALREADY_MERGED, in_words(decision.weights)):
         text.append(f" [{reasons.setdefault(decision.reason, len(reasons) + 1)}]")
     return text
 

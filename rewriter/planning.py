@@ -10,16 +10,17 @@ import tensorflow as tf
 from rewriter import keras_internals
 from rewriter.augmented import Augmented, pairs_in, standard_class
 from rewriter.cost import too_costly
-from rewriter.decisions import ALREADY_MERGED, Decision, Plan
+from rewriter.decisions import Decision, Plan
 from rewriter.discovery import IN_NO_PAIR, Discovery, Remark
 from rewriter.discovery import discover as find_pairs
 from rewriter.errors import PairError
 from rewriter.families import family_of, names_of
+from rewriter.flags import require_flags
 from rewriter.layout import layouts_in
-from rewriter.obstacles import NOT_BUILT, Surroundings
+from rewriter.obstacles import ALREADY_MERGED, NOT_BUILT, STAYS_MERGED, Surroundings
 from rewriter.pairing import DENSE, Pair, layouts_for
 from rewriter.plan_tree import Place, in_words
-from rewriter.selection import Selectors, select
+from rewriter.selection import Selection, Selectors, select
 from rewriter.told import is_told, told_pairs
 from rewriter.walk import LocatedLayer, locate_layers
 
@@ -64,7 +65,9 @@ def plan(
         PairError: What :func:`rewriter.pair` told does not fit a layer.
         NotMergeableError: ``strict`` and a selected pair cannot be merged, or there is a remark; the message lists
             each with its reason.
+        TypeError: ``strict`` or ``discover`` is neither ``True`` nor ``False``.
     """
+    require_flags(strict=strict, discover=discover)
     families = names_of(layers)
     located = locate_layers(model)
     if is_told(model):
@@ -80,9 +83,7 @@ def plan(
     decisions = tuple(
         decision
         for candidate in candidates
-        for decision in _decide(
-            candidate, id(candidate.layer) in selection.chosen, families, discovery.pairs, surroundings
-        )
+        for decision in _decide(candidate, selection, families, discovery.pairs, surroundings)
     )
     remarks = tuple(
         _in_view_of(remark, decisions)
@@ -123,7 +124,7 @@ def _owns_kernel(layer: Any) -> bool:
 
 def _decide(
     located: LocatedLayer,
-    chosen: bool,
+    selection: Selection,
     families: tuple[str, ...],
     found: Mapping[int, tuple[Pair, ...]],
     surroundings: Surroundings,
@@ -132,9 +133,9 @@ def _decide(
     layer = located.layer
     if isinstance(layer, Augmented):
         for merged in layouts_in(layer) or (None,):  # not built either
-            yield _decision(located, ALREADY_MERGED, layout=merged)
+            yield _decision(located, STAYS_MERGED if id(layer) in selection.excluded else ALREADY_MERGED, layout=merged)
         return
-    sought = _sought(located, families, found) if chosen else _Sought(reason="not selected")
+    sought = _sought(located, families, found) if id(layer) in selection.chosen else _Sought(reason="not selected")
     if sought.reason is not None:
         yield _decision(located, sought.reason, blocked=sought.blocked)
         return

@@ -9,6 +9,7 @@ import tf_keras
 
 from rewriter import keras_internals, manifest, progress
 from rewriter.errors import FileError, RewriterError, first_line
+from rewriter.flags import require_flags
 from rewriter.formats import Format, as_path, format_of, read_manifest
 from rewriter.hidden import merge_at
 from rewriter.layout import is_merged
@@ -43,7 +44,9 @@ def load_model(
 
     Raises:
         FileError: The file is missing, is not a model, or Keras cannot read it.
+        TypeError: ``compile`` or ``safe_mode`` is neither ``True`` nor ``False``.
     """
+    require_flags(compile=compile, safe_mode=safe_mode)
     model, dropped = read_model(path, custom_objects, compile, safe_mode)
     if dropped:
         warnings.warn(f"{path}: {dropped}", stacklevel=2)

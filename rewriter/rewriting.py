@@ -18,6 +18,7 @@ from rewriter.augmented import Augmented, augmented_class, is_exact, pairs_in, s
 from rewriter.carrying import StateCarrier
 from rewriter.checking import checked_layer, checked_model
 from rewriter.errors import DifferenceError, ModelError
+from rewriter.flags import require_flags
 from rewriter.layout import augmented_kernels, layouts_in
 from rewriter.loops import slice_before_loops
 from rewriter.optimizer_choice import KEEP, choose_optimizer, choose_standard_optimizer
@@ -87,9 +88,11 @@ def rewrite(
         OptimizerError: The optimizer is none of the choices, or its state cannot be kept.
         PairError: What :func:`rewriter.pair` told does not fit a layer.
         DifferenceError: A layer computes something else once merged.
+        TypeError: What is to be ``True`` or ``False`` is neither.
 
         Whatever is raised, the model is as it was.
     """
+    require_flags(check=check, **({} if exact is None else {"exact": exact}))
     decided = plan(
         model, include=include, exclude=exclude, strict=strict, layers=layers, discover=discover, inputs=inputs
     )

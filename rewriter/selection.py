@@ -27,10 +27,12 @@ class Selection:
 
     Attributes:
         chosen: The ``id`` of each chosen layer.
+        excluded: The ``id`` of each layer that ``exclude`` matched.
         matched: How many layers each selector matched, by the selector as text.
     """
 
     chosen: frozenset[int]
+    excluded: frozenset[int]
     matched: dict[str, int]
 
 
@@ -46,12 +48,11 @@ def select(candidates: Sequence[LocatedLayer], include: Selectors, exclude: Sele
         SelectorError: A selector matches no candidate, or is neither a string nor callable.
     """
     included = _matched(candidates, include, "include")
-    excluded = _matched(candidates, exclude, "exclude")
+    left_out = _matched(candidates, exclude, "exclude")
     chosen = {id(located.layer) for located in candidates} if include is None else set().union(*included.values())
-    return Selection(
-        frozenset(chosen.difference(*excluded.values())),
-        {selector: len(hits) for selector, hits in {**included, **excluded}.items()},
-    )
+    excluded = frozenset().union(*left_out.values())
+    matched = {selector: len(hits) for selector, hits in {**included, **left_out}.items()}
+    return Selection(frozenset(chosen - excluded), excluded, matched)
 
 
 def _matched(candidates: Sequence[LocatedLayer], selectors: Selectors, option: str) -> dict[str, set[int]]:

@@ -43,6 +43,7 @@ def export(model: Any, path: str | os.PathLike[str], overwrite: bool = False, in
         DifferenceError: A layer computes something else in standard form.
         FileError: ``path`` exists, has no parent folder, or an ending that names no format; or Keras cannot save the
             model, or not all of it, in that format. Nothing is written then.
+        TypeError: ``overwrite`` is neither ``True`` nor ``False``.
     """
     require_model(model)
     destination = _destination(model, path, overwrite)
@@ -86,6 +87,7 @@ def save_model(
     Raises:
         ModelError: ``model`` is no tf-keras model.
         FileError: As in :func:`export`.
+        TypeError: As in :func:`export`.
     """
     require_model(model)
     destination = _destination(model, path, overwrite)
@@ -115,7 +117,7 @@ def save_model(
 
 def _destination(model: Any, path: str | os.PathLike[str], overwrite: bool) -> Path:
     # A worker that is not the chief keeps nothing, and the chief may have written already.
-    return writable(path, overwrite or not keras_internals.is_chief(model))
+    return writable(path, overwrite if keras_internals.is_chief(model) else True)
 
 
 def _save_hidden_folder(model: Any, destination: Path, described: dict[str, Any], options: dict[str, Any]) -> None:

@@ -154,14 +154,14 @@ def test_mistakes_get_one_line(run, base, tmp_path):
     for arguments, line in (
         ((base, "--data", tmp_path / "single.npz"), "single.npz: no .npz file of arrays"),
         ((base, "--data", tmp_path / "empty.npz"), "empty.npz has an array without rows"),
-        ((base, "--data", tmp_path / "wrong.npz"), f"has z; it needs an array x, or one for each input: {input_name}."),
+        ((base, "--data", tmp_path / "wrong.npz"), f"has z; model needs an array x, or {input_name}."),
         ((base, "--data", tmp_path / "broken.npz"), "broken.npz: no .npz file of arrays"),
         ((base, "--data", tmp_path / "none.npz"), "none.npz does not exist; data is an .npz file"),
         ((base, "--plot", tmp_path / "ratios.xyz"), "ratios.xyz has no ending of a picture; give one of "),
         ((base, "--plot", tmp_path / "no" / "ratios.png"), "no is no folder."),
         ((tmp_path / "bare.keras",), "bare.keras: nothing to merge"),
         ((tmp_path / "uncompiled.keras", "--data", tmp_path / "batch.npz"), "the model has no loss for them"),
-        ((base, "--data", tmp_path / "wide.npz"), "--data FILE.npz is no batch that "),
+        ((base, "--data", tmp_path / "wide.npz"), "--data is no batch that "),
     ):
         code, out, err = run("benchmark", *arguments, *ROUND)
         assert (code, out, err.count("\n")) == (2, "", 1), err

@@ -1,13 +1,15 @@
 """The command line: whole life cycles, exit codes, and one clear line for each mistake."""
 
 import json
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import tf_keras
-from rewriter.cli import words
+import typer
+from rewriter.cli import app, words
 from tf_keras import layers
 
 import rewriter
@@ -89,13 +91,26 @@ def test_data_is_what_a_model_is_run_on(run, tmp_path):
     assert out.startswith(
         "same: 4 weights bit for bit, 0 outputs compared\noutputs not compared: the first model raised"
     )
-    assert out.endswith("; pass --data FILE.npz\n")
+    assert out.endswith("; pass --data\n")
     assert run("verify", base, joint, "--data", fitting)[1] == "same: 4 weights bit for bit, 3 outputs compared\n"
     for command in (("rewrite", base, tmp_path / "none.keras"), ("verify", base, joint)):
         code, out, err = run(*command, "--data", other)
         assert (code, out) == (2, "")
-        assert err.startswith("rewriter: --data FILE.npz is no batch that sequential")
+        assert err.startswith("rewriter: --data is no batch that sequential")
     assert not (tmp_path / "none.keras").exists()
+
+
+def test_data_of_several_inputs_is_by_name(run, tmp_path):
+    """An ``x`` could be either of them."""
+    inputs = {name: layers.Input((3,), name=name) for name in ("left", "right")}
+    joined = layers.Dense(2)(layers.Concatenate()([*inputs.values()]))
+    tf_keras.Model(inputs, joined, name="twins").save(tmp_path / "base.keras")
+    rows = np.ones((3, 3), "float32")
+    for name, arrays in {"x": {"x": rows}, "one": {"left": rows}, "both": {"left": rows, "right": rows}}.items():
+        np.savez(tmp_path / f"{name}.npz", **arrays)
+        code, _, err = run("rewrite", tmp_path / "base.keras", tmp_path / name, "--data", tmp_path / f"{name}.npz")
+        missing = f"{name}.npz has {', '.join(arrays)}; twins needs an array for each of its inputs: left, right.\n"
+        assert (code, missing in err) == ((0, False) if name == "both" else (2, True))
 
 
 @pytest.mark.parametrize(
@@ -125,7 +140,21 @@ def test_the_help_says_the_defaults(run):
     assert help_text.count("that of a compiled SGD, else") == 2
     assert f"compiled SGD, else {float(optimizer.learning_rate):g}." in help_text
     assert f"compiled SGD, else {optimizer.momentum:g}." in help_text
-    assert "<bool> Keep" not in help_text
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+@pytest.mark.parametrize("command", [(), ("inspect",), ("rewrite",), ("export",), ("verify",), ("benchmark",)])
+def test_the_help_names_every_option_whole(run, monkeypatch, command, columns):
+    """And beside it what it takes, in a word: nothing, where it is a flag."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    _, said, _ = run(*command, "--help")
+    assert "<" not in said.replace("<path>", "")
+    options = typer.main.get_command(app)
+    for name in command:
+        options = options.commands[name]
+    names = [name for each in options.params for name in each.opts if name.startswith("--")]
+    assert names
+    assert all(re.search(rf"\{name} ", said) for name in names)
 
 
 @pytest.mark.filterwarnings("ignore:You are saving a model that has not yet been built")

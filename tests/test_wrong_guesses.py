@@ -45,6 +45,38 @@ def test_of_rewrite(model, guess, answer):
         rewriter.rewrite(model, **guess)
 
 
+def test_of_what_is_on_or_off(model, tmp_path):
+    """A word counts as on in Python, ``"no"`` too; here it is asked again, before a file is replaced."""
+    path = tmp_path / "there.keras"
+    path.touch()
+    for refused, call in {
+        "strict must be True or False, got 'no'": lambda: rewriter.rewrite(model, strict="no"),
+        "discover must be True or False, got 'gate'": lambda: rewriter.plan(model, discover="gate"),
+        "check must be True or False, got None": lambda: rewriter.rewrite(model, check=None),
+        "exact must be True or False, got 'no'": lambda: rewriter.rewrite(model, exact="no"),
+        "overwrite must be True or False, got 'tf'": lambda: rewriter.export(model, path, "tf"),
+        "safe_mode must be True or False, got 0": lambda: rewriter.load_model(path, safe_mode=0),
+        "nesterov must be True or False, got 'no'": lambda: rewriter.JointMomentum(nesterov="no"),
+        "use_ema must be True or False, got 0.99": lambda: rewriter.JointMomentum(use_ema=0.99),
+    }.items():
+        with pytest.raises(TypeError, match=refused):
+            call()
+    assert path.read_bytes() == b""
+    assert not rewriter.plan(model).merged
+
+
+def test_of_leaving_out_what_is_merged(run, model, tmp_path):
+    """It stays merged, and the plan says so, and what takes it apart."""
+    rewriter.rewrite(model)
+    encoder, head = rewriter.plan(model, exclude="head").decisions
+    assert (encoder.reason, encoder.is_merged, head.is_merged) == ("already merged", True, True)
+    assert head.reason == "already merged: exclude= does not split a layer, rewriter.split(model) splits them all"
+    assert "merged [1]" in str(rewriter.plan(model, exclude="head"))
+    rewriter.save_model(model, tmp_path / "joint.keras")
+    _, out, _ = run("inspect", tmp_path / "joint.keras", "--exclude", "head")
+    assert "[1] already merged: --exclude does not split a layer, `rewriter export MODEL OUTPUT` splits them all" in out
+
+
 def test_of_a_path(model):
     """What is no path is said to be none."""
     for call in (rewriter.save_model, rewriter.export):
@@ -71,7 +103,6 @@ def test_of_the_command_line(run, model, tmp_path):
         (("inspct", tmp_path / "base.keras"), "inspect"),
         (("split", tmp_path / "base.keras"), "Did you mean 'export'"),
         (("rewrite", tmp_path / "base.keras"), "give OUTPUT"),
-        (("rewrite", tmp_path / "base.keras", tmp_path / "o.keras", "--momentum", "1.5"), "--momentum"),
         (("inspect", tmp_path / "base.keras", "--include", "haed"), "Did you mean 'head'"),
         (("rewrite", tmp_path / "base.keras", "--lr", "0.1"), "Did you mean --learning-rate?"),
         (("rewrite", tmp_path / "base.keras", "--keep"), "Did you mean --keep-optimizer?"),
@@ -83,6 +114,22 @@ def test_of_the_command_line(run, model, tmp_path):
     code, out, _ = run("rewrite", tmp_path / "base.keras", "--dry-run")
     assert code == 0
     assert out.endswith("dry run: nothing written\n")
+
+
+@pytest.mark.parametrize(
+    ("option", "expected", "given"),
+    [
+        (("benchmark", "m", "--rounds"), "a whole number of 1 or more", ["0", "2.5", "ten"]),
+        (("rewrite", "m", "--learning-rate"), "a number of 0 or more", ["-1", "inf", "fast"]),
+        (("rewrite", "m", "--momentum"), "a number from 0 to 1", ["1.5", "-0.1", "nan"]),
+    ],
+)
+def test_of_a_number(run, option, expected, given):
+    """The answer repeats what was given."""
+    for each in given:
+        code, _, err = run(*option, each)
+        assert code == 2
+        assert f"Invalid value for '{option[-1]}': '{each}' is not {expected}." in err
 
 
 def test_what_is_meant_is_there():
