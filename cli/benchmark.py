@@ -29,7 +29,8 @@ def command(
 ) -> None:
     """Measure a saved model against itself, rewritten: training step, inference, optimizer state, peak memory.
 
-    The original trains with tf-keras SGD with momentum, the rewritten model with joint momentum and with the same SGD.
+    The original trains with tf-keras SGD with momentum, the rewritten model with joint momentum, or the joint optimizer
+    that it is compiled with, and with the same SGD.
 
     Example:  rewriter benchmark base.keras --batch-size 128 --jit-compile
     """

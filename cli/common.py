@@ -69,7 +69,9 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Draw no progress on 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Import = Annotated[
     list[str] | None,
-    typer.Option("--import", metavar="MODULE", help="Import a module first: the one that registers your own layers."),
+    typer.Option(
+        "--import", metavar="MODULE", help="Import a module first: one that registers your own layers or optimizer."
+    ),
 ]
 AllowLambda = Annotated[
     bool,

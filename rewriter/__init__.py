@@ -59,7 +59,7 @@ _MODULES = {
     "decisions": ("Decision", "Plan"),
     "planning": ("plan",),
     "rewriting": ("rewrite", "split", "standard_form"),
-    "told": ("pair",),
+    "told": ("pair", "unpair"),
     "verification": ("Report", "verify"),
 }
 _SUBMODULES = ("callbacks",)
@@ -92,6 +92,7 @@ __all__ = [
     "save_model",
     "split",
     "standard_form",
+    "unpair",
     "verify",
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +15,7 @@ from rewriter.benchmark_plot import draw
 from rewriter.errors import ModelError
 from rewriter.families import names_of
 from rewriter.joint_momentum import JointMomentum
+from rewriter.joint_optimizer import is_joint
 from rewriter.peak_memory import Subject, peak_memory
 from rewriter.pictures import require_drawable
 from rewriter.planning import plan
@@ -39,18 +41,15 @@ def sgd() -> Any:
     return tf_keras.optimizers.SGD(LEARNING_RATE, momentum=MOMENTUM)
 
 
-def joint_momentum() -> Any:
-    """Make the joint momentum that is compared with it."""
-    return JointMomentum(LEARNING_RATE, MOMENTUM)
+def joint_like(optimizer: Any = None) -> Any:
+    """Make the joint optimizer that is compared with it: joint momentum, or one like that of a model that has one."""
+    if not is_joint(optimizer):
+        return JointMomentum(LEARNING_RATE, MOMENTUM)
+    rule = keras_internals.inner_optimizer(optimizer)
+    return type(rule).from_config({**rule.get_config(), "learning_rate": LEARNING_RATE})
 
 
-_ORIGINAL, _JOINT = "SGD with momentum", "JointMomentum"
-# What the rewritten model trains with, and whether exactly: see rewriter.rewrite.
-_CONTESTANTS = (
-    (_JOINT, joint_momentum, None),
-    ("the same SGD", sgd, None),
-    ("the same SGD, exact=False", sgd, False),
-)
+_ORIGINAL = "SGD with momentum"
 
 
 class Row(NamedTuple):
@@ -84,7 +83,8 @@ class Benchmark:
         batch_size: Rows in a batch.
         rounds: How often each was measured.
         rows: The times.
-        optimizer_state: Bytes of slots of the original and of the rewritten model under joint momentum.
+        joint_optimizer: The class of the joint optimizer: that of the model, or else ``"JointMomentum"``.
+        optimizer_state: Bytes of slots of the original and of the rewritten model under the joint optimizer.
         peak_memory: Bytes that training takes at most beside TensorFlow itself, of the same two, each in a process of
             its own.
     """
@@ -93,20 +93,22 @@ class Benchmark:
     batch_size: int
     rounds: int
     rows: tuple[Row, ...]
+    joint_optimizer: str
     optimizer_state: dict[str, int]
     peak_memory: dict[str, int]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the benchmark as JSON data; times in seconds, sizes in bytes.
 
-        The keys are ``file``, ``batch_size``, ``rounds``, ``times``, each as ``Row.to_dict``, and ``optimizer_state``
-        and ``peak_memory``, each with ``original`` and ``rewritten``.
+        The keys are ``file``, ``batch_size``, ``rounds``, ``times``, each as ``Row.to_dict``, ``joint_optimizer``, its
+        class, and ``optimizer_state`` and ``peak_memory``, each with ``original`` and ``rewritten``.
         """
         return {
             "file": self.model,
             "batch_size": self.batch_size,
             "rounds": self.rounds,
             "times": [row.to_dict() for row in self.rows],
+            "joint_optimizer": self.joint_optimizer,
             "optimizer_state": self.optimizer_state,
             "peak_memory": self.peak_memory,
         }
@@ -124,7 +126,7 @@ class Benchmark:
             for row in self.rows
         ]
         sizes = [
-            (what, "JointMomentum", *(f"{size:,} bytes" for size in sizes.values()), _share(*sizes.values()))
+            (what, self.joint_optimizer, *(f"{size:,} bytes" for size in sizes.values()), _share(*sizes.values()))
             for what, sizes in (("optimizer state", self.optimizer_state), ("peak memory", self.peak_memory))
         ]
         columns = ("measured", "rewritten with", "original", "rewritten", "ratio (quartiles)")
@@ -178,7 +180,9 @@ def benchmark_file(
     batch = batch_for(original, batch_size, data)
     if data is not None:
         run_model(original, batch.inputs)  # what does not fit is said before anything is measured
-    rows, state = _times(original, rewritten, chosen, batch, rounds, steps, jit_compile)
+    joint = functools.partial(joint_like, rewritten.optimizer)
+    name = type(joint()).__name__
+    rows, state = _times((name, joint), original, rewritten, chosen, batch, rounds, steps, jit_compile)
     memory = {
         name: peak_memory(
             Subject(
@@ -187,13 +191,14 @@ def benchmark_file(
         )
         for name, is_rewritten in progress.each([("original", False), ("rewritten", True)], "measuring: peak memory")
     }
-    result = Benchmark(str(path), batch.size, rounds, rows, state, memory)
+    result = Benchmark(str(path), batch.size, rounds, rows, name, state, memory)
     if plot is not None:
         draw(result, plot)
     return result
 
 
 def _times(
+    joint: tuple[str, Callable[[], Any]],
     original: Any,
     rewritten: Any,
     chosen: dict[str, Any],
@@ -202,6 +207,8 @@ def _times(
     steps: int | None,
     jit_compile: bool,
 ) -> tuple[tuple[Row, ...], dict[str, int]]:
+    # What the rewritten model trains with, and whether exactly: see rewriter.rewrite.
+    contestants = ((*joint, None), ("the same SGD", sgd, None), ("the same SGD, exact=False", sgd, False))
     rows: list[Row] = []
     state: dict[str, int] = {}
     for compiled in (False, True) if jit_compile else (False,):
@@ -209,17 +216,17 @@ def _times(
         train = {_ORIGINAL: training_step(original, optimizer, batch, compiled)}
         infer = {_ORIGINAL: inference(original, batch, compiled)}
         state[_ORIGINAL] = _state_bytes(optimizer)
-        for name, make, exact in _CONTESTANTS:
+        for name, make, exact in contestants:
             optimizer = make()
             rewrite(rewritten, optimizer, check=False, exact=exact, **chosen)
             train[name] = training_step(rewritten, optimizer, batch, compiled)
             state[name] = _state_bytes(optimizer)
-            if name == _JOINT:
+            if name == joint[0]:
                 infer[name] = inference(rewritten, batch, compiled)
         then = ", XLA" if compiled else ""
         rows += _compared(f"training step{then}", train, rounds, steps)
         rows += _compared(f"inference{then}", infer, rounds, steps)
-    return tuple(rows), {"original": state[_ORIGINAL], "rewritten": state[_JOINT]}
+    return tuple(rows), {"original": state[_ORIGINAL], "rewritten": state[joint[0]]}
 
 
 def _compared(what: str, functions: dict[str, Callable[[], Any]], rounds: int, steps: int | None) -> Iterator[Row]:

@@ -111,6 +111,12 @@ class Plan:
         """The decisions about layers that are merged already."""
         return tuple(decision for decision in self.decisions if decision.is_merged)
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The paths of the layers that are trained, own a kernel, and are neither merged nor to merge."""
+        left = [each for each in self.decisions if each.action == "skip" and not each.is_merged and each.trainable]
+        return tuple(dict.fromkeys(each.path for each in left))
+
     def layers_to_merge(self) -> Iterator[tuple[str, Any, tuple[Layout, ...]]]:
         """Yield each layer to merge: its path, itself, and the layouts of its augmented kernels."""
         for layer, decisions in itertools.groupby(self.merges, key=lambda decision: decision.target):

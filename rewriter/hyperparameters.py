@@ -11,7 +11,11 @@ import inspect
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import tensorflow as tf
 import tf_keras
+
+from rewriter import keras_internals
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -83,7 +87,10 @@ def require_known(cls: type, base: type, given: Collection[str]) -> None:
 
 
 def kept_setting(optimizer: Any, name: str) -> Any:
-    """Read a setting of an optimizer; ``TypeError`` where it is not kept under its own name or no file can hold it."""
+    """Read a setting of an optimizer; ``TypeError`` where it is not kept under its own name or no file can hold it.
+
+    Tensors and arrays become numbers and lists, as Keras would write their kind into a file and not what they hold.
+    """
     if not hasattr(optimizer, name):
         raise TypeError(
             f"{type(optimizer).__name__} does not keep its argument {name}; write self.{name} = {name} in __init__."
@@ -93,7 +100,29 @@ def kept_setting(optimizer: Any, name: str) -> Any:
         raise TypeError(
             f"{type(optimizer).__name__} keeps a function as {name}, which no file holds; take its name instead."
         )
-    return value
+    return np.asarray(value).tolist() if tf.is_tensor(value) or isinstance(value, np.ndarray | np.generic) else value
+
+
+def settings_changed(optimizer: Any, again: Any, base: type) -> dict[str, tuple[Any, Any]]:
+    """Compare the settings that a base class has in two optimizers: by name what differs, in one and in the other."""
+    return {
+        name: settings
+        for name in sorted(settings_named(base, base)[0])
+        if not is_same(*(settings := (_setting(optimizer, name), _setting(again, name))))
+    }
+
+
+def _setting(optimizer: Any, name: str) -> Any:
+    if name != "learning_rate":
+        return getattr(optimizer, name)
+    rate = keras_internals.learning_rate_of(optimizer)
+    return rate.get_config() if isinstance(rate, tf_keras.optimizers.schedules.LearningRateSchedule) else rate
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Tell whether two settings are the same; numbers, if an optimizer that computes in float32 cannot tell them."""
+    numbers = all(isinstance(each, int | float | np.number) for each in (one, other))
+    return bool(np.float32(one) == np.float32(other) if numbers else one == other)
 
 
 def with_schedules(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None) -> dict[str, Any]:

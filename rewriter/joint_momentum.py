@@ -16,7 +16,7 @@ weights: ``W* ← W* - η (G + μ 1 · mean(V))`` with the ``V`` of this step.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import tensorflow as tf
 import tf_keras
@@ -27,6 +27,8 @@ from rewriter.joint_optimizer import JointOptimizer
 from rewriter.momentum_step import step
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rewriter.joint_optimizer import Extent
     from rewriter.layout import Layout
 
@@ -57,6 +59,9 @@ class JointMomentum(JointOptimizer):
         ValueError: A hyperparameter is not in its legal range; the message says which that is.
     """
 
+    # The mean momentum of each layer, the full momentum of each other variable.
+    slots: ClassVar[Mapping[str, Extent]] = {"momentums": "unit"}
+
     def __init__(
         self,
         learning_rate: Any = 0.01,
@@ -69,15 +74,12 @@ class JointMomentum(JointOptimizer):
         require_number("momentum", momentum, 0, 1)
         require_one_of("average", average, _EXTENT)
         require_flags(nesterov=nesterov)
+        # Past Keras's attribute tracking, which would make it part of every checkpoint.
+        self.__dict__["slots"] = {**self.slots, "momentums": _EXTENT[average]}
         super().__init__(learning_rate, name=name, **kwargs)
         self.momentum = momentum
         self.average = average
         self.nesterov = nesterov
-
-    @property
-    def slots(self) -> dict[str, Extent]:  # type: ignore[override]
-        """The mean momentum of each layer, the full momentum of each other variable."""
-        return {"momentums": _EXTENT[self.average]}
 
     def update_layer(self, gradient: Any, variable: Any, layout: Layout) -> None:  # noqa: ARG002
         """Apply one step of the rule to a whole layer.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import tensorflow as tf
 import tf_keras
 
-from rewriter import keras_internals
+from rewriter import keras_internals, rules
 from rewriter.flags import require_flags
 from rewriter.hyperparameters import (
     kept_setting,
@@ -25,7 +25,7 @@ from rewriter.hyperparameters import (
     require_known,
     require_learning_rate,
     require_number,
-    require_one_of,
+    settings_changed,
     settings_named,
     with_schedules,
 )
@@ -46,6 +46,7 @@ AVERAGING = ("use_ema", "ema_momentum", "ema_overwrite_frequency")
 # The axes of W* that a slot of each extent has been averaged over, where it is made of slots of full size.
 _AVERAGED: dict[str, tuple[int, ...]] = {"unit": (0,), "incoming": (1,), "layer": (0, 1), "full": ()}
 
+_LEARNING_RATE = 0.01
 _NO_RULE = "{} must implement update_layer(self, gradient, variable, layout)."
 
 
@@ -79,8 +80,10 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
     Attributes:
         slots: What a subclass keeps for each variable: the name of each slot and its extent. For an augmented kernel
             of shape ``(incoming, units)`` a slot of extent ``"unit"`` has shape ``(units,)``, ``"incoming"``
-            ``(incoming,)``, ``"layer"`` ``()`` and ``"full"`` that of the kernel. Any other variable counts as one in
-            which each number is a unit of its own: its slot has the variable's shape, of extent ``"layer"`` ``()``.
+            ``(incoming,)``, ``"layer"`` ``()`` and ``"full"`` that of the kernel. Beside the kernel one of extent
+            ``"unit"`` is broadcast as it is, and one of ``"incoming"`` as ``slot[:, tf.newaxis]``. Any other variable
+            counts as one in which each number is a unit of its own: its slot has the variable's shape, of extent
+            ``"layer"`` ``()``.
             Slots have the dtype of the variable and start at zero, unless :meth:`initial_slot` says otherwise. Those
             of a parent class are named again, ``slots = {**Parent.slots, ...}``. A state of the optimizer as a whole is
             made in ``__init__``, by ``self.add_variable((), name=...)``.
@@ -93,17 +96,13 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "build" in vars(cls):
-            # Keras calls it at every eager step, and a merge would have to undo what it does.
-            raise TypeError(
-                f"{cls.__name__} must not override build, which makes the slots: name them in slots, say what they "
-                "start with in initial_slot, and make a state of the whole optimizer in __init__ with "
-                "self.add_variable."
-            )
+        rules.require_rule_class(cls)
+        if "__init__" in vars(cls):
+            cls.__init__ = rules.checked_constructor(cls.__init__, _LEARNING_RATE)  # type: ignore[method-assign]
 
     def __init__(
         self,
-        learning_rate: Any = 0.01,
+        learning_rate: Any = _LEARNING_RATE,
         weight_decay: float | None = None,
         decay_bias: bool = False,
         clipnorm: float | None = None,
@@ -121,7 +120,7 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
             raise NotImplementedError(_NO_RULE.format(type(self).__name__))
         # A property may need settings that are yet to be kept.
         if not isinstance(inspect.getattr_static(type(self), "slots"), property):
-            _require_extents(self)
+            rules.require_extents(self, _AVERAGED)
         require_known(type(self), JointOptimizer, kwargs.keys() - {"is_legacy_optimizer"})
         require_flags(decay_bias=decay_bias, use_ema=use_ema)
         require_learning_rate(learning_rate)
@@ -152,14 +151,22 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
     def update_layer(self, gradient: Any, variable: Any, layout: Layout) -> None:
         """Apply one step of the rule to a whole layer.
 
-        It runs inside a ``tf.function``, and under ``tf.distribute`` once for each copy of the variable, with the
-        gradient summed over the replicas; there ``variable`` and :meth:`slot` are that copy's.
+        It runs inside a ``tf.function``: once, when that is traced, and its operations at every step. What it does to
+        Python's own numbers is done once; ``self.iterations`` counts the steps, 0 in the first, and a setting that is
+        to change is made in ``__init__``, by ``self.add_variable``. Under ``tf.distribute`` it runs once for each copy
+        of the variable, with the gradient summed over the replicas; ``variable`` and :meth:`slot` are that copy's then.
 
         Args:
             gradient: Tensor of the shape and dtype of ``variable``, clipped; its bias rows are the bias gradient.
             variable: The augmented kernel ``W*``, of shape ``(incoming, units)``, weight decay done; assign to it.
                 Under mixed precision it is the variable that is stored, in its own dtype.
             layout: Its layout: ``incoming_axis``, ``units``, ``kernel_rows`` and ``bias_rows``.
+
+        Returns:
+            Nothing: what is returned is assigned by nobody, and a tensor is refused.
+
+        Raises:
+            OptimizerError: Whatever is raised here is raised again in training with the layer, its rows and its slots.
         """
         raise NotImplementedError(_NO_RULE.format(type(self).__name__))
 
@@ -184,13 +191,16 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
             variable: The variable that :meth:`update_layer` or :meth:`update_other` was given.
         """
         if name not in self.slots:
+            raise ValueError(rules.no_slot(self, name))
+        place = self._index_dict.get(self._var_key(variable))
+        if place is None:
             raise ValueError(
-                f"{type(self).__name__} has no slot {name!r}; its slots are {', '.join(self.slots) or 'none'}."
+                f"{type(self).__name__} has no slot {name!r} of {variable.name}: it was not built for that variable."
             )
-        return getattr(self, name)[self._index_dict[self._var_key(variable)]]
+        return getattr(self, name)[place]
 
     def initial_slot(self, name: str, variable: Any, shape: tuple[int, ...]) -> Any:
-        """Say what a slot starts with: zeros, unless overridden.
+        """Say what a slot starts with: zeros, unless overridden; ``super().initial_slot`` gives those for the others.
 
         Args:
             name: The slot's name.
@@ -198,7 +208,7 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
             shape: The slot's shape.
 
         Returns:
-            A tensor of that shape and the variable's stored dtype.
+            A tensor or array of that shape and the variable's stored dtype; anything else is refused.
         """
         del name
         return tf.zeros(shape, keras_internals.stored_dtype(variable))
@@ -227,7 +237,8 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
     def standard_optimizer(self, **settings: Any) -> Any:
         """Return the optimizer of an exported or split model: a fresh SGD of the same learning rate and clipping.
 
-        It is made under the distribution strategy of this one. Override it where another optimizer is nearer.
+        It is made under the distribution strategy of this one. Override it where another optimizer of tf-keras is
+        nearer; none that is joint, as the standard form has no layers for it to see.
 
         Args:
             **settings: Further settings of the SGD.
@@ -254,21 +265,28 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
             warnings.warn(
                 f"{self.name} was given {len(var_list)} variables and none of them is an augmented kernel, so it "
                 "trains each by itself, as if there were no layers. Call rewriter.rewrite(model, optimizer=...) before "
-                "training, so that kernel and bias are seen together.",
+                "training, so that kernel and bias are seen together; where that merged nothing, rewriter.plan(model) "
+                "says why.",
                 stacklevel=2,
             )
         made = getattr(self, "_slots_made", False)
-        _require_extents(self)
+        rules.require_extents(self, _AVERAGED)
         for name, extent in self.slots.items():
             if hasattr(self, name) and not made:
                 raise ValueError(f"{type(self).__name__} has an attribute {name}, so a slot must be called otherwise.")
-            initial = [self.initial_slot(name, variable, _slot_shape(variable, extent)) for variable in var_list]
+            initial = [self._initial(name, variable, extent) for variable in var_list]
             slots = [
                 self.add_variable_from_reference(variable, name, initial_value=value)
                 for variable, value in zip(var_list, initial, strict=True)
             ]
             setattr(self, name, slots)
         self._slots_made = self._built = True
+
+    def _initial(self, name: str, variable: Any, extent: Extent) -> Any:
+        shape = _slot_shape(variable, extent)
+        value = self.initial_slot(name, variable, shape)
+        rules.require_initial_slot(self, name, variable, shape, value)
+        return value
 
     @property
     def slot_lists(self) -> set[str]:
@@ -285,9 +303,9 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
         variable = keras_internals.stored_variable(variable)
         layout = layout_of(variable)
         if layout is None:
-            self.update_other(gradient, variable)
+            rules.take_step(self, "update_other", gradient, variable)
         else:
-            self.update_layer(tf.convert_to_tensor(gradient), variable, layout)
+            rules.take_step(self, "update_layer", tf.convert_to_tensor(gradient), variable, layout)
 
     def aggregate_gradients(self, grads_and_vars: Any) -> Any:
         """Sum gradients over the replicas; tf-keras calls it before the first update.
@@ -310,7 +328,10 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
 
         Raises:
             ValueError: One of ``var_list`` is no variable but the view of a merged kernel or bias.
+            TypeError: ``var_names`` is a string, of which tf-keras would take each letter for a pattern.
         """
+        if isinstance(var_names, str):
+            raise TypeError(f"var_names is a list of patterns, as [{var_names!r}]; {var_names!r} alone is a string.")
         for variable in var_list or ():
             if not isinstance(variable, tf.Variable):
                 raise ValueError(  # noqa: TRY004  the type is right where the layer is not merged
@@ -360,29 +381,32 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
 
     def require_saveable(self) -> None:
         """Raise ``TypeError`` unless the optimizer can be made again from its settings, as reading a file does."""
+        name = type(self).__name__
         try:
-            type(self).from_config(self.get_config())
+            again = type(self).from_config(self.get_config())
         except (TypeError, ValueError) as error:
             raise TypeError(
-                f"{type(self).__name__} cannot be made again from its settings ({error}). Its __init__ must take every "
+                f"{name} cannot be made again from its settings ({error}). Its __init__ must take every "
                 "setting that its parents have, by **kwargs, and keep each of its own as self.<name>."
             ) from error
-
-
-def _require_extents(optimizer: JointOptimizer) -> None:
-    if not isinstance(optimizer.slots, dict):
-        name = type(optimizer).__name__
-        raise TypeError(
-            f"{name}.slots must be a dict, as {{'velocity': 'full'}}: name to extent; got {optimizer.slots!r}."
-        )
-    for name, extent in optimizer.slots.items():
-        require_one_of(f"the extent of slot {name!r} of {type(optimizer).__name__}", extent, _AVERAGED)
+        for setting, (before, after) in settings_changed(self, again, JointOptimizer).items():
+            raise TypeError(
+                f"{name} cannot be made again from its settings: {setting} is {before!r}, and {after!r} in what "
+                "get_config and from_config make. get_config must say what super().get_config() says, too; or write "
+                "none, and keep each argument of __init__ as self.<name>."
+            )
 
 
 def _slot_shape(variable: Any, extent: Extent) -> tuple[int, ...]:
     if (layout := layout_of(variable)) is None:
         return () if extent == "layer" else tuple(variable.shape)
     return tuple(size for axis, size in enumerate(layout.shape) if axis not in _AVERAGED[extent])
+
+
+def has_no_rule_for_others(optimizer: Any) -> bool:
+    """Tell whether an optimizer is a joint one that leaves what is not merged to gradient descent."""
+    cls = type(keras_internals.inner_optimizer(optimizer))
+    return issubclass(cls, JointOptimizer) and cls.update_other is JointOptimizer.update_other
 
 
 def is_joint(optimizer: Any) -> bool:

@@ -86,6 +86,8 @@ class Layout:
     ``unstack(stack(values)) == values``, bit for bit: both only copy.
 
     Attributes:
+        incoming_axis: The axis along which a unit's incoming connections and its bias lie: 0, of every layout. Axis 1
+            is that of the units.
         parts: The weights from the top row to the bottom; the biases come last.
         biases: How many of the parts are biases.
         attribute: The layer's attribute that holds the augmented kernel.
@@ -130,7 +132,11 @@ class Layout:
 
     @property
     def units(self) -> int:
-        """Number of units, the columns of the augmented kernel."""
+        """Number of units, the columns of the augmented kernel.
+
+        Of a recurrent layer it is gates times units, 4 of an LSTM and 3 of a GRU; of a depthwise convolution channels
+        times multipliers.
+        """
         return self.parts[-1].units
 
     @property

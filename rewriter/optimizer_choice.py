@@ -124,10 +124,10 @@ def choose_standard_optimizer(optimizer: Any) -> OptimizerChoice:
         return OptimizerChoice(optimizer, optimizer, (f"optimizer: {_name(optimizer)} kept", *_kept_state(optimizer)))
     inner = keras_internals.inner_optimizer(optimizer)
     standard = inner.standard_optimizer()
-    if not keras_internals.is_optimizer(standard):
+    if not keras_internals.is_optimizer(standard) or is_joint(standard):
         raise OptimizerError(
-            f"{_name(optimizer)}.standard_optimizer must return a tf_keras optimizer for the model in standard form, "
-            f"and returned {standard!r}."
+            f"{_name(optimizer)}.standard_optimizer must return an optimizer of tf_keras for the model in standard "
+            f"form, which knows of no layers, and returned {standard!r}."
         )
     standard = keras_internals.with_loss_scale_of(optimizer, standard)
     settings, state = (
@@ -139,8 +139,8 @@ def choose_standard_optimizer(optimizer: Any) -> OptimizerChoice:
         f"iterations: {keras_internals.iterations_of(inner)} carried",
     )
     if inner.weight_decay:
-        rows = "" if inner.decay_bias else ", biases left out"
-        lines += (f"weight_decay: {_shown(inner.weight_decay)} carried{rows}; what is left out no file says",)
+        rows = "" if inner.decay_bias else "; a split leaves the biases out of it, which an exported file cannot say"
+        lines += (f"weight_decay: {_shown(inner.weight_decay)} carried{rows}",)
     return OptimizerChoice(standard, None, lines)
 
 
@@ -155,8 +155,8 @@ def _joint(current: Any, given: dict[str, Any]) -> OptimizerChoice:
     """Choose the joint momentum of a model: with the settings given, else those of its SGD, else the defaults."""
     if is_joint(current) and not warm_start.can_start_from(current):
         raise OptimizerError(
-            f"this model trains under {_name(current)}, whose {' and '.join(given)} cannot be given here; set them on "
-            "model.optimizer."
+            f"this model trains under {_name(current)}, a rule of your own: {' and '.join(given)} would be joint "
+            "momentum's and cannot be given for it. Without, it is kept as it is; set it on model.optimizer, in Python."
         )
     if not warm_start.can_start_from(current):
         joint = JointMomentum(**given)
@@ -206,7 +206,8 @@ def _not_carried(current: Any) -> Iterator[str]:
     inner = keras_internals.inner_optimizer(current)
     count, iterations = _slot_count(inner), keras_internals.iterations_of(inner)
     remedy = "; optimizer='keep' keeps it" if slots.is_known(current) or is_joint(current) else ""
-    yield f"state of {_name(current)}: {_NOT_CARRIED}, {count} slots and {iterations} iterations{remedy}"
+    if count or iterations:
+        yield f"state of {_name(current)}: {_NOT_CARRIED}, {count} slots and {iterations} iterations{remedy}"
     yield from _loss_scale(current)
 
 

@@ -49,7 +49,7 @@ def peak_memory(subject: Subject) -> int:
 
 def _train(subject: Subject) -> int:
     from rewriter.batches import batch_for  # noqa: PLC0415
-    from rewriter.benchmark import joint_momentum, sgd  # noqa: PLC0415  only in the process that measures
+    from rewriter.benchmark import joint_like, sgd  # noqa: PLC0415  only in the process that measures
     from rewriter.reading import read_model  # noqa: PLC0415
     from rewriter.rewriting import rewrite, split  # noqa: PLC0415
     from rewriter.training_steps import training_step  # noqa: PLC0415
@@ -59,7 +59,7 @@ def _train(subject: Subject) -> int:
         importlib.import_module(module)
     before = _resident()
     model, _ = read_model(Path(subject.path), safe_mode=subject.safe_mode)
-    optimizer = joint_momentum() if subject.is_rewritten else sgd()
+    optimizer = joint_like(model.optimizer) if subject.is_rewritten else sgd()
     if subject.is_rewritten:
         rewrite(model, optimizer, check=False, **subject.chosen)
     else:

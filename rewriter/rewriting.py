@@ -19,6 +19,7 @@ from rewriter.carrying import StateCarrier
 from rewriter.checking import checked_layer, checked_model
 from rewriter.errors import DifferenceError, ModelError
 from rewriter.flags import require_flags
+from rewriter.joint_optimizer import has_no_rule_for_others
 from rewriter.layout import augmented_kernels, layouts_in
 from rewriter.loops import slice_before_loops
 from rewriter.optimizer_choice import KEEP, choose_optimizer, choose_standard_optimizer
@@ -163,6 +164,12 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
         raise
     for line in (decided.summary(), *choice.lines):
         log.log(logging.WARNING if line in choice.lost else logging.INFO, "%s", line)
+    if has_no_rule_for_others(choice.optimizer) and (left := decided.left_out):
+        log.warning(
+            "%s has no update_other, so what is not merged is trained by gradient descent alone: %s",
+            type(keras_internals.inner_optimizer(choice.optimizer)).__name__,
+            ", ".join(left),
+        )
     replaced_optimizer = choice.optimizer is not None and choice.optimizer is not model.optimizer
     if choice.optimizer is not None:
         # Also one that stays: what compile was given may have been wrapped in a loss scale, which no file would say.
@@ -222,6 +229,7 @@ def split(model: Any) -> Any:
 
     A compiled model stays compiled: under the optimizer it has, slots split as the weights are, or, under
     :class:`rewriter.JointMomentum`, under an SGD of the same learning rate and momentum that starts without velocity.
+    Under another :class:`rewriter.JointOptimizer` it is what that one's ``standard_optimizer`` returns.
 
     Args:
         model: A tf-keras model, rewritten or not.
@@ -251,6 +259,8 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
 
     For any tool or format that knows nothing of this library. On exit the model is rewritten again with the same
     ``W*`` objects, holding whatever was loaded or assigned inside; a compiled ``fit`` goes on without a new trace.
+    What is trained inside, under the optimizer of the standard form, is in the weights; a joint optimizer goes on from
+    where it was, and the log says so.
 
     Args:
         model: A tf-keras model, rewritten or not.
@@ -274,6 +284,7 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
     separated = _separate_all(model, check, inputs)
     reset_functions(model, models)
     standard, compilation = model.optimizer, keras_internals.compilation(model)
+    steps = _steps(standard)
     try:
         yield model
     finally:
@@ -286,6 +297,14 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
         if model.optimizer is optimizer:
             carrier.carry(model, reuse=state)
         elif model.optimizer is standard:
+            if _steps(standard) != steps:
+                log.warning(
+                    "%s: %d steps were made in standard form, under another optimizer; the weights keep them, and %s "
+                    "goes on from where it was.",
+                    model.name,
+                    _steps(standard) - steps,
+                    type(keras_internals.inner_optimizer(optimizer)).__name__,
+                )
             keras_internals.set_optimizer(model, optimizer)
         else:
             carrier.carry(model)  # another one, that was given inside, stays
@@ -296,6 +315,10 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
         else:
             for inner, traced in functions:
                 keras_internals.restore_traced_functions(inner, traced)
+
+
+def _steps(optimizer: Any) -> int:
+    return 0 if optimizer is None else keras_internals.iterations_of(keras_internals.inner_optimizer(optimizer))
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ def _found(module: str, name: str) -> Any:
 
 
 _UNKNOWN = (
-    re.compile(r"Unknown (?P<kind>layer|object|loss function|metric function): '?(?P<name>[\w>.]+)"),
+    re.compile(r"Unknown (?P<kind>layer|object|loss function|metric function|optimizer): '?(?P<name>[\w>.]+)"),
     re.compile(r"Could not locate (?P<kind>class|function) '(?P<name>[\w>.]+)'"),
     re.compile(r"Cannot deserialize object of type `(?P<name>\w+)`"),
     re.compile(r"Unable to restore a (?P<kind>layer) of class (?P<name>\w+)"),

@@ -49,7 +49,9 @@ def pair(
         rewriter.pair(Mixing, kernel="w", bias="b")
         rewriter.pair(model.get_layer("gate"), kernel=("from_input", "from_state"), bias="b")
 
-    A layer may have several pairs; tell each. Files of a rewritten model know its pairs and need not be told.
+    A layer may have several pairs; tell each. Files of a rewritten model know its pairs and need not be told. What is
+    told of a weight replaces what was told of it before, of the same layer or class; :func:`rewriter.unpair` takes
+    all of it back. Layers that are rewritten stay so.
 
     Args:
         layer_or_class: A layer, or a class of layers: it and its subclasses.
@@ -59,8 +61,9 @@ def pair(
             Keras's own layers, -2 where each row of a matrix is. ``None`` takes the last axes, as many as fit the bias.
 
     Raises:
-        PairError: It is no layer of tf-keras or one that is known; a weight is in two pairs; a built layer has no such
-            weights, or they cannot be stacked. Of a class, the last two are found out by :func:`rewriter.plan`.
+        PairError: It is no layer of tf-keras or one that is known; a weight is named twice, or is in a pair that was
+            told of a class of the layer; a built layer has no such weights, or they cannot be stacked. Of a class, the
+            last two are found out by :func:`rewriter.plan`.
     """
     told = _Told(_names(kernel, "kernel"), _names(bias, "bias"), None if units is None else _axes(units))
     cls = layer_or_class if isinstance(layer_or_class, type) else type(layer_or_class)
@@ -75,19 +78,35 @@ def pair(
         )
     if not isinstance(layer_or_class, type) and is_merged(layer_or_class):
         raise PairError(f"layer {layer_or_class.name!r} is rewritten already; rewriter.split(model) first.")
-    before = _said_of(layer_or_class)
-    if told in before:
-        return
-    twice = sorted({each for other in before for each in other.attributes if each in told.attributes})
-    twice += [each for each in told.attributes if told.attributes.count(each) > 1][:1]
-    if twice:
-        raise PairError(
-            f"{cls.__name__}: {twice[0]} is in two pairs; one variable can be merged once. What was told before holds "
-            "as long as the process; start it anew to tell otherwise."
-        )
+    twice = next((each for each in told.attributes if told.attributes.count(each) > 1), None)
+    if twice is not None:
+        raise PairError(f"{cls.__name__}: {twice} is named twice in one pair; each is a weight of its own.")
+    before = _TOLD.get(layer_or_class, ())
+    for base, other in _said_of(layer_or_class):
+        common = sorted({*other.attributes} & {*told.attributes})
+        if common and base is not layer_or_class and other != told:
+            raise PairError(
+                f"{cls.__name__}: {common[0]} is in a pair that was told of {_called(base)}, and can be merged "
+                f"once. rewriter.unpair({_called(base)}) takes that back."
+            )
     if layer_or_class is not cls and layer_or_class.built:
         _resolve(told, layer_or_class)
-    _TOLD[layer_or_class] = (*_TOLD.get(layer_or_class, ()), told)
+    _TOLD[layer_or_class] = (*(other for other in before if not {*other.attributes} & {*told.attributes}), told)
+
+
+def unpair(layer_or_class: Any) -> None:
+    """Take back all that :func:`rewriter.pair` was told of a layer or a class; of rewritten layers nothing changes.
+
+    Args:
+        layer_or_class: What was told of. What was told of its parent classes, or of single layers of it, stays.
+
+    Raises:
+        PairError: Nothing was told of it.
+    """
+    if not any(each is layer_or_class for each in list(_TOLD)):
+        names = ", ".join(sorted(map(_called, list(_TOLD)))) or "nothing"
+        raise PairError(f"rewriter.pair was told nothing of {_called(layer_or_class)}; it was told of {names}.")
+    del _TOLD[layer_or_class]
 
 
 def told_pairs(layer: Any) -> tuple[Pair, ...]:
@@ -99,11 +118,13 @@ def told_pairs(layer: Any) -> tuple[Pair, ...]:
     Raises:
         PairError: The layer has no such weights, or they cannot be stacked.
     """
-    said = dict.fromkeys(_said_of(layer))
+    said = dict.fromkeys(told for _, told in _said_of(layer))
     attributes = [attribute for told in said for attribute in told.attributes]
     twice = next((each for each in attributes if attributes.count(each) > 1), None)
     if twice is not None:
-        raise PairError(f"{_name(layer)}: {twice} is in two pairs, told of it and of its classes; tell one of them.")
+        raise PairError(
+            f"{_name(layer)}: {twice} is in two pairs, told of it and of its classes; rewriter.unpair takes one back."
+        )
     pairs = (_resolve(told, layer) for told in said)
     return tuple(pair for pair in pairs if pair is not None)
 
@@ -113,10 +134,11 @@ def is_told(layer: Any) -> bool:
     return bool(_said_of(layer))
 
 
-def _said_of(layer_or_class: Any) -> tuple[_Told, ...]:
+def _said_of(layer_or_class: Any) -> list[tuple[Any, _Told]]:
+    """List what was told of a layer or class and of the classes above it, each after what it was told of."""
     cls = layer_or_class if isinstance(layer_or_class, type) else type(layer_or_class)
-    of_classes = [told for base in cls.__mro__ for told in _TOLD.get(base, ())]
-    return tuple(of_classes) if layer_or_class is cls else (*of_classes, *_TOLD.get(layer_or_class, ()))
+    those = cls.__mro__ if layer_or_class is cls else (*cls.__mro__, layer_or_class)
+    return [(each, told) for each in those for told in _TOLD.get(each, ())]
 
 
 def _resolve(told: _Told, layer: Any) -> Pair | None:
@@ -175,6 +197,11 @@ def _axes(given: Any) -> tuple[int, ...]:
     if len(set(axes)) < len(axes):
         raise PairError(f"units={given!r}: an axis is there twice.")
     return tuple(axes)
+
+
+def _called(layer_or_class: Any) -> str:
+    cls = isinstance(layer_or_class, type)
+    return layer_or_class.__name__ if cls else f"layer {getattr(layer_or_class, 'name', layer_or_class)!r}"
 
 
 def _name(layer: Any) -> str:

@@ -26,7 +26,7 @@ from tf_keras import layers
 import rewriter
 from reference_networks import NETWORKS
 from rewriter.batches import batch_for
-from rewriter.benchmark import LEARNING_RATE, MOMENTUM, joint_momentum, sgd
+from rewriter.benchmark import LEARNING_RATE, MOMENTUM, joint_like, sgd
 from rewriter.timing import time_in_turn
 from rewriter.training_steps import inference, training_step
 
@@ -117,7 +117,7 @@ def contestants(make: Callable[..., Any], batch_size: int, jit_compile: bool) ->
     original = make(layers.Dense)
     batch = batch_for(original, batch_size)
     rewritten, paired = make(layers.Dense), make(layers.Dense)
-    rewriter.rewrite(rewritten, joint := joint_momentum(), check=False)
+    rewriter.rewrite(rewritten, joint := joint_like(), check=False)
     train = {
         ORIGINAL: training_step(original, sgd(), batch, jit_compile),
         "JointMomentum": training_step(rewritten, joint, batch, jit_compile),

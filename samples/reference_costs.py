@@ -26,7 +26,7 @@ from rich.table import Table
 
 import rewriter
 from reference_networks import perceptron
-from rewriter.benchmark import joint_momentum, sgd
+from rewriter.benchmark import joint_like, sgd
 from rewriter.timing import time_in_turn
 
 ROUNDS = 15
@@ -43,8 +43,8 @@ def updates(size: int, rounds: int) -> dict[str, float]:
     functions = {}
     for name, optimizer, jit_compile in (
         ("SGD", sgd(), False),
-        ("JointMomentum", joint_momentum(), False),
-        ("JointMomentum, XLA", joint_momentum(), True),
+        ("JointMomentum", joint_like(), False),
+        ("JointMomentum, XLA", joint_like(), True),
     ):
         model = perceptron(size, size)
         if name != "SGD":

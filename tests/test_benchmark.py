@@ -10,6 +10,8 @@ from tf_keras import layers
 import rewriter
 from models import MODELS
 from rewriter.batches import batch_for
+from rewriter.benchmark import joint_like
+from rules import Rule
 
 ROUND = ("--rounds", 2, "--steps", 1, "--batch-size", 6)
 TRAINED_WITH = ["JointMomentum", "the same SGD", "the same SGD, exact=False"]
@@ -44,7 +46,15 @@ def test_json(run, base, tmp_path, rewritten):
     code, out, err = run("benchmark", tmp_path / "joint.keras" if rewritten else base, *ROUND, "--json", *options)
     assert (code, err) == (0, "")
     result = json.loads(out)
-    assert list(result) == ["file", "batch_size", "rounds", "times", "optimizer_state", "peak_memory"]
+    assert list(result) == [
+        "file",
+        "batch_size",
+        "rounds",
+        "times",
+        "joint_optimizer",
+        "optimizer_state",
+        "peak_memory",
+    ]
     assert (result["batch_size"], result["rounds"]) == (6, 2)
     measured = [(row["what"], row["rewritten"]) for row in result["times"]]
     assert measured == [
@@ -63,6 +73,28 @@ def test_json(run, base, tmp_path, rewritten):
     }
     assert list(result["peak_memory"]) == ["original", "rewritten"]
     assert before == {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+def test_a_rule_of_ones_own_is_what_is_measured(run, tmp_path, pytestconfig, monkeypatch):
+    """In the file's optimizer, with its settings, in the place of joint momentum; also where memory is measured."""
+    monkeypatch.chdir(pytestconfig.rootpath / "tests")
+    model = MODELS["sequential"]()
+    model.compile("sgd", "mse")
+    rewriter.rewrite(model, optimizer=Rule(beta=0.25))
+    rewriter.save_model(model, tmp_path / "ruled.keras")
+    code, out, err = run("benchmark", tmp_path / "ruled.keras", *ROUND, "--json", "--import", "rules")
+    assert (code, err) == (0, "")
+    result = json.loads(out)
+    names = [row["rewritten"] for row in result["times"]]
+    assert names == ["Rule", *TRAINED_WITH[1:], "Rule"]
+    assert result["joint_optimizer"] == "Rule"
+    kernels = [decision.target.augmented_kernel for decision in rewriter.plan(model).merged]
+    slots = sum(size for kernel in kernels for size in (*kernel.shape, 1, kernel.shape.num_elements()))
+    others = [each for each in model.trainable_variables if rewriter.layout_of(each) is None]
+    slots += sum(3 * each.shape.num_elements() + 1 for each in others)
+    assert result["optimizer_state"]["rewritten"] == 4 * slots
+    assert joint_like(model.optimizer).beta == 0.25
+    assert joint_like(model.optimizer) is not model.optimizer
 
 
 @pytest.mark.usefixtures("_no_memory")

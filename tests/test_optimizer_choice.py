@@ -68,3 +68,10 @@ def test_a_state_that_is_not_carried_is_a_warning(caplog):
     warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert warned == ["state of Adam: not carried, 12 slots and 3 iterations; optimizer='keep' keeps it"]
     assert len(caplog.records) > 1
+    caplog.clear()
+    model = MODELS["sequential"]()
+    model.compile("adam", "mse")
+    with caplog.at_level("INFO", "rewriter"):
+        rewriter.rewrite(model)
+    assert len(caplog.records) > 1
+    assert not [line for line in caplog.messages if "not carried" in line]  # there is none yet

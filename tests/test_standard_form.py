@@ -53,6 +53,21 @@ def test_fit_goes_on_after_standard_form_without_a_new_trace():
     ]
 
 
+@pytest.mark.parametrize(("optimizer", "said"), [(None, 1), ("keep", 0)])
+def test_training_inside_standard_form(optimizer, said, caplog):
+    """The weights keep it. A kept optimizer goes on; joint momentum was not there, and the log says so."""
+    caplog.set_level("WARNING", logger="rewriter")
+    _, model = trained_pair(MODELS["sequential"])
+    rewriter.rewrite(model, optimizer=optimizer)
+    with rewriter.standard_form(model):
+        fit(model)
+        inside = [bits(weight) for weight in model.get_weights()]
+    assert sum(": 3 steps were made in standard form, under another opt" in line for line in caplog.messages) == said
+    with rewriter.standard_form(model):
+        assert [bits(weight) for weight in model.get_weights()] == inside
+    fit(model)
+
+
 @pytest.mark.parametrize("optimizer", ["keep", None])
 def test_compile_inside_standard_form_is_what_holds_after(optimizer):
     """Another loss is trained on from then on, and an optimizer given inside stays, with its state."""

@@ -99,6 +99,35 @@ def test_told_twice_is_told_once():
     assert len(rewriter.plan(hand_made()).merges) == 3
 
 
+def test_told_again_of_the_same():
+    """What was told of a weight before is forgotten, as one who misspelt it would want; the layer has two pairs."""
+    rewriter.pair(Mixing, "ww", "b")
+    rewriter.pair(Mixing, "v", "c", units=-2)
+    rewriter.pair(Mixing, "w", "b")
+    merges = [each.weights for each in rewriter.plan(hand_made()).merges if each.path == "mixing"]
+    assert merges == [("v", "c"), ("w", "b")]
+
+
+def test_told_and_taken_back():
+    """All that was told of a class or layer, and of no other; rewritten layers stay so."""
+    model = hand_made()
+    with pytest.raises(rewriter.PairError, match=r"pair was told nothing of Mixing; it was told of nothing\."):
+        rewriter.unpair(Mixing)
+    rewriter.pair(Mixing, "ww", "bb")
+    rewriter.pair(model.get_layer("gate"), "from_state", "b")
+    with pytest.raises(rewriter.PairError, match="told nothing of Gate; it was told of Mixing, layer 'gate'"):
+        rewriter.unpair(Gate)
+    rewriter.unpair(Mixing)
+    rewriter.rewrite(model)
+    merged = [each.path for each in rewriter.plan(model).merged]
+    assert ("gate" in merged, "mixing" in merged) == (True, False)
+    rewriter.unpair(model.get_layer("gate"))
+    assert [each.path for each in rewriter.plan(model).merged] == merged
+    for nothing in (3, None, [Mixing]):
+        with pytest.raises(rewriter.PairError, match="told nothing of"):
+            rewriter.unpair(nothing)
+
+
 def test_told_of_a_layer_and_of_its_class():
     """The same is told once, by whichever way and in whichever order; what overlaps is an error of the plan."""
     model = hand_made()
@@ -225,10 +254,10 @@ WRONG = {
     "known": (lambda _: rewriter.pair(layers.Conv2D), "Conv2D is a known layer.*layers='conv'"),
     "no bias": (lambda _: rewriter.pair(Mixing, "w", ()), "has a kernel and a bias at least"),
     "in two pairs": (
-        lambda _: (rewriter.pair(Mixing, "w", "b"), rewriter.pair(Mixing, "v", "b")),
-        "Mixing: b is in two pairs",
+        lambda model: (rewriter.pair(Mixing, "w", "b"), rewriter.pair(model.get_layer("mixing"), "v", "b")),
+        r"Mixing: b is in a pair that was told of Mixing, and can be merged once. rewriter.unpair\(Mixing\) takes",
     ),
-    "twice in one": (lambda _: rewriter.pair(Mixing, ("w", "w"), "b"), "Mixing: w is in two pairs"),
+    "twice in one": (lambda _: rewriter.pair(Mixing, ("w", "w"), "b"), "Mixing: w is named twice in one pair"),
     "units from the front": (lambda _: rewriter.pair(Mixing, "w", "b", units=1), "counted from the end"),
     "variables": (
         lambda model: rewriter.pair(Mixing, tf.Variable(1.0), "b"),

@@ -75,6 +75,7 @@ from rewriter.keras_internals.optimizers import (
     decay_exclusions,
     exclude_from_decay,
     inner_optimizer,
+    is_constructed,
     is_legacy,
     is_optimizer,
     iterations_of,
@@ -92,6 +93,7 @@ from rewriter.keras_internals.optimizers import (
     uncounted_variables,
     update_on_every_replica,
     variable_key,
+    variables_not_saved,
     with_loss_scale_of,
 )
 from rewriter.keras_internals.strategies import in_foreign_scope, is_chief, strategy_of, strategy_scope
@@ -123,6 +125,7 @@ __all__ = [
     "is_chief",
     "is_compiled",
     "is_compiled_by_xla",
+    "is_constructed",
     "is_differentiated",
     "is_graph_network",
     "is_kind_of_object",
@@ -178,6 +181,7 @@ __all__ = [
     "update_on_every_replica",
     "variable_and_wrapped",
     "variable_key",
+    "variables_not_saved",
     "weight_names",
     "with_loss_scale_of",
 ]

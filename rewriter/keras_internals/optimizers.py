@@ -157,6 +157,22 @@ def _forget_checkpoint_children(optimizer: Any) -> None:
     vars(optimizer).pop("_coalesced_children", None)
 
 
+def is_constructed(optimizer: Any) -> bool:
+    """Tell whether the ``__init__`` of tf-keras's optimizers has been called, and that of a joint one."""
+    return "_learning_rate" in vars(optimizer)
+
+
+def variables_not_saved(optimizer: Any) -> list[str]:
+    """List the attributes of an optimizer that are variables, and none of those that Keras saves or makes anew."""
+    saved = {id(variable) for variable in optimizer._variables}
+    anew = {"_iterations", "_learning_rate", "_current_learning_rate"}
+    return [
+        name
+        for name, value in vars(optimizer).items()
+        if isinstance(value, tf.Variable) and name not in anew and id(value) not in saved
+    ]
+
+
 def learning_rate_of(optimizer: Any) -> Any:
     """Read the learning rate as given: a float, or the schedule itself.
 

@@ -1,0 +1,292 @@
+"""What is wrong with a rule of a user's own is said when it is made or, where it fails, of the layer it fails at."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+from tf_keras import layers, optimizers
+
+import rewriter
+from models import fit
+
+
+class Step(rewriter.JointOptimizer):
+    """Plain gradient descent, from which the mistakes below depart."""
+
+    def update_layer(self, gradient, variable, layout):  # noqa: ARG002
+        variable.assign_sub(0.1 * gradient)
+
+
+def model(rule):
+    """Train a model a little under a rule."""
+    built = tf_keras.Sequential([layers.InputLayer((5,)), layers.Dense(8, name="first"), layers.Dense(3, name="last")])
+    built.compile("sgd", "mse")
+    rewriter.rewrite(built, optimizer=rule)
+    fit(built)
+    return built
+
+
+def rule(**methods):
+    """Make a rule with the methods, or slots, of the test."""
+    return type("Mine", (Step,), methods)
+
+
+@pytest.mark.parametrize(
+    ("methods", "said"),
+    [
+        ({"build": lambda self, var_list: None}, "must not override build, which makes the slots: name them"),
+        ({"update_step": lambda self, g, w: None}, "must not override update_step, .*: write update_layer for whole"),
+        (
+            {"update_layer": lambda self, gradient, variable: None},
+            r"Mine.update_layer must take \(self, gradient, variable, layout\), .* takes \(self, gradient, variable\)",
+        ),
+        ({"update_other": lambda self, g: None}, r"Mine.update_other must take \(self, gradient, variable\)"),
+        ({"initial_slot": lambda self, name, shape: 0}, r"initial_slot must take \(self, name, variable, shape\)"),
+    ],
+)
+def test_a_class_that_cannot_be_a_rule(methods, said):
+    """As soon as it is written."""
+    with pytest.raises(TypeError, match=said):
+        rule(**methods)
+    rule(update_layer=lambda self, *anything, **more: None, update_other=lambda self, g, w, scale=1: None)
+
+
+def test_a_constructor_that_forgets_its_parent():
+    """Whatever it sets first; what its own settings raise is its own affair."""
+
+    def mute(self):
+        pass
+
+    def setting(self, rho=0.5):
+        self.rho = rho
+
+    def rate(self):
+        self.lr = 0.5
+
+    def variable(self):
+        self.count = self.add_variable(())
+
+    for forgetful in (mute, setting, rate, variable):
+        with pytest.raises(TypeError, match=r"Mine.__init__ must call super\(\).__init__\(learning_rate, \*\*kwargs\)"):
+            rule(__init__=forgetful)()
+
+    def own(self, rho):  # noqa: ARG001
+        if rho < 0:
+            raise ValueError("rho is less than nothing")
+        "".nothing_that_a_text_has  # noqa: B018
+
+    with pytest.raises(ValueError, match="rho is less than nothing"):
+        rule(__init__=own)(-1)
+    with pytest.raises(AttributeError, match="'str' object has no attribute"):
+        rule(__init__=own)(1)
+
+
+def test_a_learning_rate_that_is_not_passed_on():
+    """The default would train in its stead, and be saved."""
+
+    class Dropping(Step):
+        def __init__(self, learning_rate=0.5, **kwargs):  # noqa: ARG002
+            super().__init__(**kwargs)
+
+    class Heir(Dropping):
+        def __init__(self, learning_rate=0.25, rho=1.0, **kwargs):
+            super().__init__(learning_rate, **kwargs)
+            self.rho = rho
+
+    for make in (Dropping, Heir, lambda: Dropping(optimizers.schedules.ExponentialDecay(0.5, 10, 0.5))):
+        with pytest.raises(TypeError, match=r"was given learning_rate=.* and has 0.01: pass it on in __init__"):
+            make()
+    for rate in (0.01, float(np.float32(0.01))):
+        assert Dropping(rate).learning_rate == np.float32(0.01)
+
+    class Optional(Step):
+        def __init__(self, learning_rate=None, **kwargs):
+            super().__init__(learning_rate or 0.01, **kwargs)
+
+    assert Optional().learning_rate == np.float32(0.01)
+
+
+def test_a_variable_that_no_file_would_hold():
+    """Of the whole optimizer: what add_variable makes is saved, and carried when layers are merged."""
+
+    class Counting(Step):
+        def __init__(self, learning_rate=0.1, make=None, **kwargs):
+            super().__init__(learning_rate, **kwargs)
+            self.count = make(self)
+            self.make = None
+
+    with pytest.raises(TypeError, match=r"Counting.count is a tf.Variable of its own, .*add_variable\(shape, name='co"):
+        Counting(make=lambda _: tf.Variable(0.0))
+    for rate in (0.5, optimizers.schedules.ExponentialDecay(0.5, 10, 0.5)):
+        Counting(rate, make=lambda self: self.add_variable((), name="count"))
+
+
+@pytest.mark.parametrize(
+    ("initial", "gave"),
+    [
+        (lambda shape: None, "it gave None"),
+        (lambda shape: 1.0, "it gave a float"),
+        (lambda shape: tf.ones(7), r"it gave float32 of shape \(7,\)"),
+        (lambda shape: tf.ones(shape, "float64"), r"it gave float64 of shape \(8,\)"),
+    ],
+)
+def test_a_slot_that_starts_with_something_else(initial, gave):
+    """A number for each weight in the place of one a unit would train on, and nobody would see it."""
+    mine = rule(slots={"m": "unit"}, initial_slot=lambda self, name, variable, shape: initial(shape))
+    said = r"Mine.initial_slot must give float32 of shape \(8,\) for the slot 'm' of first/augmented_kernel of shape "
+    with pytest.raises(rewriter.OptimizerError, match=f"{said}.*{gave}"):
+        model(mine())
+    model(rule(slots={"m": "unit"}, initial_slot=lambda self, name, variable, shape: np.ones(shape, "float32"))())
+
+
+def test_a_rule_that_fails_says_at_which_layer():
+    """With its rows and its slots, in the graph of fit and outside."""
+    mine = rule(
+        slots={"rows": "incoming"},
+        update_layer=lambda self, gradient, variable, layout: variable.assign_sub(
+            gradient / self.slot("rows", variable)
+        ),
+    )
+    said = (
+        r"Mine.update_layer failed at first/augmented_kernel of shape \(6, 8\), kernel rows 0:5, bias 5:6, "
+        r"slots rows \(6,\): \w+: .*(Dimensions must be equal|Incompatible shapes|must be broadcastable)"
+    )
+    with pytest.raises(rewriter.OptimizerError, match=said):
+        model(mine())
+    built = model(Step())
+    eager = mine()
+    with pytest.raises(rewriter.OptimizerError, match=said):
+        eager.apply_gradients([(tf.zeros((6, 8)), built.layers[0].augmented_kernel)])
+    unknown = rule(slots={"m": "unit"}, update_layer=lambda self, g, w, layout: self.slot("m", tf.Variable(1.0)))
+    with pytest.raises(rewriter.OptimizerError, match=r"first.*has no slot 'm' of Mine/Variable:0: it was not built"):
+        model(unknown())
+
+
+@pytest.mark.filterwarnings("ignore:Mine was given 1 variables and none of them is an augmented kernel")
+@pytest.mark.parametrize("hook", ["update_layer", "update_other"])
+def test_a_rule_that_returns_what_it_should_assign(hook):
+    """It would train nothing, and fit would say nothing; what an assignment returns is no such thing."""
+    wrong, right = (
+        rule(**{hook: lambda self, g, w, *layout: w - g}),
+        rule(**{hook: lambda self, g, w, *_: w.assign_sub(g)}),
+    )
+    trained = model(right())
+    variable = trained.layers[0].augmented_kernel if hook == "update_layer" else tf.Variable(np.ones((6, 8), "float32"))
+    with pytest.raises(rewriter.OptimizerError, match=rf"Mine.{hook} returned a tensor at .*: assign to the variable"):
+        wrong().apply_gradients([(tf.ones((6, 8)), variable)])
+
+
+@pytest.mark.filterwarnings("always:Mine.update_layer changed")
+def test_a_count_that_python_keeps(recwarn):
+    """It stands still once the step is traced."""
+
+    def update_layer(self, gradient, variable, layout):  # noqa: ARG001
+        self.t += 1
+        variable.assign_sub(gradient / self.t)
+
+    model(rule(update_layer=update_layer, t=0)())
+    assert any("changed self.t from 0 to 1: it is run once, when the step is traced" in str(w.message) for w in recwarn)
+
+
+def test_a_slot_of_a_parent_is_named_again():
+    """The slots of JointMomentum can be, whatever it averages."""
+
+    class Parent(Step):
+        slots = {"theirs": "unit"}
+
+        def update_layer(self, gradient, variable, layout):  # noqa: ARG002
+            self.slot("theirs", variable).assign(gradient[0])
+
+    class Forgetful(Parent):
+        slots = {"mine": "unit"}
+
+    with pytest.raises(rewriter.OptimizerError, match=r"Parent has it: .*slots = \{\*\*Parent.slots, ...\}"):
+        model(Forgetful())
+
+    class Further(rewriter.JointMomentum):
+        slots = {**rewriter.JointMomentum.slots, "mine": "unit"}
+
+    for average, size in {"incoming": 8, "outgoing": 6}.items():
+        further = Further(average=average)
+        model(further)
+        assert further.slots.keys() == {"momentums", "mine"}
+        assert (further.momentums[0].shape, further.mine[0].shape) == ((size,), (8,))
+    assert rewriter.JointMomentum.slots == {"momentums": "unit"}
+
+
+def test_settings_that_a_file_would_lose(tmp_path):
+    """A get_config of one's own that forgets those of the base is refused before anything is written."""
+
+    class Short(Step):
+        def __init__(self, learning_rate=0.1, rho=0.5, **kwargs):
+            super().__init__(learning_rate, **kwargs)
+            self.rho = rho
+
+        def get_config(self):
+            return {"rho": self.rho}
+
+    class Whole(Short):
+        def get_config(self):
+            return {"learning_rate": float(self.learning_rate), "weight_decay": self.weight_decay, "rho": self.rho}
+
+    built = model(Short(0.3, weight_decay=0.25))
+    said = "Short cannot be made again from its settings: learning_rate is 0.3.*, and 0.1.* in what get_config"
+    with pytest.raises(rewriter.FileError, match=said):
+        rewriter.save_model(built, tmp_path / "m.keras")
+    assert not (tmp_path / "m.keras").exists()
+    rewriter.save_model(model(Whole(0.3, weight_decay=0.25)), tmp_path / "m.keras")
+
+
+def test_settings_that_are_tensors(tmp_path):
+    """Keras would write what kind they are, and not what they hold."""
+
+    @tf_keras.saving.register_keras_serializable("tests_of_tensors")
+    class Held(Step):
+        def __init__(self, learning_rate=0.1, rho=None, betas=None, **kwargs):
+            super().__init__(learning_rate, **kwargs)
+            self.rho, self.betas = rho, betas
+
+    built = model(Held(rho=tf.constant(0.5), betas=np.array([0.25, 0.75])))
+    for name in ("m.keras", "m.h5"):
+        rewriter.save_model(built, tmp_path / name)
+        again = rewriter.load_model(tmp_path / name).optimizer
+        assert (again.rho, list(again.betas)) == (0.5, [0.25, 0.75])
+
+
+def test_what_is_left_to_gradient_descent_is_named(caplog):
+    """A step that suits a rule may be no step for gradient descent; a rule that has its own says nothing."""
+    caplog.set_level("WARNING", logger="rewriter")
+    for mine, left in {Step: ["conv"], rule(update_other=lambda self, g, w: None): []}.items():
+        caplog.clear()
+        built = tf_keras.Sequential(
+            [layers.InputLayer((5, 5, 1)), layers.Conv2D(2, 3, name="conv"), layers.Flatten(), layers.Dense(3)]
+        )
+        built.compile("sgd", "mse")
+        rewriter.rewrite(built, optimizer=mine())
+        assert [line.rpartition(": ")[2] for line in caplog.messages if "has no update_other" in line] == left
+
+
+def test_names_that_are_no_list():
+    """Keras would take each letter of a string for a pattern, and leave out every variable."""
+    with pytest.raises(TypeError, match=r"var_names is a list of patterns, as \['bias'\]"):
+        Step().exclude_from_weight_decay(var_names="bias")
+
+
+def test_the_optimizer_of_the_standard_form_is_no_rule():
+    """It would find no layers there."""
+    built = model(rule(standard_optimizer=lambda self: Step())())
+    with pytest.raises(rewriter.OptimizerError, match=r"Mine.standard_optimizer must return an optimizer of tf_keras"):
+        rewriter.split(built)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5", ""])
+def test_a_rule_that_is_not_imported(tmp_path, run, suffix):
+    """Each format says the same of it, and what to import."""
+    registered = tf_keras.saving.register_keras_serializable("lost")(type("Lost", (Step,), {}))
+    rewriter.save_model(model(registered()), tmp_path / f"m{suffix}")
+    del tf_keras.utils.get_custom_objects()["lost>Lost"]
+    code, _, err = run("inspect", tmp_path / f"m{suffix}")
+    assert code == 2
+    assert "of your own, " in err
+    assert "Lost, that is not known here" in err
+    assert "give --import" in err
