@@ -129,7 +129,7 @@ def working(imports: list[str] | None, quiet: bool, module: str = "rewriter.conv
             importlib.import_module("tf_keras")
             # It looks for devices at the first operation, and says what it does not find.
             importlib.import_module("tensorflow").config.list_logical_devices()
-        for name in ("tensorflow", "absl", "rewriter"):  # what the library logs, the command prints
+        for name in ("tensorflow", "absl"):
             logging.getLogger(name).setLevel(logging.ERROR)
         sys.path.insert(0, str(Path.cwd()))
         for name in imports or ():

@@ -9,6 +9,7 @@ def command(
     model: common.Model,
     output: common.Output,
     overwrite: common.Overwrite = False,
+    data: common.Data = None,
     as_json: common.AsJson = False,
     quiet: common.Quiet = False,
     imports: common.Import = None,
@@ -19,5 +20,5 @@ def command(
     Example:  rewriter export joint.keras tuned.keras
     """
     with common.working(imports, quiet) as conversion:
-        result = conversion.export_file(model, output, overwrite=overwrite, safe_mode=not allow_lambda)
+        result = conversion.export_file(model, output, overwrite=overwrite, data=data, safe_mode=not allow_lambda)
     common.show(result, as_json)

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from rewriter.layout import Layout, Part, layout_of
     from rewriter.planning import plan
     from rewriter.reading import load_model
-    from rewriter.rewriting import rewrite, split, standard_form
+    from rewriter.rewriting import rewrite
+    from rewriter.separating import split, standard_form
     from rewriter.told import pair
     from rewriter.verification import Report, verify
     from rewriter.writing import export, save_model
@@ -58,7 +59,8 @@ _MODULES = {
     "layout": ("Layout", "Part", "layout_of"),
     "decisions": ("Decision", "Plan"),
     "planning": ("plan",),
-    "rewriting": ("rewrite", "split", "standard_form"),
+    "rewriting": ("rewrite",),
+    "separating": ("split", "standard_form"),
     "told": ("pair", "unpair"),
     "verification": ("Report", "verify"),
 }

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from rewriter import keras_internals
 from rewriter.errors import FileError, ModelError, first_line
-from rewriter.probing import make_inputs
+from rewriter.probing import make_inputs, specs_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,7 +100,7 @@ def _arrays(path: Path, rows: int) -> dict[str, Any]:
 
 
 def _inputs(arrays: dict[str, Any], path: Path, model: Any) -> Any:
-    specs = keras_internals.input_specs(model)
+    specs, _ = specs_of(model)
     names = list(specs if isinstance(specs, dict) else getattr(model, "input_names", None) or ["x"])
     if "x" in arrays and len(names) == 1:
         return arrays["x"]

@@ -21,7 +21,8 @@ from rewriter.pictures import require_drawable
 from rewriter.planning import plan
 from rewriter.probing import run_model
 from rewriter.reading import read_model
-from rewriter.rewriting import rewrite, split
+from rewriter.rewriting import rewrite
+from rewriter.separating import split
 from rewriter.timing import Ratio, time_in_turn
 from rewriter.training_steps import inference, training_step
 

@@ -11,6 +11,7 @@ from rewriter import keras_internals
 from rewriter.comparison import SAME, compare, compare_all
 from rewriter.errors import DifferenceError
 from rewriter.layout import is_merged, standard_weights
+from rewriter.log import log
 from rewriter.probing import run_layer, run_model
 from rewriter.walk import locate_layers
 
@@ -59,7 +60,8 @@ def checked_model(model: Any, inputs: Any = None, guessed: Sequence[str] = ()) -
     """Compare the outputs of a model as a whole before and after its layers are merged, or separated, inside.
 
     Args:
-        model: A tf-keras model. One that does not say what it takes, or fails on what is made for it, is not compared.
+        model: A tf-keras model. One that does not say what it takes, or fails on what is made for it, is not compared,
+            and the log warns of that.
         inputs: A batch it takes; ``None`` makes one.
         guessed: Paths of layers that nobody said anything of, which must not be merged unless the model proves it.
 
@@ -69,6 +71,8 @@ def checked_model(model: Any, inputs: Any = None, guessed: Sequence[str] = ()) -
     before = run_model(model, inputs)
     if before.note and guessed:
         raise DifferenceError(f"{guessed[0]}: it could not be checked: {before.note}.", guessed[0])
+    if before.note:
+        log.warning("outputs of %s as a whole not compared: %s", model.name, before.note)
     yield
     if before.note:
         return

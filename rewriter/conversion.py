@@ -9,6 +9,7 @@ from rewriter import difference_plot, kernel_plot
 from rewriter.batches import read_inputs
 from rewriter.errors import FileError, ModelError, NotMergeableError
 from rewriter.formats import digest, read_manifest
+from rewriter.log import warned
 from rewriter.manifest import render
 from rewriter.optimizer_choice import KEEP, choose_optimizer
 from rewriter.pictures import require_drawable
@@ -192,21 +193,21 @@ def rewrite_file(
     decided.require_built()
     if not decided.merges and not decided.merged:
         error = NotMergeableError if strict else ModelError
-        raise error(
-            f"{path}: nothing to merge, no selected layer has a kernel and a bias that can be stacked. See "
-            f"rewriter inspect {path}; layers='all' merges more than Dense layers."
-        )
+        raise error(f"{path}: nothing to merge. {_reasons(decided)} See rewriter inspect {path}.")
     choice = choose_optimizer(model, KEEP if keep_optimizer else None, learning_rate, momentum)
     lines = _lines(dropped, choice.lines)
     if dry_run or destination is None:
         return Rewritten(path, None, decided, lines)
-    decided = apply(decided, model, choice, inputs=inputs)
-    save_model(model, destination, overwrite=overwrite, source_sha256=digest(path))
-    return Rewritten(path, destination, decided, lines)
+    with warned() as warnings:
+        decided = apply(decided, model, choice, inputs=inputs)
+        save_model(model, destination, overwrite=overwrite, source_sha256=digest(path))
+    return Rewritten(path, destination, decided, _with_warnings(lines, warnings))
 
 
-def export_file(path: Path, output: Path, overwrite: bool = False, safe_mode: bool = True) -> Exported:
-    """Read a model file, rewritten or not, and write its standard form.
+def export_file(
+    path: Path, output: Path, overwrite: bool = False, data: Path | None = None, safe_mode: bool = True
+) -> Exported:
+    """Read a model file, rewritten or not, and write its standard form; ``data`` is as in :func:`rewrite_file`.
 
     Raises:
         RewriterError: As ``load_model`` and ``export``.
@@ -215,8 +216,9 @@ def export_file(path: Path, output: Path, overwrite: bool = False, safe_mode: bo
     model, dropped = read_model(path, safe_mode=safe_mode)
     said = exported_state(model, destination)
     layers = tuple(dict.fromkeys(decision.path for decision in plan(model).merged))
-    export(model, destination, overwrite=overwrite)
-    return Exported(path, destination, layers, _lines(dropped, said))
+    with warned() as warnings:
+        export(model, destination, overwrite=overwrite, inputs=_inputs(data, model))
+    return Exported(path, destination, layers, _with_warnings(_lines(dropped, said), warnings))
 
 
 def verify_files(
@@ -238,6 +240,21 @@ def _inputs(data: Path | None, model: Any) -> Any:
 
 def _lines(dropped: str, said: Iterable[str]) -> tuple[str, ...]:
     return (*([f"note: {dropped}"] if dropped else []), *said)
+
+
+def _with_warnings(lines: tuple[str, ...], warnings: Iterable[str]) -> tuple[str, ...]:
+    """Add what was warned of and is not among the lines that are shown anyway."""
+    return (*lines, *(f"note: {message}" for message in warnings if message not in lines))
+
+
+def _reasons(decided: Plan) -> str:
+    """Say why nothing is merged: each reason once, after the first layer it holds of."""
+    paths: dict[str, list[str]] = {}
+    for decision in decided.decisions:
+        paths.setdefault(decision.reason, []).append(decision.path)
+    return " ".join(
+        f"{those[0]}{f' and {len(those) - 1} more' if those[1:] else ''}: {reason}." for reason, those in paths.items()
+    )
 
 
 def _destination(path: Path, output: Path, overwrite: bool) -> Path:

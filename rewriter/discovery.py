@@ -19,6 +19,7 @@ from rewriter.errors import ModelError, first_line
 from rewriter.holders import held_variables
 from rewriter.layout import layout_of
 from rewriter.pairing import Pair, Weight
+from rewriter.probing import specs_of
 from rewriter.walk import locate_layers
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def _places(model: Any) -> list[_Place]:
 
 
 def _trace(model: Any, inputs: Any, variables: Sequence[Any]) -> Dataflow:
-    specs = keras_internals.input_specs(model)
+    specs, guessed = specs_of(model)
     if inputs is not None:
         try:
             specs = tf.nest.map_structure(lambda each: tf.TensorSpec(each.shape, each.dtype), inputs)
@@ -140,7 +141,8 @@ def _trace(model: Any, inputs: Any, variables: Sequence[Any]) -> Dataflow:
     if specs is None:
         raise ModelError(f"{model.name} does not say what it takes, so it cannot be traced; pass inputs=, a batch.")
     try:
-        traced = _traced(model, specs)
+        with keras_internals.kept_input_specs(model) if guessed and inputs is None else contextlib.nullcontext():
+            traced = _traced(model, specs)
     except _MakesWeights:
         raise ModelError(
             f"{model.name} cannot be traced, it has layers that are not built: call it on a batch first."

@@ -40,7 +40,7 @@ class Surroundings:
         for holder in [model, *(found.layer for found in located)]:
             if keras_internals.is_revived(holder):
                 self._revived.update(
-                    {id(layer): holder.name for layer in (holder, *keras_internals.layers_below(holder))}
+                    {id(layer): type(holder).__name__ for layer in (holder, *keras_internals.layers_below(holder))}
                 )
 
     def obstacle(self, located: LocatedLayer, pair: Pair) -> str | None:
@@ -58,7 +58,7 @@ class Surroundings:
                 return f"{' and '.join([own, *others])} are one variable: merging would untie them"
         if id(layer) in self._revived:
             return (
-                f"the class of {self._revived[id(layer)]!r} is not known here, and Keras runs a graph in its place: "
+                f"the class {self._revived[id(layer)]} is not known here, and Keras runs a graph in its place: "
                 "import MODULE first, the one that defines it, or pass custom_objects="
             )
         for holder in (layer, *located.owners):

@@ -51,7 +51,8 @@ def _train(subject: Subject) -> int:
     from rewriter.batches import batch_for  # noqa: PLC0415
     from rewriter.benchmark import joint_like, sgd  # noqa: PLC0415  only in the process that measures
     from rewriter.reading import read_model  # noqa: PLC0415
-    from rewriter.rewriting import rewrite, split  # noqa: PLC0415
+    from rewriter.rewriting import rewrite  # noqa: PLC0415
+    from rewriter.separating import split  # noqa: PLC0415
     from rewriter.training_steps import training_step  # noqa: PLC0415
 
     sys.path.insert(0, str(Path.cwd()))

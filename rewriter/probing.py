@@ -38,6 +38,16 @@ class Run:
     note: str = ""
 
 
+def specs_of(model: Any) -> tuple[Any, bool]:
+    """Read the structure of ``TensorSpec`` that a model takes, and whether its dtypes are a guess.
+
+    A model that was read from a ``.keras`` file and has not been called knows shapes alone: floats, as Keras builds it.
+    ``None`` where it knows nothing.
+    """
+    known = keras_internals.input_specs(model)
+    return (keras_internals.built_specs(model), True) if known is None else (known, False)
+
+
 def make_inputs(model: Any, batch_size: int = _SIZE) -> Any:
     """Make a random batch for a model, the same batch each time.
 
@@ -48,24 +58,26 @@ def make_inputs(model: Any, batch_size: int = _SIZE) -> Any:
     Returns:
         Tensors in the structure the model takes: standard normal for floating dtypes, ``True`` for booleans, which are
         masks, indices that each embedding of the model has, for whole numbers, or zeros where it has none, since a zero
-        is a valid index and label. ``None`` where the model does not say what it takes.
+        is a valid index and label. Floats that may be indices, as their dtype is not known, are whole numbers too.
+        ``None`` where the model does not say what it takes.
     """
-    specs = keras_internals.input_specs(model)
-    return None if specs is None else _make_all(model, specs, batch_size)
+    specs, guessed = specs_of(model)
+    return None if specs is None else _make_all(model, specs, batch_size, guessed)
 
 
-def _make_all(model: Any, specs: Any, batch_size: int) -> Any:
+def _make_all(model: Any, specs: Any, batch_size: int, guessed: bool = False) -> Any:
     # Where a zero is masked, or looked up in every table, outputs would say little.
     tables = [found.layer for found in locate_layers(model) if isinstance(found.layer, tf_keras.layers.Embedding)]
     indices = min([_SIZE, *(table.input_dim for table in tables)]) if tables else 1
     generator = np.random.default_rng(0)
-    return tf.nest.map_structure(lambda spec: _make(spec, batch_size, indices, generator), specs)
+    looked_up = guessed and bool(tables)
+    return tf.nest.map_structure(lambda spec: _make(spec, batch_size, indices, generator, looked_up), specs)
 
 
-def _make(spec: Any, batch_size: int, indices: int, generator: np.random.Generator) -> Any:
+def _make(spec: Any, batch_size: int, indices: int, generator: np.random.Generator, looked_up: bool) -> Any:
     sizes = [batch_size, *[_SIZE] * (len(spec.shape) - 1)]
     shape = [given if size is None else size for size, given in zip(spec.shape, sizes, strict=False)]
-    if spec.dtype.is_floating:
+    if spec.dtype.is_floating and not looked_up:
         return tf.cast(generator.standard_normal(shape), spec.dtype)
     if spec.dtype == tf.string:
         return tf.fill(shape, "")
@@ -86,6 +98,7 @@ def run_model(model: Any, inputs: Any = None, like: Any = None) -> Run:
         ModelError: The model does not take the inputs that are given.
     """
     batch = make_inputs(model if like is None else like) if inputs is None else inputs
+    guessed = inputs is None and specs_of(model)[1]
     if batch is None:
         return Run([], {}, "the model does not say what it takes; pass inputs=")
     layers = [found.layer for found in locate_layers(model)]
@@ -96,6 +109,7 @@ def run_model(model: Any, inputs: Any = None, like: Any = None) -> Run:
             progress.stage("running the model"),
             _put_back([model, *layers]),
             keras_internals.kept_call_state(model),
+            keras_internals.kept_input_specs(model) if guessed else contextlib.nullcontext(),
             keras_internals.recorded_calls(
                 owners, lambda layer, outputs: calls.setdefault(id(layer), []).extend(arrays_of(outputs))
             ),

@@ -1,4 +1,4 @@
-"""There and back, in memory, in place: ``rewrite``, ``split`` and ``standard_form``.
+"""The way there, in memory, in place: ``rewrite``. The way back is ``rewriter.separating``.
 
     split(rewrite(model)) == model
 
@@ -10,34 +10,30 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rewriter import keras_internals, progress, surgery, warm_start
-from rewriter.augmented import Augmented, augmented_class, is_exact, pairs_in, standard_class
+from rewriter.augmented import augmented_class, is_exact, pairs_in, standard_class
 from rewriter.carrying import StateCarrier
 from rewriter.checking import checked_layer, checked_model
-from rewriter.errors import DifferenceError, ModelError
+from rewriter.errors import DifferenceError
 from rewriter.flags import require_flags
 from rewriter.joint_optimizer import has_no_rule_for_others
-from rewriter.layout import augmented_kernels, layouts_in
+from rewriter.log import log
 from rewriter.loops import slice_before_loops
-from rewriter.optimizer_choice import KEEP, choose_optimizer, choose_standard_optimizer
+from rewriter.optimizer_choice import KEEP, choose_optimizer
 from rewriter.pairing import pair_of
 from rewriter.planning import plan
-from rewriter.saving import give_back_saving, origin_of, take_over_saving
-from rewriter.stale import let_go, models_over, reset_functions
-from rewriter.walk import locate_layers, require_model
+from rewriter.saving import origin_of, take_over_saving
+from rewriter.separating import require_changeable
+from rewriter.stale import let_go, reset_functions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from rewriter.decisions import Plan
-    from rewriter.layout import Layout
     from rewriter.optimizer_choice import OptimizerChoice
     from rewriter.selection import Selectors
-
-log = logging.getLogger("rewriter")
 
 
 def rewrite(
@@ -98,7 +94,7 @@ def rewrite(
         model, include=include, exclude=exclude, strict=strict, layers=layers, discover=discover, inputs=inputs
     )
     decided.require_built()
-    _require_own_scope(model)
+    require_changeable(model)
     if optimizer in (None, KEEP) and not decided.merges and not decided.merged:
         warnings.warn(
             f"{model.name} is left as it is, its optimizer too: no selected layer has a kernel and a bias that can be "
@@ -200,14 +196,6 @@ def _set_exact(layers: Iterable[Any], exact: bool) -> list[tuple[Any, type]]:
     return changed
 
 
-def _require_own_scope(model: Any) -> None:
-    if keras_internals.in_foreign_scope(model):
-        raise ModelError(
-            f"{model.name} was not made in the scope of the tf.distribute strategy that is active here. Call this "
-            "outside of it, or make or load the model inside: with strategy.scope(): ..."
-        )
-
-
 def _carry(model: Any, choice: OptimizerChoice, carrier: StateCarrier | None) -> None:
     if carrier is None:
         return
@@ -216,169 +204,3 @@ def _carry(model: Any, choice: OptimizerChoice, carrier: StateCarrier | None) ->
     else:
         warm_start.start(choice.optimizer, choice.state_of, carrier.sources(model), model.trainable_variables)
         carrier.hand_on(choice.optimizer)
-
-
-def log_lines(lines: Iterable[str]) -> None:
-    """Log what was done, line by line."""
-    for line in lines:
-        log.info("%s", line)
-
-
-def split(model: Any) -> Any:
-    """Take every ``W*`` of a model apart into kernel and bias again, for good. In place; the inverse of ``rewrite``.
-
-    A compiled model stays compiled: under the optimizer it has, slots split as the weights are, or, under
-    :class:`rewriter.JointMomentum`, under an SGD of the same learning rate and momentum that starts without velocity.
-    Under another :class:`rewriter.JointOptimizer` it is what that one's ``standard_optimizer`` returns.
-
-    Args:
-        model: A tf-keras model, rewritten or not.
-
-    Returns:
-        The same model, plain Keras.
-
-    Raises:
-        ModelError: ``model`` is no tf-keras model, or was not made under the ``tf.distribute`` strategy that is active.
-    """
-    require_model(model)
-    _require_own_scope(model)
-    lines = choose_standard_optimizer(model.optimizer).lines
-    replaced = [
-        keras_internals.key_of(kernel) for found in locate_layers(model) for kernel in augmented_kernels(found.layer)
-    ]
-    separated = _separate_all(model, keep=False)
-    if separated:
-        log_lines(lines)
-    let_go(model, replaced)
-    return model
-
-
-@contextlib.contextmanager
-def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterator[Any]:
-    """Inside, a rewritten model *is* plain Keras: classes, variable names and order, weights, optimizer.
-
-    For any tool or format that knows nothing of this library. On exit the model is rewritten again with the same
-    ``W*`` objects, holding whatever was loaded or assigned inside; a compiled ``fit`` goes on without a new trace.
-    What is trained inside, under the optimizer of the standard form, is in the weights; a joint optimizer goes on from
-    where it was, and the log says so.
-
-    Args:
-        model: A tf-keras model, rewritten or not.
-        check: Compare weights and outputs, rewritten and standard, as :func:`rewrite` does.
-        inputs: A batch that the model takes, for the check; ``None`` makes one.
-
-    Yields:
-        The same model.
-
-    Raises:
-        ModelError: ``model`` is no tf-keras model, or was not made under the ``tf.distribute`` strategy that is active;
-            or ``inputs`` is no batch that it takes.
-        DifferenceError: A layer computes something else in standard form. The model is as it was.
-    """
-    require_model(model)
-    _require_own_scope(model)
-    optimizer, origin = model.optimizer, origin_of(model)
-    state = keras_internals.optimizer_slots(keras_internals.inner_optimizer(optimizer))
-    models = models_over(model)
-    functions = [(inner, keras_internals.traced_functions(inner)) for inner in models]
-    separated = _separate_all(model, check, inputs)
-    reset_functions(model, models)
-    standard, compilation = model.optimizer, keras_internals.compilation(model)
-    steps = _steps(standard)
-    try:
-        yield model
-    finally:
-        carrier = StateCarrier(model.optimizer)
-        for each in separated:
-            for layout in each.layouts:
-                carrier.before_merge(each.layer, layout)
-            each.merge_again()
-        compiled_anew = keras_internals.compilation(model) is not compilation
-        if model.optimizer is optimizer:
-            carrier.carry(model, reuse=state)
-        elif model.optimizer is standard:
-            if _steps(standard) != steps:
-                log.warning(
-                    "%s: %d steps were made in standard form, under another optimizer; the weights keep them, and %s "
-                    "goes on from where it was.",
-                    model.name,
-                    _steps(standard) - steps,
-                    type(keras_internals.inner_optimizer(optimizer)).__name__,
-                )
-            keras_internals.set_optimizer(model, optimizer)
-        else:
-            carrier.carry(model)  # another one, that was given inside, stays
-        if separated:
-            take_over_saving(model, origin)
-        if compiled_anew:
-            reset_functions(model)
-        else:
-            for inner, traced in functions:
-                keras_internals.restore_traced_functions(inner, traced)
-
-
-def _steps(optimizer: Any) -> int:
-    return 0 if optimizer is None else keras_internals.iterations_of(keras_internals.inner_optimizer(optimizer))
-
-
-@dataclass(frozen=True)
-class _Separated:
-    """A layer that is separated, and what is needed to go back.
-
-    Attributes:
-        layer: The layer.
-        cls: Its augmented class.
-        layouts: Those of its augmented kernels; none for a layer that had none, as it is not built or has only a loop.
-        kernels: The augmented kernels; none where going back makes new ones.
-    """
-
-    layer: Any
-    cls: type
-    layouts: tuple[Layout, ...]
-    kernels: tuple[Any, ...]
-
-    def merge_again(self) -> None:
-        """Give the layer the form it had."""
-        if self.layouts:
-            surgery.merge(self.layer, self.cls, self.layouts, self.kernels)
-        else:
-            keras_internals.set_class(self.layer, self.cls)
-
-
-def _separate_all(model: Any, check: bool = False, inputs: Any = None, keep: bool = True) -> list[_Separated]:
-    """Separate every rewritten layer, the optimizer along with them; returns what is needed to go back.
-
-    Where the augmented kernels are not kept, going back makes new ones.
-    """
-    located = [found for found in locate_layers(model) if isinstance(found.layer, Augmented)]
-    carrier, origin = StateCarrier(model.optimizer), origin_of(model)
-    separated: list[_Separated] = []
-    give_back_saving(model)
-    try:
-        with checked_model(model, inputs) if check and located else contextlib.nullcontext():
-            for found in progress.each(located, "splitting"):
-                layer, layouts = found.layer, layouts_in(found.layer)
-                before = _Separated(layer, type(layer), layouts, tuple(augmented_kernels(layer)) if keep else ())
-                if not layouts:
-                    separated.append(before)
-                    keras_internals.set_class(layer, standard_class(layer))
-                    continue
-                for layout in layouts:
-                    carrier.before_separate(layer, layout)
-                with checked_layer(layer, layouts, found.paths[0]) if check else contextlib.nullcontext():
-                    surgery.separate(layer, standard_class(layer))
-                    separated.append(before)
-        choice = choose_standard_optimizer(model.optimizer)
-        if choice.keeps:
-            carrier.carry(model)
-        elif choice.optimizer is not None:
-            keras_internals.take_over(model, choice.optimizer)
-            carrier.hand_on(choice.optimizer)
-    except BaseException:
-        for each in separated:
-            each.merge_again()
-        carrier.roll_back()
-        take_over_saving(model, origin)
-        reset_functions(model)
-        raise
-    return separated

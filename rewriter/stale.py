@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import functools
-import logging
 from typing import TYPE_CHECKING, Any
 
 from rewriter import keras_internals
 from rewriter.errors import OptimizerError
+from rewriter.log import log
 from rewriter.slots import without_slots
 from rewriter.walk import locate_layers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-log = logging.getLogger("rewriter")
 
 
 def reset_functions(model: Any, models: Iterable[Any] | None = None) -> None:

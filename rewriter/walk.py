@@ -51,6 +51,12 @@ def locate_layers(model: Any) -> list[LocatedLayer]:
     return list(located.values())
 
 
+def unknown_classes(model: Any) -> list[str]:
+    """Name the classes of a model read from a SavedModel, and of its layers, in whose place Keras runs a graph."""
+    layers = [model, *(found.layer for found in locate_layers(model))]
+    return list(dict.fromkeys(type(layer).__name__ for layer in layers if keras_internals.is_revived(layer)))
+
+
 def require_model(model: Any) -> None:
     """Raise ``ModelError`` unless the object is a tf-keras model; a model of Keras 3 is refused by name."""
     if isinstance(model, tf_keras.Model):

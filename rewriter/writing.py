@@ -6,6 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
+import tf_keras
 
 from rewriter import keras_internals, manifest, progress
 from rewriter.counting import require_all_written, require_readable
@@ -13,11 +14,13 @@ from rewriter.errors import FileError, first_line
 from rewriter.formats import Format, edit_config, format_to_write, write_manifest
 from rewriter.hidden import hidden_layers, wrap_config
 from rewriter.joint_optimizer import is_joint
+from rewriter.log import log, log_lines
 from rewriter.optimizer_choice import LOSS_SCALE, choose_standard_optimizer
 from rewriter.optimizer_state import read_state, read_uncounted, write_optimizer
 from rewriter.placing import place, writable
-from rewriter.rewriting import log_lines, standard_form
-from rewriter.walk import require_model
+from rewriter.safety import unknown
+from rewriter.separating import standard_form
+from rewriter.walk import locate_layers, require_model, unknown_classes
 
 if TYPE_CHECKING:
     import os
@@ -50,6 +53,7 @@ def export(model: Any, path: str | os.PathLike[str], overwrite: bool = False, in
     lines = exported_state(model, destination)
     with standard_form(model, check=True, inputs=inputs):
         _write(model, destination)
+    _warn_of_what_keras_reads(model, destination)
     log_lines(lines)
 
 
@@ -64,6 +68,27 @@ def exported_state(model: Any, destination: Path) -> tuple[str, ...]:
         return lines
     kept = [line for line in lines if not line.startswith(LOSS_SCALE)]
     return (*kept, f"{LOSS_SCALE} not in the file, .keras and .h5 have no place for it")
+
+
+def _warn_of_what_keras_reads(model: Any, destination: Path) -> None:
+    """Warn of what Keras makes anew when it reads a SavedModel of a model whose classes it knows."""
+    anew = (
+        []
+        if format_to_write(destination) is not Format.SAVED_MODEL
+        else [
+            found.paths[0]
+            for found in locate_layers(model)
+            if isinstance(found.layer, tf_keras.layers.MultiHeadAttention)
+            and not all(map(keras_internals.is_graph_network, found.owners))
+        ]
+    )
+    if anew:
+        log.warning(
+            "tf_keras.models.load_model makes the weights of %s anew, without a word, where it knows the model's "
+            "classes; rewriter.load_model, the signatures of %s and .keras files have the right ones",
+            ", ".join(anew),
+            destination.name,
+        )
 
 
 def save_model(
@@ -105,6 +130,7 @@ def save_model(
     hidden = hidden_layers(model)
     if hidden and format_to_write(destination) is Format.SAVED_MODEL:
         _save_hidden_folder(model, destination, described, options)
+        _warn_of_what_keras_reads(model, destination)
         return
 
     def finish(written: Path) -> None:
@@ -113,6 +139,7 @@ def save_model(
             edit_config(written, lambda config: wrap_config(config, manifest.places(described)))
 
     _write(model, destination, finish, options)
+    _warn_of_what_keras_reads(model, destination)
 
 
 def _destination(model: Any, path: str | os.PathLike[str], overwrite: bool) -> Path:
@@ -144,6 +171,16 @@ def _write(
     """Write a model as Keras does, in one step, and only if the file holds all of it."""
     kind = format_to_write(destination)
     given = options or {}
+    classes = ", ".join(unknown_classes(model))
+    if classes and kind is not Format.SAVED_MODEL:
+        raise FileError(
+            f"{destination}: not written, {unknown(classes)} Only a SavedModel holds the graph that Keras runs instead."
+        )
+    if kind is Format.SAVED_MODEL and keras_internals.input_specs(model) is None:
+        raise FileError(
+            f"{destination}: not written, a SavedModel says what its model takes, and {model.name} has not been called "
+            "since it was made or read: call it on a batch first, or pass inputs=, a batch."
+        )
     if kind is Format.KERAS:
         require_readable(model, destination)
         _build_scaled(model)
@@ -161,8 +198,9 @@ def _write(
             place(destination, write, keep=keras_internals.is_chief(model))
     except OSError as error:
         raise FileError(f"{destination}: not written, {error.strerror or first_line(error)}") from error
-    except (ValueError, TypeError, NotImplementedError, RuntimeError, tf.errors.OpError) as error:
-        raise FileError(f"{destination}: not written, Keras cannot save this model: {first_line(error)}") from error
+    except (AssertionError, ValueError, TypeError, NotImplementedError, RuntimeError, tf.errors.OpError) as error:
+        why = unknown(classes) if classes else f"Keras cannot save this model: {first_line(error)}"
+        raise FileError(f"{destination}: not written, {why}") from error
 
 
 def _build_scaled(model: Any) -> None:

@@ -357,8 +357,12 @@ def test_layers_without_their_class_are_left_alone(tmp_path):
     model = rewriter.load_model(tmp_path / "m")
     decisions = {decision.path: decision for decision in rewriter.plan(model).decisions}
     assert decisions["block/dense"].action == "skip"
-    assert "the class of 'block' is not known here" in decisions["block/dense"].reason
+    assert "the class Block is not known here" in decisions["block/dense"].reason
     assert sum(decision.action == "merge" for decision in decisions.values()) == 1
+    for name in ("out.keras", "out.h5"):
+        with pytest.raises(rewriter.FileError, match=r"not written, it has a class .*, Block, .*import MODULE"):
+            rewriter.export(model, tmp_path / name)
+        assert not (tmp_path / name).exists()
 
 
 def test_what_is_found_in_a_layer_without_its_class_is_left_alone(tmp_path):
@@ -373,7 +377,7 @@ def test_what_is_found_in_a_layer_without_its_class_is_left_alone(tmp_path):
             tf_keras.saving.get_custom_objects()[registered] = known
     decisions = [each for each in rewriter.plan(model, discover=True).decisions if each.path == "mixing"]
     assert decisions
-    assert all("the class of 'mixing' is not known here" in each.reason for each in decisions)
+    assert all(f"the class {registered} is not known here" in each.reason for each in decisions)
     rewriter.rewrite(model, discover=True)
     rewriter.save_model(model, tmp_path / "joint")
 

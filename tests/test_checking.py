@@ -1,5 +1,6 @@
 """The gate: what computes something else once it is merged or split is put back, whatever fails."""
 
+import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
@@ -88,7 +89,7 @@ def test_an_export_that_computes_something_else_is_not_written(tmp_path):
     fit(model)
 
 
-def test_the_check_takes_inputs_of_ones_own():
+def test_the_check_takes_inputs_of_ones_own(caplog):
     """A model that does not say what it takes is compared on what is given; what its call changes is put back."""
 
     class Open(tf_keras.Model):
@@ -104,12 +105,68 @@ def test_the_check_takes_inputs_of_ones_own():
     x = tf.constant(batch()[0])
     model = Open()
     model({"a": x, "b": x})
-    model._saved_model_inputs_spec = None
-    rewriter.split(rewriter.rewrite(model))
+    model._saved_model_inputs_spec = model._build_input_shape = None
+    with caplog.at_level("WARNING", logger="rewriter"):
+        rewriter.split(rewriter.rewrite(model))
+    assert caplog.messages == [
+        "outputs of open as a whole not compared: the model does not say what it takes; pass inputs="
+    ]
     before = state(model)
     with pytest.raises(rewriter.DifferenceError, match=r"^watcher: its outputs differ"):
         rewriter.rewrite(model, inputs={"a": x, "b": x})
     assert state(model) == before
+
+
+@tf_keras.saving.register_keras_serializable("tests_of_the_check")
+class Looking(tf_keras.Model):
+    """A subclassed model that takes indices and a mask, in a dict, and attends."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.table = layers.Embedding(3, 4)
+        self.attend = layers.MultiHeadAttention(2, 3)
+        self.dense = layers.Dense(4)
+        self.watcher = ReadsClass(self.dense)
+
+    def call(self, inputs):
+        found = self.table(inputs["tokens"])
+        mask = tf.cast(inputs["mask"], tf.bool)
+        attended = self.attend(found, found, attention_mask=mask[:, None, :])
+        return self.watcher(self.dense(attended))
+
+    def get_config(self):
+        return {}
+
+
+def test_a_model_that_was_read_and_not_called_is_run_on_what_it_was_built_with(run, tmp_path):
+    """A .keras file says shapes and no dtypes; nothing of the guess stays in the model."""
+    tokens, path = np.array([[0, 1, 2, 1, 0]] * 3), tmp_path / "looking.keras"
+    batch = {"tokens": tokens, "mask": np.ones((3, 5), bool)}
+    model = Looking(name="looking")
+    model(batch)
+    model.save(path)
+    read = rewriter.load_model(path)
+    with pytest.raises(rewriter.DifferenceError, match=r"^watcher: its outputs differ"):
+        rewriter.rewrite(read, include="dense")
+    assert read._saved_model_inputs_spec is None
+    report = rewriter.verify(read, model)
+    assert report.same
+    assert [one.path for one in report.comparisons if one.what == "outputs"][-2:] == ["watcher", "model"]
+    assert [one.place for one in rewriter.plan(read, discover=True).remarks] == ["table.embeddings", "watcher.scale"]
+    assert read._saved_model_inputs_spec is None
+
+    np.savez(tmp_path / "batch.npz", y=tokens, **batch)
+    command = ("rewrite", path, tmp_path / "folder", "--layers", "einsum")
+    code, _, err = run(*command)
+    assert (code, (tmp_path / "folder").exists()) == (2, False)
+    assert "a SavedModel says what its model takes, and looking has not been called" in err
+    assert "pass --data, a batch" in err
+    code, out, err = run(*command, "--data", tmp_path / "batch.npz")
+    assert (code, err) == (0, "")
+    note = "note: tf_keras.models.load_model makes the weights of attend anew, without a word"
+    assert note in out
+    code, out, _ = run("export", path, tmp_path / "plain", "--data", tmp_path / "batch.npz")
+    assert (code, note in out) == (0, True)
 
 
 class Noisy(layers.Dense):

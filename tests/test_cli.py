@@ -254,7 +254,7 @@ def make_bad_inputs(folder):
     [
         ("missing.keras", "no such file or folder."),
         ("text.keras", "not a model. Expected a .keras archive, an HDF5 file (.h5) or a SavedModel folder."),
-        ("nothing.keras", "nothing to merge, no selected layer has a kernel and a bias that can be stacked."),
+        ("nothing.keras", "nothing to merge. dense: no bias (use_bias=False). See rewriter inspect "),
     ],
 )
 def test_bad_input_gets_one_line_and_2(run, tmp_path, name, line):

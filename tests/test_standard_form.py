@@ -28,6 +28,26 @@ def test_standard_form_is_plain_keras_inside_and_the_same_variables_outside():
     assert isinstance(model.optimizer, rewriter.JointMomentum)
 
 
+def test_a_model_in_standard_form_is_not_changed_otherwise():
+    """What is rewritten or split inside would not be found at the end; another model over its layers neither."""
+    model = MODELS["sequential"]()
+    model.compile("sgd", "mse")
+    rewriter.rewrite(model)
+    before = [type(layer).__name__ for layer in model.layers]
+    outer = tf_keras.Sequential([model])
+    outer.build((None, *model.input_shape[1:]))
+    with rewriter.standard_form(model):
+        for change in (rewriter.rewrite, rewriter.split):
+            for each in (model, outer):
+                with pytest.raises(
+                    rewriter.ModelError, match=r"is in standard_form, and .* is merged again at its end"
+                ):
+                    change(each)
+    assert [type(layer).__name__ for layer in model.layers] == before
+    fit(model)
+    rewriter.rewrite(rewriter.split(model))
+
+
 def test_standard_form_restores_the_model_when_the_inside_fails():
     """An error inside goes through, and the model is rewritten again."""
     model = rewriter.rewrite(MODELS["sequential"]())

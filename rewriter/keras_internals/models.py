@@ -111,6 +111,33 @@ def input_specs(model: Any) -> Any:
     return model._saved_model_inputs_spec
 
 
+def built_specs(model: Any) -> Any:
+    """Read the structure of ``TensorSpec`` with which a model was built, as a ``.keras`` file says it.
+
+    That is all that is known of a subclassed model that was read from one and has not been called: shapes, which Keras
+    builds it with as floats. ``None`` where it was not built so.
+    """
+    return None if model._build_input_shape is None else _specs_of(model._build_input_shape)
+
+
+def _specs_of(shapes: Any) -> Any:
+    if isinstance(shapes, dict):
+        return {name: _specs_of(shape) for name, shape in shapes.items()}
+    if isinstance(shapes, list | tuple) and not all(isinstance(size, int | None) for size in shapes):
+        return [_specs_of(shape) for shape in shapes]
+    return tf.TensorSpec([None, *tf.TensorShape(shapes)[1:]], tf_keras.backend.floatx())
+
+
+@contextlib.contextmanager
+def kept_input_specs(model: Any) -> Iterator[None]:
+    """Put back afterwards what a model says of its inputs, which it learns when it is called first."""
+    before = (model._saved_model_inputs_spec, model._saved_model_arg_spec)
+    try:
+        yield
+    finally:
+        model._saved_model_inputs_spec, model._saved_model_arg_spec = before
+
+
 def _dtype_taken(tensor: Any) -> Any:
     """Say what an input holds: whole numbers where an embedding looks them up, which a Sequential calls floats."""
     consumers = [node.layer for node in tensor._keras_history.layer._outbound_nodes]

@@ -1,0 +1,34 @@
+"""What the library says while it works: its logger, and what was warned of, for a command to print."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+log = logging.getLogger("rewriter")
+
+
+def log_lines(lines: Iterable[str]) -> None:
+    """Log what was done, line by line."""
+    for line in lines:
+        log.info("%s", line)
+
+
+@contextlib.contextmanager
+def warned() -> Iterator[list[str]]:
+    """Collect what is warned of inside, in the place of whoever shows it otherwise."""
+    messages: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
+    propagated = log.propagate
+    log.addHandler(handler)
+    log.propagate = False
+    try:
+        yield messages
+    finally:
+        log.removeHandler(handler)
+        log.propagate = propagated
