@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import traceback
 from typing import Annotated
 
 import typer
@@ -67,9 +68,10 @@ def main() -> None:
     except RewriterError as error:
         typer.echo(f"rewriter: {in_options(error)}", err=True)
         sys.exit(1 if isinstance(error, NotMergeableError | DifferenceError) else 2)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  whatever it is, the user gets one line of it
         if os.environ.get(_TRACEBACK):
-            raise
+            traceback.print_exc()
+            sys.exit(2)
         line = f"{type(error).__name__}: {error}".partition("\n")[0]
         typer.echo(f"rewriter: unexpected {line} ({_TRACEBACK}=1 shows where; please report it)", err=True)
         sys.exit(2)

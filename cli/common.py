@@ -21,7 +21,7 @@ from rewriter.errors import FileError, first_line
 from rewriter.progress import stage
 
 from .progress import drawn
-from .words import in_options
+from .words import all_in_options, in_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -155,7 +155,7 @@ def show(result: Any, as_json: bool, picture: Path | None = None) -> None:
     """Print a result on standard output: as JSON, in colours on a terminal, as plain text elsewhere."""
     console = Console(markup=False, highlight=False, emoji=False)
     if as_json:
-        typer.echo(json.dumps(result.to_dict(), indent=2))
+        typer.echo(json.dumps(all_in_options(result.to_dict()), indent=2))
     elif console.is_terminal:
         tables.show(result, console, in_options)
     else:

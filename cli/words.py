@@ -21,6 +21,8 @@ _OPTIONS = (
     (r"`?\brewriter\.plan\(model\)`?", "`rewriter inspect MODEL`"),
 )
 
+_NAMES = ("file", "output", "path", "model", "manifest", "selectors")  # keys of names in JSON data
+
 
 def in_options(text: Any) -> str:
     """Say a message of the library as the command line would."""
@@ -28,3 +30,12 @@ def in_options(text: Any) -> str:
     for argument, option in _OPTIONS:
         said = re.sub(argument, option, said)
     return said
+
+
+def all_in_options(data: Any) -> Any:
+    """Say every message in JSON data as the command line would; names of files and layers are no messages."""
+    if isinstance(data, dict):
+        return {key: value if key in _NAMES else all_in_options(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [all_in_options(value) for value in data]
+    return in_options(data) if isinstance(data, str) else data

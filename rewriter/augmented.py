@@ -25,6 +25,7 @@ import tensorflow as tf
 import tf_keras
 
 from rewriter import keras_internals, surgery
+from rewriter.errors import ModelError
 from rewriter.layout import augmented_kernels, is_merged, layouts_in, places_among_weights, standard_weights
 from rewriter.pairing import DENSE, Pair, layouts_for
 from rewriter.product import is_worthwhile, product
@@ -49,6 +50,7 @@ _VIEWS: contextvars.ContextVar[Mapping[int, tuple[Any, dict[str, Any]]]] = conte
 
 # The key under which a config says of which layer it is, where that is asked for.
 CONFIGURED = "configured_layer"
+_TO_SET = "Set weights inside `with rewriter.standard_form(model):`, or assign to the layer's augmented_kernel."
 _SIGNED: contextvars.ContextVar[bool] = contextvars.ContextVar("signed", default=False)
 
 
@@ -160,6 +162,15 @@ class Augmented:
             # A copied variable has lost its mark; the copied layer has kept its own.
             surgery.mark(self, augmented_kernels(self), layouts_in(self))
 
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Set the weights, as they are merged; ``ModelError`` for those of the standard form."""
+        layer: Any = self
+        if is_merged(layer) and len(weights) != len(layer.weights):
+            raise ModelError(
+                f"{layer.name} is merged and has {len(layer.weights)} weights, and was given {len(weights)}. {_TO_SET}"
+            )
+        super().set_weights(weights)  # type: ignore[misc]
+
     def load_own_variables(self, store: Mapping[str, Any]) -> None:
         """Load the weights of an augmented layer, or of the standard layer it stands for, stacked here."""
         weights = keras_internals.own_weights(self)
@@ -249,7 +260,11 @@ def _view(attribute: str) -> property:
                 return view if view.dtype == dtype else tf.cast(view, dtype)
         raise AttributeError(f"{self.name} is not built, so it has no {attribute} yet")
 
-    return property(view, doc=f"The {attribute}: a slice of an augmented kernel, in its own shape.")
+    def assign(self: Any, _: Any) -> None:
+        # No AttributeError, in the place of which Keras would say that the name conflicts with a property.
+        raise ModelError(f"{attribute} of {self.name} is a view of a merged variable, to read. {_TO_SET}")
+
+    return property(view, assign, doc=f"The {attribute}: a slice of an augmented kernel, in its own shape.")
 
 
 def _call_with_shared_views(standard: Any) -> Callable[..., Any]:

@@ -108,6 +108,10 @@ def _inputs(arrays: dict[str, Any], path: Path, model: Any) -> Any:
         found = ", ".join(arrays) or "nothing"
         needed = f"for each of its inputs: {', '.join(names)}" if len(names) > 1 else f"x, or {names[0]}"
         raise FileError(f"{path} has {found}; {model.name} needs an array {needed}.")
+    rows = {name: int(arrays[name].shape[0]) for name in (*names, *(["y"] if "y" in arrays else []))}
+    if len({*rows.values()}) > 1:
+        counts = ", ".join(f"{name} {count}" for name, count in rows.items())
+        raise FileError(f"{path}: its arrays have different numbers of rows: {counts}.")
     return {name: arrays[name] for name in names} if isinstance(specs, dict) else [arrays[name] for name in names]
 
 

@@ -37,7 +37,7 @@ def draw(report: Report, weights: tuple[Weights, Weights], names: tuple[str, str
     maps = _largest(report.differing, weights)
     if report.same:
         figure = pictures.figure(_WIDTH, 1)
-        figure.suptitle(f"{names[0]} and {names[1]}: the same in all {len(report.comparisons)} weights and outputs")
+        figure.suptitle(f"{names[0]} and {names[1]}: the same in {report.counts} compared")
         pictures.write(figure, path)
         return
     bars_height = 1.4 + _BAR * max(1, len(shown))

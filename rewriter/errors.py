@@ -12,6 +12,8 @@
     └── DifferenceError      a check found that two models differ
 """
 
+import re
+
 
 class RewriterError(Exception):
     """Base of every error that this library raises on purpose."""
@@ -58,7 +60,13 @@ def first_line(error: BaseException) -> str:
 
     Keras puts its cause on a line of its own under a headline, and after it the inputs it was given, at any length.
     """
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # A KeyError says its message as Python would write it, with quotes.
+    text = (
+        error.args[0] if isinstance(error, KeyError) and error.args and isinstance(error.args[0], str) else str(error)
+    )
+    # Where TensorFlow stood when it failed is of no use to whoever gave the batch.
+    text = re.sub(r"\{\{\w+ [^}]*\}\}\s*|\s*\[Op:\w+\]( name:)?", "", text)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     headline = bool(lines) and lines[0].startswith("Exception encountered when calling")
     said = " ".join(lines[: 2 if headline else 1]).partition(" Inputs received:")[0]
     return said[:500] or type(error).__name__

@@ -106,5 +106,6 @@ def names_of(chosen: str | Iterable[str]) -> tuple[str, ...]:
 def _families_with(name: str) -> list[str]:
     """List the families that have layers of some name, ``"LSTM"``, or like it."""
     classes = {cls.__name__.lower(): family.name for family in FAMILIES for cls in family.classes}
+    classes |= {"multiheadattention": "einsum"}  # its kernels are those of the EinsumDense layers in it
     near = difflib.get_close_matches(name.lower(), classes, cutoff=0.5) + [c for c in classes if name.lower() in c]
     return [classes[each] for each in near]

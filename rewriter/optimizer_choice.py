@@ -11,7 +11,8 @@ import tf_keras
 from rewriter import keras_internals, slots, warm_start
 from rewriter.errors import OptimizerError
 from rewriter.joint_momentum import JointMomentum
-from rewriter.joint_optimizer import is_joint
+from rewriter.joint_optimizer import BOUNDS, is_joint
+from rewriter.layout import layout_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,12 +117,14 @@ def _meant(given: Any) -> str:
     return " A name has no settings: make one, as in tf_keras.optimizers.Adam(1e-3) or rewriter.JointMomentum(0.01)."
 
 
-def choose_standard_optimizer(optimizer: Any) -> OptimizerChoice:
+def choose_standard_optimizer(model: Any) -> OptimizerChoice:
     """Decide which plain Keras optimizer the standard form of a model gets: an SGD for a joint one, else its own."""
+    optimizer = model.optimizer
     if optimizer is None:
         return OptimizerChoice(None, None, ("optimizer: none, the model is not compiled",))
     if not is_joint(optimizer):
-        return OptimizerChoice(optimizer, optimizer, (f"optimizer: {_name(optimizer)} kept", *_kept_state(optimizer)))
+        lines: tuple[str, ...] = (f"optimizer: {_name(optimizer)} kept", *_kept_state(optimizer, model))
+        return OptimizerChoice(optimizer, optimizer, lines)
     inner = keras_internals.inner_optimizer(optimizer)
     standard = inner.standard_optimizer()
     if not keras_internals.is_optimizer(standard) or is_joint(standard):
@@ -133,7 +136,7 @@ def choose_standard_optimizer(optimizer: Any) -> OptimizerChoice:
     settings, state = (
         ("learning rate and momentum", "velocity") if hasattr(inner, "momentum") else ("learning rate", "slots")
     )
-    lines: tuple[str, ...] = (
+    lines = (
         f"optimizer: {_name(optimizer)} replaced by {_name(standard)} of the same {settings}",
         f"{state}: reset, {_name(standard)} starts without",
         f"iterations: {keras_internals.iterations_of(inner)} carried",
@@ -165,7 +168,7 @@ def _joint(current: Any, given: dict[str, Any]) -> OptimizerChoice:
         if current is None:
             return OptimizerChoice(joint, None, (f"{head}, for compile(optimizer=model.optimizer, ...)",))
         optimizer = keras_internals.with_loss_scale_of(current, joint)
-        return OptimizerChoice(optimizer, None, (head, *_not_carried(current)))
+        return OptimizerChoice(optimizer, None, (head, *_settings_not_carried(current), *_not_carried(current)))
     settings = {**warm_start.settings_from(current), **given}
     optimizer = keras_internals.with_loss_scale_of(current, JointMomentum(**settings))
     return OptimizerChoice(optimizer, current, tuple(_warm_lines(current, settings, given)))
@@ -191,13 +194,24 @@ def _warm_lines(current: Any, settings: dict[str, Any], given: dict[str, Any]) -
     yield from _loss_scale(current)
 
 
-def _kept_state(optimizer: Any) -> Iterator[str]:
+def _kept_state(optimizer: Any, split_model: Any = None) -> Iterator[str]:
+    """Say what state is kept; of a model that is split, how many slots there are then."""
     inner = keras_internals.inner_optimizer(optimizer)
-    yield f"slots: {_slot_count(inner)} carried"
+    yield f"slots: {_slot_count(inner) if split_model is None else _split_slot_count(inner, split_model)} carried"
     yield f"iterations: {keras_internals.iterations_of(inner)} carried"
     yield from _loss_scale(optimizer)
     if (clipnorm := getattr(inner, "clipnorm", None)) is not None:
         yield f"clipnorm: {_shown(clipnorm)} carried; it bounds a merged kernel and bias as one"
+
+
+def _settings_not_carried(current: Any) -> Iterator[str]:
+    """Say which settings of an optimizer, beside its learning rate, a new joint momentum is without."""
+    inner = keras_internals.inner_optimizer(current)
+    rate = keras_internals.learning_rate_of(inner)
+    left = [_shown(rate)] if isinstance(rate, tf_keras.optimizers.schedules.LearningRateSchedule) else []
+    left += [f"{name} {_shown(value)}" for name in (*BOUNDS, "use_ema") if (value := getattr(inner, name, None))]
+    if left:
+        yield f"settings of {_name(current)}: {_NOT_CARRIED}, {', '.join(left)}; give them to rewriter.JointMomentum"
 
 
 def _not_carried(current: Any) -> Iterator[str]:
@@ -219,6 +233,20 @@ def _loss_scale(optimizer: Any) -> Iterator[str]:
 def _slot_count(inner: Any) -> int:
     state = keras_internals.optimizer_slots(inner)
     return 0 if state is None else sum(len(slots) for slots in state.lists.values())
+
+
+def _split_slot_count(inner: Any, model: Any) -> int:
+    """Count the slots there are once each of an augmented kernel's is split as the kernel is."""
+    state = keras_internals.optimizer_slots(inner)
+    variables = keras_internals.only_variables(model.variables)
+    places = slots.slot_places(inner, variables, state)
+    parts = {
+        place: len(layout.parts) if (layout := layout_of(variable)) else 1
+        for variable, place in zip(variables, places, strict=True)
+        if place is not None
+    }
+    lists = [] if state is None else state.lists.values()
+    return sum(parts.get(place, 1) for of_all in lists for place in range(len(of_all)))
 
 
 def _shown(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +100,8 @@ def run_model(model: Any, inputs: Any = None, like: Any = None) -> Run:
     """
     batch = make_inputs(model if like is None else like) if inputs is None else inputs
     guessed = inputs is None and specs_of(model)[1]
+    if inputs is not None:
+        _require_batch(inputs)
     if batch is None:
         return Run([], {}, "the model does not say what it takes; pass inputs=")
     layers = [found.layer for found in locate_layers(model)]
@@ -122,6 +125,15 @@ def run_model(model: Any, inputs: Any = None, like: Any = None) -> Run:
             raise ModelError(f"inputs= is no batch that {model.name} takes: {reason}") from error
         # Whatever a model raises on inputs made for it, its weights are compared.
         return Run([], {}, f"the model raised {reason!r}; pass inputs=")
+
+
+def _require_batch(inputs: Any) -> None:
+    if isinstance(inputs, tf.data.Dataset):
+        raise ModelError("inputs= is a batch, and a tf.data.Dataset has many: give the x of one, next(iter(dataset)).")
+    if isinstance(inputs, str | os.PathLike):
+        raise ModelError(f"inputs= is a batch of arrays, and {str(inputs)!r} is text; numpy.load reads a file of them.")
+    if any(np.ndim(each) and np.shape(each)[0] == 0 for each in tf.nest.flatten(inputs)):
+        raise ModelError("inputs= has an array without rows.")
 
 
 def run_layer(layer: Any, fan_in: int) -> list[Any]:

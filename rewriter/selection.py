@@ -92,7 +92,10 @@ def _no_match(candidates: Sequence[LocatedLayer], selector: Selector, option: st
         # A recurrent layer's kernels are its cell's.
         inside = [path for path in paths if path.startswith(f"{selector}/")]
         names = {path.lower(): path for path in reversed(paths)}
-        near = inside[:3] or [names[each] for each in difflib.get_close_matches(selector.lower(), names, cutoff=0.5)]
+        named = [path for path in paths if path.endswith(f"/{selector}")]
+        near = (inside or named)[:3] or [
+            names[each] for each in difflib.get_close_matches(selector.lower(), names, cutoff=0.5)
+        ]
         kinds = {cls.__name__ for located in candidates for cls in type(located.layer).__mro__}
         if selector in kinds:
             return (
@@ -101,5 +104,5 @@ def _no_match(candidates: Sequence[LocatedLayer], selector: Selector, option: st
             )
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     if not hint:
-        hint = f" Paths start with: {', '.join(map(repr, paths[:5]))}." if paths else " The model has no such layer."
+        hint = f" The first are {', '.join(map(repr, paths[:5]))}." if paths else " The model has no such layer."
     return f"{option}={selector!r} matches no layer that owns a kernel.{hint} `rewriter.plan(model)` lists all paths."

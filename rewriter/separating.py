@@ -61,7 +61,7 @@ def split(model: Any) -> Any:
     """
     require_model(model)
     require_changeable(model)
-    lines = choose_standard_optimizer(model.optimizer).lines
+    lines = choose_standard_optimizer(model).lines
     replaced = [
         keras_internals.key_of(kernel) for found in locate_layers(model) for kernel in augmented_kernels(found.layer)
     ]
@@ -176,7 +176,9 @@ def _separate_all(model: Any, check: bool = False, inputs: Any = None, keep: boo
     separated: list[_Separated] = []
     give_back_saving(model)
     try:
-        with checked_model(model, inputs) if check and located else contextlib.nullcontext():
+        # On inputs of its own a model is run even where nothing is merged: a SavedModel says what its model takes.
+        to_run = check and (located or inputs is not None)
+        with checked_model(model, inputs) if to_run else contextlib.nullcontext():
             for found in progress.each(located, "splitting"):
                 layer, layouts = found.layer, layouts_in(found.layer)
                 before = _Separated(layer, type(layer), layouts, tuple(augmented_kernels(layer)) if keep else ())
@@ -189,7 +191,7 @@ def _separate_all(model: Any, check: bool = False, inputs: Any = None, keep: boo
                 with checked_layer(layer, layouts, found.paths[0]) if check else contextlib.nullcontext():
                     surgery.separate(layer, standard_class(layer))
                     separated.append(before)
-        choice = choose_standard_optimizer(model.optimizer)
+        choice = choose_standard_optimizer(model)
         if choice.keeps:
             carrier.carry(model)
         elif choice.optimizer is not None:

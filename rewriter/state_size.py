@@ -64,7 +64,7 @@ def state_sizes(plan: Plan, model: Any) -> tuple[StateSize, StateSize]:
         The count before and the count after; a model that is rewritten already, in whole, is counted as it will be
         exported, and as it is.
     """
-    before = choose_standard_optimizer(model.optimizer).optimizer
+    before = choose_standard_optimizer(model).optimizer
     after = model.optimizer if plan.is_carried_out else choose_optimizer(model).optimizer
     return _count(before, _trained(plan, model, merged=False)), _count(after, _trained(plan, model, merged=True))
 

@@ -63,11 +63,32 @@ class Report:
         """The comparisons that found a difference, in the model's order."""
         return tuple(comparison for comparison in self.comparisons if not comparison.same)
 
+    @property
+    def weights(self) -> int:
+        """How many weights were compared."""
+        return sum(comparison.what != "outputs" for comparison in self.comparisons)
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs were compared: of each layer, and of the model; 0 where it could not be run."""
+        return len(self.comparisons) - self.weights
+
+    @property
+    def counts(self) -> str:
+        """Say how much was compared."""
+        return f"{tables.counted(self.weights, 'weight')} bit for bit, {tables.counted(self.outputs, 'output')}"
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as JSON data: ``same``, ``compared``, ``differing``, ``unmatched``, ``note``."""
+        """Return the report as JSON data.
+
+        The keys are ``same``; how many ``weights`` and ``outputs`` were compared, and ``compared``, their sum;
+        ``differing``, each with ``path``, ``what`` and ``largest``; ``unmatched`` and ``note``.
+        """
         return {
             "same": self.same,
             "compared": len(self.comparisons),
+            "weights": self.weights,
+            "outputs": self.outputs,
             "differing": [
                 {"path": one.path, "what": one.what, "largest": _number(one.difference.largest)}
                 for one in self.differing
@@ -78,18 +99,15 @@ class Report:
 
     def parts(self, _: int) -> Parts:
         """Show what differs as a table, and below it the answer."""
-        weights = sum(comparison.what != "outputs" for comparison in self.comparisons)
-        outputs = tables.counted(len(self.comparisons) - weights, "output")
-        counts = f"{tables.counted(weights, 'weight')} bit for bit, {outputs}"
         notes = [self.note] if self.note else []
         if self.same:
-            return [f"same: {counts} compared", *notes]
+            return [f"same: {self.counts} compared", *notes]
         rows = [(one.path, one.what, _largest(one.difference.largest)) for one in self.differing]
         rows += [(path, "layer", "in one model only") for path in self.unmatched]
         table = tables.table(("layer", "what", "largest difference"), rows)
         differing = sum(comparison.what != "outputs" for comparison in self.differing)
-        of_weights = f"{differing} of {weights} weights"
-        of_outputs = f"{len(self.differing) - differing} of {len(self.comparisons) - weights} outputs"
+        of_weights = f"{differing} of {self.weights} weights"
+        of_outputs = f"{len(self.differing) - differing} of {self.outputs} outputs"
         only = [f"{tables.counted(len(self.unmatched), 'layer')} in one model only"] if self.unmatched else []
         return [table, f"different: {', '.join([of_weights, of_outputs, *only])}", *notes]
 

@@ -59,7 +59,7 @@ def export(model: Any, path: str | os.PathLike[str], overwrite: bool = False, in
 
 def exported_state(model: Any, destination: Path) -> tuple[str, ...]:
     """Say what becomes of the optimizer of a model that is exported to a file, as plain Keras will read it."""
-    lines = choose_standard_optimizer(model.optimizer).lines
+    lines = choose_standard_optimizer(model).lines
     if not keras_internals.is_optimizer(model.optimizer):
         return lines
     if format_to_write(destination) is Format.SAVED_MODEL:

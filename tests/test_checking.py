@@ -159,7 +159,7 @@ def test_a_model_that_was_read_and_not_called_is_run_on_what_it_was_built_with(r
     command = ("rewrite", path, tmp_path / "folder", "--layers", "einsum")
     code, _, err = run(*command)
     assert (code, (tmp_path / "folder").exists()) == (2, False)
-    assert "a SavedModel says what its model takes, and looking has not been called" in err
+    assert "a SavedModel says what its model takes, and looking" in err
     assert "pass --data, a batch" in err
     code, out, err = run(*command, "--data", tmp_path / "batch.npz")
     assert (code, err) == (0, "")

@@ -175,7 +175,7 @@ def test_json(run, base, tmp_path):
         (("rewrite", base, joint), {"file", "output", "optimizer"} | decided),
         (("inspect", joint), {"file", "manifest", "optimizer_state"} | decided),
         (("export", joint, tmp_path / "plain.keras"), {"file", "output", "layers", "optimizer"}),
-        (("verify", base, joint), {"same", "compared", "differing", "unmatched", "note"}),
+        (("verify", base, joint), {"same", "compared", "weights", "outputs", "differing", "unmatched", "note"}),
     ]:
         code, out, err = run(*arguments, "--json")
         assert (code, err) == (0, "")

@@ -48,7 +48,7 @@ def test_export_and_split_say_what_becomes_of_the_optimizer(caplog, tmp_path):
         "velocity: reset, SGD starts without",
         "iterations: 3 carried",
     ]
-    kept = ["optimizer: Adam kept", "slots: 8 carried", "iterations: 3 carried"]
+    kept = ["optimizer: Adam kept", "slots: 12 carried", "iterations: 3 carried"]
     for compiled, choice, expected in ((lambda: optimizers.SGD(0.05), None, reset), (optimizers.Adam, "keep", kept)):
         _, model = trained_pair(MODELS["sequential"], compiled)
         rewriter.rewrite(model, optimizer=choice)
