@@ -211,7 +211,7 @@ def _settings_not_carried(current: Any) -> Iterator[str]:
     left = [_shown(rate)] if isinstance(rate, tf_keras.optimizers.schedules.LearningRateSchedule) else []
     left += [f"{name} {_shown(value)}" for name in (*BOUNDS, "use_ema") if (value := getattr(inner, name, None))]
     if left:
-        yield f"settings of {_name(current)}: {_NOT_CARRIED}, {', '.join(left)}; give them to rewriter.JointMomentum"
+        yield f"settings of {_name(current)}: {_NOT_CARRIED}, {', '.join(left)}; JointMomentum takes such, too"
 
 
 def _not_carried(current: Any) -> Iterator[str]:

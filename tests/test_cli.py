@@ -106,11 +106,25 @@ def test_data_of_several_inputs_is_by_name(run, tmp_path):
     joined = layers.Dense(2)(layers.Concatenate()([*inputs.values()]))
     tf_keras.Model(inputs, joined, name="twins").save(tmp_path / "base.keras")
     rows = np.ones((3, 3), "float32")
+    np.savez(tmp_path / "uneven.npz", left=rows, right=np.ones((9, 3)))
+    _, _, err = run("verify", tmp_path / "base.keras", tmp_path / "base.keras", "--data", tmp_path / "uneven.npz")
+    assert err.endswith("uneven.npz: its arrays have different numbers of rows: left 3, right 9.\n")
     for name, arrays in {"x": {"x": rows}, "one": {"left": rows}, "both": {"left": rows, "right": rows}}.items():
         np.savez(tmp_path / f"{name}.npz", **arrays)
         code, _, err = run("rewrite", tmp_path / "base.keras", tmp_path / name, "--data", tmp_path / f"{name}.npz")
         missing = f"{name}.npz has {', '.join(arrays)}; twins needs an array for each of its inputs: left, right.\n"
         assert (code, missing in err) == ((0, False) if name == "both" else (2, True))
+
+
+def test_json_is_in_the_words_of_the_command_line(run, tmp_path):
+    """Its messages, and no names in it."""
+    model = tf_keras.Sequential([layers.Dense(2, input_shape=(3,), name="dense")])
+    model.compile("adam", "mse")
+    model.fit(np.ones((2, 3)), np.ones((2, 2)), verbose=0)
+    model.save(tmp_path / "inputs=.keras")
+    result = json.loads(run("rewrite", tmp_path / "inputs=.keras", tmp_path / "joint.keras", "--json")[1])
+    assert result["optimizer"][1].endswith("; --keep-optimizer keeps it")
+    assert result["file"].endswith("inputs=.keras")
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,12 @@ def test_what_becomes_of_the_optimizer_is_said_line_by_line(caplog):
         "iterations: 3 carried",
         "clipnorm: 2 carried; it bounds a merged kernel and bias as one",
     ]
+    schedule = optimizers.schedules.CosineDecay(0.01, 100)
+    assert lines(lambda: optimizers.AdamW(schedule, weight_decay=0.125, clipnorm=2.0)) == [
+        "optimizer: JointMomentum, new, learning rate 0.01, momentum 0.9",
+        "settings of AdamW: not carried, CosineDecay, weight_decay 0.125, clipnorm 2; JointMomentum takes such, too",
+        "state of AdamW: not carried, 12 slots and 3 iterations; optimizer='keep' keeps it",
+    ]
     scaled = lambda: tf_keras.mixed_precision.LossScaleOptimizer(optimizers.legacy.Adam(0.01))  # noqa: E731
     assert lines(scaled) == [
         "optimizer: JointMomentum, new, learning rate 0.01, momentum 0.9",

@@ -107,6 +107,16 @@ def test_differences_are_drawn(tmp_path):
     assert "4 layers in one model only" in drawn()
 
 
+def test_what_was_not_compared_is_not_said_to_be_the_same(tmp_path):
+    """Of models that cannot be run weights alone are compared, in JSON too."""
+    layered = [layers.InputLayer((None, 3)), layers.Conv1D(4, 40), layers.Dense(2)]
+    report = rewriter.verify(tf_keras.Sequential(layered), tf_keras.Sequential(layered))
+    assert (report.same, report.weights, report.outputs) == (True, 4, 0)
+    assert (report.to_dict()["weights"], report.to_dict()["outputs"]) == (4, 0)
+    difference_plot.draw(report, ({}, {}), ("a", "b"), tmp_path / "same.svg")
+    assert words(tmp_path / "same.svg") == ["a and b: the same in 4 weights bit for bit, 0 outputs compared"]
+
+
 def test_on_the_command_line(run, tmp_path):
     """--plot writes the picture beside what is printed; a bad ending is refused before the model is read."""
     base, other = tmp_path / "base.keras", tmp_path / "other.keras"

@@ -5,6 +5,7 @@ import re
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras
 import typer
 from rewriter.cli import app, guesses, words
@@ -36,6 +37,10 @@ def model():
         ({"include": layers.Dense}, r"got the class Dense; give lambda layer: isinstance\(layer, Dense\)"),
         ({"exclude": [layers.Dense(3, name="third")]}, "got the layer third itself; give its path"),
         ({"inputs": 3}, "inputs= is no batch that sequential.* takes"),
+        ({"inputs": tf.data.Dataset.from_tensors(np.ones((2, 3)))}, r"a tf.data.Dataset has many: give the x of one"),
+        ({"inputs": "batch.npz"}, "inputs= is a batch of arrays, and 'batch.npz' is text"),
+        ({"inputs": np.ones((0, 3))}, "inputs= has an array without rows"),
+        ({"layers": "attention"}, "Did you mean 'einsum'"),
         ({"inputs": np.zeros((2, 9))}, "inputs= is no batch that sequential.* takes: .*incompatible"),
     ],
 )
@@ -75,6 +80,49 @@ def test_of_leaving_out_what_is_merged(run, model, tmp_path):
     rewriter.save_model(model, tmp_path / "joint.keras")
     _, out, _ = run("inspect", tmp_path / "joint.keras", "--exclude", "head")
     assert "[1] already merged: --exclude does not split a layer, `rewriter export MODEL OUTPUT` splits them all" in out
+
+
+def test_of_a_path_by_its_end():
+    """The name of a layer that is inside another is not its path."""
+    inner = tf_keras.Sequential([layers.Dense(4, input_shape=(3,), name="up")], name="block")
+    outer = tf_keras.Sequential([inner, layers.Dense(2, name="head")])
+    with pytest.raises(rewriter.SelectorError, match=r"Did you mean 'block/up'\?"):
+        rewriter.plan(outer, include="up")
+    with pytest.raises(rewriter.SelectorError, match=r"The first are 'block/up', 'head'\."):
+        rewriter.plan(outer, include="qqq")
+
+
+def test_of_setting_a_view(model):
+    """Kernel and bias of a merged layer are read; what sets them is named, for an assignment and for set_weights."""
+    weights = model.layers[0].get_weights()
+    rewriter.rewrite(model)
+    with pytest.raises(rewriter.ModelError, match=r"kernel of encoder is a view.* rewriter.standard_form"):
+        model.layers[0].kernel = np.ones((3, 4))
+    with pytest.raises(rewriter.ModelError, match=r"encoder is merged and has 1 weights, and was given 2"):
+        model.layers[0].set_weights(weights)
+    model.layers[0].set_weights(model.layers[0].get_weights())
+    with rewriter.standard_form(model):
+        model.layers[0].set_weights(weights)
+
+
+def test_of_a_batch_is_answered_without_tensorflow_s_places():
+    """A name that is missing is said as it is, and shapes without the device they met on."""
+
+    class Named(tf_keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = layers.Dense(2)
+
+        def call(self, inputs):
+            return self.dense(inputs["left"] + inputs["right"])
+
+    named, rows = Named(), np.ones((2, 3), "float32")
+    named({"left": rows, "right": rows})
+    with pytest.raises(rewriter.ModelError, match=r"takes: Exception encountered when calling layer .* right$"):
+        rewriter.rewrite(named, inputs={"left": rows})
+    with pytest.raises(rewriter.ModelError, match="takes: ") as raised:
+        rewriter.rewrite(named, inputs={"left": rows, "right": np.ones((5, 7), "float32")})
+    assert not re.search(r"\{\{|\[Op", str(raised.value))
 
 
 def test_of_a_path(model):
