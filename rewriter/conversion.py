@@ -40,6 +40,7 @@ class Inspected:
         manifest: What a rewritten file says of itself, ``None`` for a standard model.
         before: The state of the optimizer in standard form.
         after: That of the optimizer a rewrite gives the model, or gave it already, in rewritten form.
+        lost: What of the model's optimizer a rewrite would not carry, a line each, unless it is told to keep it.
     """
 
     path: Path
@@ -47,13 +48,15 @@ class Inspected:
     manifest: dict[str, Any] | None
     before: StateSize
     after: StateSize
+    lost: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Return ``file``, ``manifest`` (``null`` for a standard model) and the keys of ``Plan.to_dict``.
 
-        Beside them ``optimizer_state``, with ``before`` and ``after``, each as ``StateSize.to_dict``, in bytes.
+        Beside them ``optimizer_state``, with ``before`` and ``after``, each as ``StateSize.to_dict``, in bytes, and
+        ``not_carried``, what of the optimizer a rewrite leaves behind unless it is told to keep it.
         """
-        state = {"before": self.before.to_dict(), "after": self.after.to_dict()}
+        state = {"before": self.before.to_dict(), "after": self.after.to_dict(), "not_carried": list(self.lost)}
         return {"file": str(self.path), "manifest": self.manifest, "optimizer_state": state, **self.plan.to_dict()}
 
     def parts(self, width: int) -> Parts:
@@ -69,6 +72,7 @@ class Inspected:
         return [
             *self.plan.parts(width, columns),
             f"optimizer state: {now}; {name} {then}",
+            *self.lost,
             *described,
         ]
 
@@ -154,7 +158,8 @@ def inspect_file(
     decided = plan(model, include=include, exclude=exclude, layers=layers, discover=discover, inputs=inputs)
     if plot is not None:
         kernel_plot.draw(decided, plot)
-    return Inspected(path, decided, read_manifest(path), *state_sizes(decided, model))
+    lost = choose_optimizer(model).lost if decided.merges else ()
+    return Inspected(path, decided, read_manifest(path), *state_sizes(decided, model), lost)
 
 
 def rewrite_file(

@@ -53,7 +53,6 @@ def export(model: Any, path: str | os.PathLike[str], overwrite: bool = False, in
     lines = exported_state(model, destination)
     with standard_form(model, check=True, inputs=inputs):
         _write(model, destination)
-    _warn_of_what_keras_reads(model, destination)
     log_lines(lines)
 
 
@@ -68,27 +67,6 @@ def exported_state(model: Any, destination: Path) -> tuple[str, ...]:
         return lines
     kept = [line for line in lines if not line.startswith(LOSS_SCALE)]
     return (*kept, f"{LOSS_SCALE} not in the file, .keras and .h5 have no place for it")
-
-
-def _warn_of_what_keras_reads(model: Any, destination: Path) -> None:
-    """Warn of what Keras makes anew when it reads a SavedModel of a model whose classes it knows."""
-    anew = (
-        []
-        if format_to_write(destination) is not Format.SAVED_MODEL
-        else [
-            found.paths[0]
-            for found in locate_layers(model)
-            if isinstance(found.layer, tf_keras.layers.MultiHeadAttention)
-            and not all(map(keras_internals.is_graph_network, found.owners))
-        ]
-    )
-    if anew:
-        log.warning(
-            "tf_keras.models.load_model makes the weights of %s anew, without a word, where it knows the model's "
-            "classes; rewriter.load_model, the signatures of %s and .keras files have the right ones",
-            ", ".join(anew),
-            destination.name,
-        )
 
 
 def save_model(
@@ -130,7 +108,6 @@ def save_model(
     hidden = hidden_layers(model)
     if hidden and format_to_write(destination) is Format.SAVED_MODEL:
         _save_hidden_folder(model, destination, described, options)
-        _warn_of_what_keras_reads(model, destination)
         return
 
     def finish(written: Path) -> None:
@@ -139,7 +116,6 @@ def save_model(
             edit_config(written, lambda config: wrap_config(config, manifest.places(described)))
 
     _write(model, destination, finish, options)
-    _warn_of_what_keras_reads(model, destination)
 
 
 def _destination(model: Any, path: str | os.PathLike[str], overwrite: bool) -> Path:
@@ -201,6 +177,23 @@ def _write(
     except (AssertionError, ValueError, TypeError, NotImplementedError, RuntimeError, tf.errors.OpError) as error:
         why = unknown(classes) if classes else f"Keras cannot save this model: {first_line(error)}"
         raise FileError(f"{destination}: not written, {why}") from error
+    if kind is Format.SAVED_MODEL and (anew := _made_anew(model)):
+        log.warning(
+            "tf_keras.models.load_model makes the weights of %s anew, without a word, where it knows the model's "
+            "classes; rewriter.load_model, the signatures of %s and .keras files have the right ones",
+            ", ".join(anew),
+            destination.name,
+        )
+
+
+def _made_anew(model: Any) -> list[str]:
+    """List the paths of the layers that Keras makes anew when it reads a SavedModel: they build others at a call."""
+    return [
+        found.paths[0]
+        for found in locate_layers(model)
+        if isinstance(found.layer, tf_keras.layers.MultiHeadAttention)
+        and not all(map(keras_internals.is_graph_network, found.owners))
+    ]
 
 
 def _build_scaled(model: Any) -> None:

@@ -1,5 +1,7 @@
 """The bytes of optimizer state that `rewriter inspect` shows, against the slots of optimizers that did train."""
 
+import json
+
 import numpy as np
 import pytest
 import tf_keras
@@ -98,3 +100,19 @@ def test_of_a_rewritten_model_it_is_what_it_has():
     exported, now = state_sizes(rewriter.plan(model), model)
     assert (exported.optimizer, now.optimizer) == ("Adam", "Adam")
     assert exported.total == now.total > 0
+
+
+def test_inspect_says_what_is_left_behind(run, tmp_path):
+    """A smaller state is no gain for one who trained the larger for a week; of an SGD nothing is left."""
+    for optimizer, left in {
+        "adam": ["state of Adam: not carried, 12 slots and 3 iterations; --keep-optimizer keeps it"],
+        "sgd": [],
+    }.items():
+        model = MODELS["sequential"]()
+        model.compile(optimizer, "mse")
+        fit(model)
+        model.save(tmp_path / f"{optimizer}.keras")
+        _, out, _ = run("inspect", tmp_path / f"{optimizer}.keras")
+        assert out.splitlines()[-1 - len(left) :][1:] == left
+        _, out, _ = run("inspect", tmp_path / f"{optimizer}.keras", "--json")
+        assert json.loads(out)["optimizer_state"]["not_carried"] == left
