@@ -134,7 +134,8 @@ def working(imports: list[str] | None, quiet: bool, module: str = "rewriter.conv
         sys.path.insert(0, str(Path.cwd()))
         for name in imports or ():
             _import(name)
-        yield importlib.import_module(module)
+        with importlib.import_module("rewriter.log").warned():  # what the library logs, the command prints
+            yield importlib.import_module(module)
 
 
 def _import(name: str) -> None:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from rewriter import keras_internals
 from rewriter.errors import FileError, ModelError, first_line
-from rewriter.probing import make_inputs, specs_of
+from rewriter.probing import make_inputs, run_model, specs_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,12 +59,18 @@ def batch_for(model: Any, batch_size: int, data: Path | None = None) -> Batch:
         inputs = make_inputs(model, batch_size)
         if inputs is None:
             raise ModelError(f"{model.name} does not say what it takes; give it a batch, data=.")
+        if specs_of(model)[1] and (note := run_model(model, like=model).note):
+            raise ModelError(f"{model.name} says shapes alone, and nothing fits that was made of them: {note}.")
         return Batch(inputs, is_fixed=_is_fixed(model))
     arrays = _arrays(data, batch_size)
     targets = arrays.get("y")
     if targets is not None and not keras_internals.is_compiled(model):
         raise ModelError(f"{data} has targets y, and the model has no loss for them: compile it, or leave out y.")
-    return Batch(_inputs(arrays, data, model), targets, _is_fixed(model))
+    inputs = _inputs(arrays, data, model)
+    _require_as_many_rows(
+        data, {"the inputs": tf.nest.flatten(inputs)[0], **({} if targets is None else {"y": targets})}
+    )
+    return Batch(inputs, targets, _is_fixed(model))
 
 
 def read_inputs(path: Path, model: Any, rows: int = ENOUGH) -> Any:
@@ -108,11 +114,15 @@ def _inputs(arrays: dict[str, Any], path: Path, model: Any) -> Any:
         found = ", ".join(arrays) or "nothing"
         needed = f"for each of its inputs: {', '.join(names)}" if len(names) > 1 else f"x, or {names[0]}"
         raise FileError(f"{path} has {found}; {model.name} needs an array {needed}.")
-    rows = {name: int(arrays[name].shape[0]) for name in (*names, *(["y"] if "y" in arrays else []))}
+    _require_as_many_rows(path, {name: arrays[name] for name in names})
+    return {name: arrays[name] for name in names} if isinstance(specs, dict) else [arrays[name] for name in names]
+
+
+def _require_as_many_rows(path: Path, arrays: dict[str, Any]) -> None:
+    rows = {name: int(array.shape[0]) for name, array in arrays.items()}
     if len({*rows.values()}) > 1:
         counts = ", ".join(f"{name} {count}" for name, count in rows.items())
         raise FileError(f"{path}: its arrays have different numbers of rows: {counts}.")
-    return {name: arrays[name] for name in names} if isinstance(specs, dict) else [arrays[name] for name in names]
 
 
 def _is_fixed(model: Any) -> bool:

@@ -47,7 +47,8 @@ def joint_like(optimizer: Any = None) -> Any:
     if not is_joint(optimizer):
         return JointMomentum(LEARNING_RATE, MOMENTUM)
     rule = keras_internals.inner_optimizer(optimizer)
-    return type(rule).from_config({**rule.get_config(), "learning_rate": LEARNING_RATE})
+    config = rule.get_config()
+    return type(rule).from_config({**config, **({"learning_rate": LEARNING_RATE} if "learning_rate" in config else {})})
 
 
 _ORIGINAL = "SGD with momentum"

@@ -65,7 +65,7 @@ def first_line(error: BaseException) -> str:
         error.args[0] if isinstance(error, KeyError) and error.args and isinstance(error.args[0], str) else str(error)
     )
     # Where TensorFlow stood when it failed is of no use to whoever gave the batch.
-    text = re.sub(r"\{\{\w+ [^}]*\}\}\s*|\s*\[Op:\w+\]( name:)?", "", text)
+    text = re.sub(r"\{\{(?:function_)?node [^}]*\}\}\s*|\s*\[Op:\w+\]( name:)?", "", text)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     headline = bool(lines) and lines[0].startswith("Exception encountered when calling")
     said = " ".join(lines[: 2 if headline else 1]).partition(" Inputs received:")[0]

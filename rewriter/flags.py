@@ -1,4 +1,4 @@
-"""Arguments that are on or off: anything else is refused, as ``strict="no"`` would count as on."""
+"""Arguments that are on or off, or 1 or 0: anything else is refused, as ``strict="no"`` would count as on."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ import numpy as np
 def require_flags(**flags: Any) -> None:
     """Raise ``TypeError`` for an argument, given by its name, that is neither ``True`` nor ``False``."""
     for name, value in flags.items():
-        if not isinstance(value, bool | np.bool_):
+        if not (isinstance(value, int | np.bool_) and value in (0, 1)):
             raise TypeError(f"{name} must be True or False, got {value!r}.")

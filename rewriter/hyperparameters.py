@@ -116,7 +116,7 @@ def _setting(optimizer: Any, name: str) -> Any:
     if name != "learning_rate":
         return getattr(optimizer, name)
     rate = keras_internals.learning_rate_of(optimizer)
-    return rate.get_config() if isinstance(rate, tf_keras.optimizers.schedules.LearningRateSchedule) else rate
+    return type(rate) if isinstance(rate, tf_keras.optimizers.schedules.LearningRateSchedule) else rate
 
 
 def is_same(one: Any, other: Any) -> bool:

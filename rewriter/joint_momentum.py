@@ -16,7 +16,7 @@ weights: ``W* ← W* - η (G + μ 1 · mean(V))`` with the ``V`` of this step.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 import tf_keras
@@ -27,13 +27,18 @@ from rewriter.joint_optimizer import JointOptimizer
 from rewriter.momentum_step import step
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from rewriter.joint_optimizer import Extent
     from rewriter.layout import Layout
 
 # By what is averaged: what is kept of V.
 _EXTENT: dict[str, Extent] = {"incoming": "unit", "outgoing": "incoming"}
+
+
+class _Slots:
+    """What is kept, by what is averaged; of the class itself, what is kept if nothing else is said."""
+
+    def __get__(self, optimizer: JointMomentum | None, _: type) -> dict[str, Extent]:
+        return {"momentums": _EXTENT["incoming" if optimizer is None else optimizer.average]}
 
 
 @tf_keras.saving.register_keras_serializable(package="rewriter")
@@ -60,7 +65,7 @@ class JointMomentum(JointOptimizer):
     """
 
     # The mean momentum of each layer, the full momentum of each other variable.
-    slots: ClassVar[Mapping[str, Extent]] = {"momentums": "unit"}
+    slots = _Slots()
 
     def __init__(
         self,
@@ -74,8 +79,6 @@ class JointMomentum(JointOptimizer):
         require_number("momentum", momentum, 0, 1)
         require_one_of("average", average, _EXTENT)
         require_flags(nesterov=nesterov)
-        # Past Keras's attribute tracking, which would make it part of every checkpoint.
-        self.__dict__["slots"] = {**self.slots, "momentums": _EXTENT[average]}
         super().__init__(learning_rate, name=name, **kwargs)
         self.momentum = momentum
         self.average = average

@@ -46,7 +46,7 @@ AVERAGING = ("use_ema", "ema_momentum", "ema_overwrite_frequency")
 # The axes of W* that a slot of each extent has been averaged over, where it is made of slots of full size.
 _AVERAGED: dict[str, tuple[int, ...]] = {"unit": (0,), "incoming": (1,), "layer": (0, 1), "full": ()}
 
-_LEARNING_RATE = 0.01
+_LEARNING_RATE = float("0.01")  # an object of its own, by which it is known that none was given
 _NO_RULE = "{} must implement update_layer(self, gradient, variable, layout)."
 
 
@@ -98,7 +98,7 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
         super().__init_subclass__(**kwargs)
         rules.require_rule_class(cls)
         if "__init__" in vars(cls):
-            cls.__init__ = rules.checked_constructor(cls.__init__, _LEARNING_RATE)  # type: ignore[method-assign]
+            cls.__init__ = rules.checked_constructor(cls.__init__, JointOptimizer)  # type: ignore[method-assign]
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
         if type(self).update_layer is JointOptimizer.update_layer:
             raise NotImplementedError(_NO_RULE.format(type(self).__name__))
         # A property may need settings that are yet to be kept.
-        if not isinstance(inspect.getattr_static(type(self), "slots"), property):
+        if not hasattr(inspect.getattr_static(type(self), "slots"), "__get__"):
             rules.require_extents(self, _AVERAGED)
         require_known(type(self), JointOptimizer, kwargs.keys() - {"is_legacy_optimizer"})
         require_flags(decay_bias=decay_bias, use_ema=use_ema)
@@ -145,6 +145,7 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
             jit_compile=jit_compile,
             **kwargs,
         )
+        self._has_rate_of_its_own = learning_rate is not _LEARNING_RATE
         self._learning_rate = self._build_learning_rate(learning_rate)
         self.decay_bias = decay_bias
 
@@ -208,7 +209,7 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
             shape: The slot's shape.
 
         Returns:
-            A tensor or array of that shape and the variable's stored dtype; anything else is refused.
+            A tensor of that shape and the variable's stored dtype, or numbers of that shape; all else is refused.
         """
         del name
         return tf.zeros(shape, keras_internals.stored_dtype(variable))
@@ -271,22 +272,20 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
             )
         made = getattr(self, "_slots_made", False)
         rules.require_extents(self, _AVERAGED)
-        for name, extent in self.slots.items():
-            if hasattr(self, name) and not made:
-                raise ValueError(f"{type(self).__name__} has an attribute {name}, so a slot must be called otherwise.")
-            initial = [self._initial(name, variable, extent) for variable in var_list]
+        taken = next((name for name in self.slots if hasattr(self, name) and not made), None)
+        if taken is not None:
+            raise ValueError(f"{type(self).__name__} has an attribute {taken}, so a slot must be called otherwise.")
+        initial = {
+            name: [rules.initial_slot(self, name, variable, _slot_shape(variable, extent)) for variable in var_list]
+            for name, extent in self.slots.items()
+        }
+        for name, values in initial.items():
             slots = [
                 self.add_variable_from_reference(variable, name, initial_value=value)
-                for variable, value in zip(var_list, initial, strict=True)
+                for variable, value in zip(var_list, values, strict=True)
             ]
             setattr(self, name, slots)
         self._slots_made = self._built = True
-
-    def _initial(self, name: str, variable: Any, extent: Extent) -> Any:
-        shape = _slot_shape(variable, extent)
-        value = self.initial_slot(name, variable, shape)
-        rules.require_initial_slot(self, name, variable, shape, value)
-        return value
 
     @property
     def slot_lists(self) -> set[str]:

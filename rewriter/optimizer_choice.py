@@ -238,6 +238,8 @@ def _slot_count(inner: Any) -> int:
 def _split_slot_count(inner: Any, model: Any) -> int:
     """Count the slots there are once each of an augmented kernel's is split as the kernel is."""
     state = keras_internals.optimizer_slots(inner)
+    if state is None:
+        return 0
     variables = keras_internals.only_variables(model.variables)
     places = slots.slot_places(inner, variables, state)
     parts = {
@@ -245,8 +247,7 @@ def _split_slot_count(inner: Any, model: Any) -> int:
         for variable, place in zip(variables, places, strict=True)
         if place is not None
     }
-    lists = [] if state is None else state.lists.values()
-    return sum(parts.get(place, 1) for of_all in lists for place in range(len(of_all)))
+    return sum(parts.get(place, 1) for of_all in state.lists.values() for place in range(len(of_all)))
 
 
 def _shown(value: Any) -> str:

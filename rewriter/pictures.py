@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,15 +13,17 @@ if TYPE_CHECKING:
 
 MOST = 24  # panels in a picture: more could not be read
 _DPI = 150
-_ENDINGS = (".png", ".svg", ".pdf")
 
 
 def require_drawable(path: Path) -> None:
     """Raise ``FileError`` unless a picture can be written there; asked before anything that takes time."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise FileError("--plot needs matplotlib: pip install 'keras-rewriter[plot]'.")
-    if path.suffix.lower() not in _ENDINGS:
-        raise FileError(f"{path} has no ending of a picture; give one of {', '.join(_ENDINGS)}.")
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415  an optional extra
+    except ImportError as error:
+        raise FileError("--plot needs matplotlib: pip install 'keras-rewriter[plot]'.") from error
+    endings = sorted(Figure().canvas.get_supported_filetypes())
+    if path.suffix[1:].lower() not in endings:
+        raise FileError(f"{path} has no ending of a picture; give one of {', '.join(endings)}.")
     if not path.parent.is_dir():
         raise FileError(f"{path} cannot be written: {path.parent} is no folder.")
 

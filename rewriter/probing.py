@@ -105,6 +105,8 @@ def run_model(model: Any, inputs: Any = None, like: Any = None) -> Run:
     if batch is None:
         return Run([], {}, "the model does not say what it takes; pass inputs=")
     layers = [found.layer for found in locate_layers(model)]
+    if guessed and not all(layer.built for layer in layers):
+        return Run([], {}, "the model has layers that are not built, and they would be by a guess; pass inputs=")
     owners = [id(layer) for layer in layers if keras_internals.own_weights(layer)]
     calls: dict[int, list[Any]] = {}
     try:

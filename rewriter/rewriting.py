@@ -79,7 +79,7 @@ def rewrite(
 
     Raises:
         ModelError: ``model`` is no tf-keras model, or not built, or was not made under the ``tf.distribute`` strategy
-            that is active; or ``inputs`` is no batch that it takes.
+            that is active, or is in :func:`standard_form`; or ``inputs`` is no batch that it takes.
         SelectorError: A selector matches no layer that owns a kernel.
         NotMergeableError: ``strict`` and a selected pair cannot be merged.
         OptimizerError: The optimizer is none of the choices, or its state cannot be kept.
@@ -142,7 +142,9 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
     changed: list[tuple[Any, type]] = []
     replaced: list[Any] = []
     try:
-        with checked_model(model, inputs, guessed) if check and decided.merges else contextlib.nullcontext():
+        # On inputs of its own a model is run even where nothing is merged: a SavedModel says what its model takes.
+        to_run = check and (decided.merges or inputs is not None)
+        with checked_model(model, inputs, guessed) if to_run else contextlib.nullcontext():
             for path, layer, layouts in progress.each([*decided.layers_to_merge()], "merging"):
                 for layout in layouts:
                     replaced += (keras_internals.key_of(getattr(layer, attribute)) for attribute in layout.attributes)

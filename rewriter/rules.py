@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
+import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ from rewriter.errors import OptimizerError, first_line
 from rewriter.layout import layout_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
 # What a rule may write, and what each is given.
 _HOOKS = {
@@ -30,6 +32,9 @@ _NOT_TO_WRITE = {
     "the whole optimizer in __init__ with self.add_variable",
     "update_step": "which hands out the variables: write update_layer for whole layers, and update_other for the rest",
 }
+
+
+_MAY_ASSIGN = re.compile(r"Assign|Scatter|Apply|StatefulPartitionedCall|^If$|^While$")
 
 
 def require_rule_class(cls: type) -> None:
@@ -51,13 +56,8 @@ def require_rule_class(cls: type) -> None:
             ) from None
 
 
-def checked_constructor(construct: Callable[..., None], default_rate: float) -> Callable[..., None]:
-    """Wrap the ``__init__`` of a rule, so that what it forgets is said when the rule is made.
-
-    Args:
-        construct: The ``__init__``.
-        default_rate: The learning rate of a rule that was given none.
-    """
+def checked_constructor(construct: Callable[..., None], base: type) -> Callable[..., None]:
+    """Wrap the ``__init__`` of a rule, a subclass of ``base``, so that what it forgets is said when it is made."""
 
     @functools.wraps(construct)
     def constructed(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -73,27 +73,20 @@ def checked_constructor(construct: Callable[..., None], default_rate: float) -> 
             return  # that of a parent; there is more to come
         if not keras_internals.is_constructed(self):
             raise TypeError(forgotten)
-        if tf.executing_eagerly():  # in a graph numbers cannot be read
-            _require_rate_kept(self, inspect.signature(construct).bind(self, *args, **kwargs), default_rate)
-        for attribute in keras_internals.variables_not_saved(self):
+        arguments = inspect.signature(construct).bind(self, *args, **kwargs)
+        arguments.apply_defaults()
+        if arguments.arguments.get("learning_rate") is not None and not keras_internals.has_rate_of_its_own(self):
+            raise TypeError(
+                f"{name} does not pass its learning rate on: super().__init__(learning_rate, **kwargs) in its __init__."
+            )
+        settings, _ = hyperparameters.settings_named(type(self), base)
+        for attribute in set(keras_internals.variables_not_saved(self)) - settings:
             raise TypeError(
                 f"{name}.{attribute} is a tf.Variable of its own, which .keras and .h5 files do not hold: make it with "
                 f"self.{attribute} = self.add_variable(shape, name={attribute!r})."
             )
 
     return constructed
-
-
-def _require_rate_kept(optimizer: Any, arguments: inspect.BoundArguments, default_rate: float) -> None:
-    """Raise ``TypeError`` if a rule has the learning rate of the base, and was given or would be given another."""
-    arguments.apply_defaults()
-    given = arguments.arguments.get("learning_rate")
-    is_default = functools.partial(hyperparameters.is_same, default_rate)
-    if given is not None and not is_default(given) and is_default(keras_internals.learning_rate_of(optimizer)):
-        raise TypeError(
-            f"{type(optimizer).__name__} was given learning_rate={given!r} and has {default_rate}: pass it on in "
-            "__init__, super().__init__(learning_rate, **kwargs)."
-        )
 
 
 def _is_for_want_of_parent(error: Exception, optimizer: Any) -> bool:
@@ -111,25 +104,35 @@ def require_extents(optimizer: Any, legal: Collection[str]) -> None:
         hyperparameters.require_one_of(f"the extent of slot {slot!r} of {name}", extent, legal)
 
 
+def _slots_written_in(cls: type) -> Mapping[str, str]:
+    slots = vars(cls).get("slots")
+    return slots if isinstance(slots, dict) else {}
+
+
 def no_slot(optimizer: Any, name: str) -> str:
     """Say that a rule has no slot of some name, and whether a parent has."""
     cls, slots = type(optimizer), ", ".join(optimizer.slots) or "none"
-    parent = next((each.__name__ for each in cls.__mro__[1:] if name in (vars(each).get("slots") or ())), None)
+    parent = next((each.__name__ for each in cls.__mro__[1:] if name in _slots_written_in(each)), None)
     hint = f" {parent} has it: name those of a parent again, slots = {{**{parent}.slots, ...}}." if parent else ""
     return f"{cls.__name__} has no slot {name!r}; its slots are {slots}.{hint}"
 
 
-def require_initial_slot(optimizer: Any, name: str, variable: Any, shape: tuple[int, ...], value: Any) -> None:
-    """Raise ``OptimizerError`` unless a slot starts with a tensor of its own shape and dtype."""
-    dtype = keras_internals.stored_dtype(variable)
-    given = "None" if value is None else f"a {type(value).__name__}"
-    if tf.is_tensor(value) or isinstance(value, np.ndarray):
-        given = f"{tf.as_dtype(value.dtype).name} of shape {tuple(value.shape)}"
-    if given != (expected := f"{dtype.name} of shape {shape}"):
+def initial_slot(optimizer: Any, name: str, variable: Any, shape: tuple[int, ...]) -> Any:
+    """Ask a rule what a slot starts with.
+
+    Raises:
+        OptimizerError: It is no tensor of the slot's shape and the variable's dtype, and no numbers of that shape.
+    """
+    dtype, value = keras_internals.stored_dtype(variable), optimizer.initial_slot(name, variable, shape)
+    start = value if tf.is_tensor(value) else np.asarray(value)
+    numeric = tf.is_tensor(value) or start.dtype.kind in "biuf"
+    if not numeric or tuple(start.shape) != shape or (tf.is_tensor(value) and value.dtype != dtype):
+        given = f"{tf.as_dtype(start.dtype).name} of shape {tuple(start.shape)}" if numeric else repr(value)
         raise OptimizerError(
-            f"{type(optimizer).__name__}.initial_slot must give {expected} for the slot {name!r} of "
+            f"{type(optimizer).__name__}.initial_slot must give {dtype.name} of shape {shape} for the slot {name!r} of "
             f"{_described(variable)}; it gave {given}. super().initial_slot(name, variable, shape) gives zeros."
         )
+    return start
 
 
 def take_step(optimizer: Any, hook: str, gradient: Any, variable: Any, *layout: Any) -> None:
@@ -139,7 +142,9 @@ def take_step(optimizer: Any, hook: str, gradient: Any, variable: Any, *layout: 
         OptimizerError: The rule failed, or returned a tensor, which nobody assigns.
     """
     rule = f"{type(optimizer).__name__}.{hook}"
-    before = {} if tf.executing_eagerly() else _numbers_of(optimizer)
+    graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+    before = {} if graph is None else _numbers_of(optimizer)
+    operations = 0 if graph is None else graph.version
     try:
         result = getattr(optimizer, hook)(gradient, variable, *layout)
     except OptimizerError:
@@ -150,20 +155,27 @@ def take_step(optimizer: Any, hook: str, gradient: Any, variable: Any, *layout: 
         raise OptimizerError(
             f"{rule} failed at {_described(variable)}{having}: {type(error).__name__}: {first_line(error)}"
         ) from error
-    if isinstance(result, np.ndarray | float) or (tf.is_tensor(result) and not isinstance(result, tf.Variable)):
+    if graph is None:
+        return
+    if tf.is_tensor(result) and not _assigns(graph, graph.version - operations):
         raise OptimizerError(
-            f"{rule} returned a tensor at {_described(variable)}, and nothing was assigned by that: assign to the "
-            "variable, as in variable.assign_sub(step), and return nothing."
+            f"{rule} returned a tensor at {_described(variable)}, and assigned nothing: assign to the variable, as in "
+            "variable.assign_sub(step), and return nothing."
         )
-    for name, number in _numbers_of(optimizer).items() if before else ():
+    for name, number in _numbers_of(optimizer).items():
         old = before.get(name, getattr(type(optimizer), name, number))
-        if old != number:
+        if old != number and not (math.isnan(old) and math.isnan(number)):
             warnings.warn(
                 f"{rule} changed self.{name} from {old} to {number}: it is run once, when the step is traced, "
                 "and not at each step. self.iterations counts the steps, and self.add_variable in __init__ makes a "
                 "number that changes.",
                 stacklevel=2,
             )
+
+
+def _assigns(graph: Any, count: int) -> bool:
+    """Tell whether any of the last operations of a graph may assign to a variable, itself or in what it calls."""
+    return any(_MAY_ASSIGN.search(each.type) for each in graph.get_operations()[-count:] if count)
 
 
 def _numbers_of(optimizer: Any) -> dict[str, Any]:

@@ -28,13 +28,17 @@ if TYPE_CHECKING:
 _FOR_A_WHILE: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
-def require_changeable(model: Any) -> None:
-    """Raise ``ModelError`` if a model cannot be rewritten or split here and now."""
+def _require_own_scope(model: Any) -> None:
     if keras_internals.in_foreign_scope(model):
         raise ModelError(
             f"{model.name} was not made in the scope of the tf.distribute strategy that is active here. Call this "
             "outside of it, or make or load the model inside: with strategy.scope(): ..."
         )
+
+
+def require_changeable(model: Any) -> None:
+    """Raise ``ModelError`` if a model cannot be rewritten or split, for good, here and now."""
+    _require_own_scope(model)
     inside = next((found.paths[0] for found in locate_layers(model) if found.layer in _FOR_A_WHILE), None)
     if inside is not None:
         raise ModelError(
@@ -95,7 +99,7 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
         DifferenceError: A layer computes something else in standard form. The model is as it was.
     """
     require_model(model)
-    require_changeable(model)
+    _require_own_scope(model)
     optimizer, origin = model.optimizer, origin_of(model)
     state = keras_internals.optimizer_slots(keras_internals.inner_optimizer(optimizer))
     models = models_over(model)

@@ -18,7 +18,6 @@ from rewriter.log import log, log_lines
 from rewriter.optimizer_choice import LOSS_SCALE, choose_standard_optimizer
 from rewriter.optimizer_state import read_state, read_uncounted, write_optimizer
 from rewriter.placing import place, writable
-from rewriter.safety import unknown
 from rewriter.separating import standard_form
 from rewriter.walk import locate_layers, require_model, unknown_classes
 
@@ -148,14 +147,16 @@ def _write(
     kind = format_to_write(destination)
     given = options or {}
     classes = ", ".join(unknown_classes(model))
+    unknown = (
+        f"{classes} of its classes are not known here, and Keras runs a graph in their place: import MODULE first, the "
+        "one that defines them"
+    )
     if classes and kind is not Format.SAVED_MODEL:
-        raise FileError(
-            f"{destination}: not written, {unknown(classes)} Only a SavedModel holds the graph that Keras runs instead."
-        )
-    if kind is Format.SAVED_MODEL and keras_internals.input_specs(model) is None:
+        raise FileError(f"{destination}: not written, it might be a file that nothing reads. {unknown}.")
+    if kind is Format.SAVED_MODEL and given.get("save_traces", True) and keras_internals.input_specs(model) is None:
         raise FileError(
             f"{destination}: not written, a SavedModel says what its model takes, and {model.name} has not been called "
-            "since it was made or read: call it on a batch first, or pass inputs=, a batch."
+            "since it was made or read: call it on a batch first, as rewrite and export do with inputs=."
         )
     if kind is Format.KERAS:
         require_readable(model, destination)
@@ -175,8 +176,8 @@ def _write(
     except OSError as error:
         raise FileError(f"{destination}: not written, {error.strerror or first_line(error)}") from error
     except (AssertionError, ValueError, TypeError, NotImplementedError, RuntimeError, tf.errors.OpError) as error:
-        why = unknown(classes) if classes else f"Keras cannot save this model: {first_line(error)}"
-        raise FileError(f"{destination}: not written, {why}") from error
+        why = f"Keras cannot save this model: {first_line(error)}"
+        raise FileError(f"{destination}: not written, {f'{unknown}. ' if classes else ''}{why}") from error
     if kind is Format.SAVED_MODEL and (anew := _made_anew(model)):
         log.warning(
             "tf_keras.models.load_model makes the weights of %s anew, without a word, where it knows the model's "

@@ -4,11 +4,12 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras
 from tf_keras import layers
 
 import rewriter
-from models import MODELS
+from models import MODELS, fit
 from rewriter.batches import batch_for
 from rewriter.benchmark import joint_like
 from rules import Rule
@@ -98,6 +99,31 @@ def test_a_rule_of_ones_own_is_what_is_measured(run, tmp_path, pytestconfig, mon
 
 
 @pytest.mark.usefixtures("_no_memory")
+def test_a_rule_that_takes_no_learning_rate_has_its_own(run, tmp_path):
+    """And what the measuring itself would warn of is no word to the user."""
+
+    @tf_keras.saving.register_keras_serializable("tests_of_benchmark")
+    class Fixed(rewriter.JointOptimizer):
+        def __init__(self, rho=0.5):
+            super().__init__(0.05)
+            self.rho = rho
+
+        def update_layer(self, gradient, variable, layout):  # noqa: ARG002
+            variable.assign_sub(self.rho * gradient)
+
+    model = MODELS["sequential"]()
+    model.compile("adam", "mse")
+    fit(model)
+    model.save(tmp_path / "adam.keras")
+    rewriter.rewrite(model, optimizer=Fixed())
+    fit(model)
+    rewriter.save_model(model, tmp_path / "fixed.keras")
+    for name in ("fixed.keras", "adam.keras"):
+        code, _, err = run("benchmark", tmp_path / name, *ROUND)
+        assert (code, err) == (0, "")
+
+
+@pytest.mark.usefixtures("_no_memory")
 def test_other_layers(run, tmp_path):
     """--layers says what is merged, so what the optimizer's state is of."""
     model = tf_keras.Sequential([layers.InputLayer((4, 4, 2)), layers.Conv2D(6, 2), layers.Flatten(), layers.Dense(3)])
@@ -178,6 +204,7 @@ def test_mistakes_get_one_line(run, base, tmp_path):
     uncompiled = MODELS["nested"]()
     uncompiled.save(tmp_path / "uncompiled.keras")
     np.savez(tmp_path / "batch.npz", x=np.zeros((6, 5), "float32"), y=np.zeros((6, 3), "float32"))
+    np.savez(tmp_path / "uneven.npz", x=np.zeros((6, 5), "float32"), y=np.zeros((4, 3), "float32"))
     np.savez(tmp_path / "wide.npz", x=np.zeros((6, 9), "float32"))
     np.savez(tmp_path / "empty.npz", x=np.zeros((0, 5), "float32"))
     input_name = tf_keras.models.load_model(base).input_names[0]
@@ -194,10 +221,36 @@ def test_mistakes_get_one_line(run, base, tmp_path):
         ((tmp_path / "bare.keras",), "bare.keras: nothing to merge"),
         ((tmp_path / "uncompiled.keras", "--data", tmp_path / "batch.npz"), "the model has no loss for them"),
         ((base, "--data", tmp_path / "wide.npz"), "--data is no batch that "),
+        ((base, "--data", tmp_path / "uneven.npz"), "different numbers of rows: the inputs 6, y 4."),
     ):
         code, out, err = run("benchmark", *arguments, *ROUND)
         assert (code, out, err.count("\n")) == (2, "", 1), err
         assert line in err
+
+
+@tf_keras.saving.register_keras_serializable("tests_of_benchmark")
+class OneHot(tf_keras.Model):
+    """Takes whole numbers, of which a .keras file says nothing."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.dense = layers.Dense(2)
+
+    def call(self, inputs):
+        return self.dense(tf.one_hot(tf.bitcast(inputs, tf.int32), 4))
+
+    def get_config(self):
+        return {}
+
+
+def test_what_cannot_be_guessed_is_asked_for():
+    """In one line, and not with what TensorFlow says of the guess."""
+    model = OneHot()
+    model(np.zeros((2, 3), "int32"))
+    model._saved_model_inputs_spec = None
+    model._build_input_shape = {"tokens": (2, 3)}
+    with pytest.raises(rewriter.ModelError, match=r"says shapes alone, and nothing fits that was made of them: "):
+        batch_for(model, 3)
 
 
 def test_models_without_specs_ask_for_data():

@@ -160,13 +160,60 @@ def test_a_model_that_was_read_and_not_called_is_run_on_what_it_was_built_with(r
     code, _, err = run(*command)
     assert (code, (tmp_path / "folder").exists()) == (2, False)
     assert "a SavedModel says what its model takes, and looking" in err
-    assert "pass --data, a batch" in err
+    assert "as rewrite and export do with --data" in err
     code, out, err = run(*command, "--data", tmp_path / "batch.npz")
     assert (code, err) == (0, "")
     note = "note: tf_keras.models.load_model makes the weights of attend anew, without a word"
     assert note in out
     code, out, _ = run("export", path, tmp_path / "plain", "--data", tmp_path / "batch.npz")
     assert (code, note in out) == (0, True)
+    assert run("rewrite", path, tmp_path / "joint.keras", "--layers", "einsum")[0] == 0
+    again = ("rewrite", tmp_path / "joint.keras", tmp_path / "again", *command[3:], "--data", tmp_path / "batch.npz")
+    assert run(*again)[::2] == (0, "")
+    rewriter.save_model(rewriter.load_model(path), tmp_path / "untraced", save_traces=False)
+
+
+class Lazy(tf_keras.Model):
+    """Builds its second layer when it is called, for what it is called with."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.first, self.flatten, self.second = layers.Dense(4), layers.Flatten(), layers.Dense(2)
+
+    def build(self, input_shape):
+        self.first.build(input_shape)
+        self.built = True
+        self._build_input_shape = input_shape
+
+    def call(self, inputs):
+        return self.second(self.flatten(self.first(inputs)))
+
+
+def test_a_guess_builds_no_layers(caplog):
+    """They would be built for sizes that are made up."""
+    model = Lazy()
+    model.build((None, None, 3))
+    with caplog.at_level("WARNING", logger="rewriter"), pytest.warns(UserWarning, match="rewritten in part"):
+        rewriter.rewrite(model)
+    assert "not compared: the model has layers that are not built" in caplog.text
+    assert not model.second.built
+    assert model(tf.ones((2, 7, 3))).shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    "shapes", [tf.TensorShape(None), [(None, 4), None], {"a": (None, 4), "b": tf.TensorShape(None)}]
+)
+def test_a_shape_that_says_nothing_is_no_guess(shapes):
+    """Of an input of unknown rank, or of none."""
+    model = Lazy()
+    model.first.build((None, 4))
+    model.built, model._build_input_shape = True, shapes
+    model.second.build((None, 4))
+    model.flatten.built = True
+    assert rewriter.verify(model, model).note == (
+        "outputs not compared: the first model does not say what it takes; pass inputs="
+    )
+    rewriter.rewrite(model)
 
 
 class Noisy(layers.Dense):

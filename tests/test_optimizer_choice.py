@@ -5,6 +5,7 @@ from tf_keras import optimizers
 
 import rewriter
 from models import MODELS, trained_pair
+from rewriter.optimizer_choice import choose_standard_optimizer
 
 
 def test_what_becomes_of_the_optimizer_is_said_line_by_line(caplog):
@@ -64,6 +65,18 @@ def test_export_and_split_say_what_becomes_of_the_optimizer(caplog, tmp_path):
         caplog.clear()
         rewriter.split(model)
         assert caplog.messages == expected
+
+
+def test_a_model_without_weights_has_no_slots():
+    """To split it, or to say what an export would do, asks none of it."""
+    model = tf_keras.Sequential([tf_keras.layers.Dense(2)])
+    model.compile("adam", "mse")
+    rewriter.split(model)
+    assert choose_standard_optimizer(model).lines == (
+        "optimizer: Adam kept",
+        "slots: 0 carried",
+        "iterations: 0 carried",
+    )
 
 
 def test_a_state_that_is_not_carried_is_a_warning(caplog):

@@ -94,16 +94,26 @@ def test_a_learning_rate_that_is_not_passed_on():
             self.rho = rho
 
     for make in (Dropping, Heir, lambda: Dropping(optimizers.schedules.ExponentialDecay(0.5, 10, 0.5))):
-        with pytest.raises(TypeError, match=r"was given learning_rate=.* and has 0.01: pass it on in __init__"):
+        with pytest.raises(TypeError, match=r"does not pass its learning rate on: super\(\).__init__\(learning_rate"):
             make()
-    for rate in (0.01, float(np.float32(0.01))):
-        assert Dropping(rate).learning_rate == np.float32(0.01)
 
     class Optional(Step):
         def __init__(self, learning_rate=None, **kwargs):
             super().__init__(learning_rate or 0.01, **kwargs)
 
     assert Optional().learning_rate == np.float32(0.01)
+
+    class Scaled(Step):
+        def __init__(self, learning_rate=0.5, scale=0.02, **kwargs):
+            super().__init__(learning_rate * scale, **kwargs)
+            self.scale = scale
+
+    class Fixed(Step):
+        def __init__(self, rho=0.5):
+            super().__init__()
+            self.rho = rho
+
+    assert Scaled().learning_rate == Fixed().learning_rate == np.float32(0.01)
 
 
 def test_a_variable_that_no_file_would_hold():
@@ -120,12 +130,19 @@ def test_a_variable_that_no_file_would_hold():
     for rate in (0.5, optimizers.schedules.ExponentialDecay(0.5, 10, 0.5)):
         Counting(rate, make=lambda self: self.add_variable((), name="count"))
 
+    class Annealed(Step):
+        def __init__(self, learning_rate=0.1, rho=0.5, **kwargs):
+            super().__init__(learning_rate, **kwargs)
+            self.rho = rho
+
+    assert Annealed(rho=tf.Variable(0.25)).get_config()["rho"] == 0.25  # a setting, which files hold as a number
+
 
 @pytest.mark.parametrize(
     ("initial", "gave"),
     [
         (lambda shape: None, "it gave None"),
-        (lambda shape: 1.0, "it gave a float"),
+        (lambda shape: 1.0, r"it gave float64 of shape \(\)"),
         (lambda shape: tf.ones(7), r"it gave float32 of shape \(7,\)"),
         (lambda shape: tf.ones(shape, "float64"), r"it gave float64 of shape \(8,\)"),
     ],
@@ -136,7 +153,8 @@ def test_a_slot_that_starts_with_something_else(initial, gave):
     said = r"Mine.initial_slot must give float32 of shape \(8,\) for the slot 'm' of first/augmented_kernel of shape "
     with pytest.raises(rewriter.OptimizerError, match=f"{said}.*{gave}"):
         model(mine())
-    model(rule(slots={"m": "unit"}, initial_slot=lambda self, name, variable, shape: np.ones(shape, "float32"))())
+    model(rule(slots={"m": "unit"}, initial_slot=lambda self, name, variable, shape: np.full(shape, 0.5))())
+    model(rule(slots={"m": "layer"}, initial_slot=lambda self, name, variable, shape: 0.5)())
 
 
 def test_a_rule_that_fails_says_at_which_layer():
@@ -162,18 +180,23 @@ def test_a_rule_that_fails_says_at_which_layer():
         model(unknown())
 
 
-@pytest.mark.filterwarnings("ignore:Mine was given 1 variables and none of them is an augmented kernel")
 @pytest.mark.parametrize("hook", ["update_layer", "update_other"])
 def test_a_rule_that_returns_what_it_should_assign(hook):
-    """It would train nothing, and fit would say nothing; what an assignment returns is no such thing."""
-    wrong, right = (
-        rule(**{hook: lambda self, g, w, *layout: w - g}),
-        rule(**{hook: lambda self, g, w, *_: w.assign_sub(g)}),
-    )
-    trained = model(right())
-    variable = trained.layers[0].augmented_kernel if hook == "update_layer" else tf.Variable(np.ones((6, 8), "float32"))
-    with pytest.raises(rewriter.OptimizerError, match=rf"Mine.{hook} returned a tensor at .*: assign to the variable"):
-        wrong().apply_gradients([(tf.ones((6, 8)), variable)])
+    """It would train nothing, and fit would say nothing; one that assigns may return what it likes."""
+    step = tf.function(lambda optimizer, gradients: optimizer.apply_gradients(gradients), autograph=False)
+
+    def trained(body):
+        built = model(Step())
+        mine = rule(**{hook: body})()
+        mine.build(variables := [built.layers[0].augmented_kernel, tf.Variable(np.ones((6, 8), "float32"))])
+        step(mine, [(tf.ones((6, 8)), variable) for variable in variables])
+
+    with pytest.raises(rewriter.OptimizerError, match=rf"Mine.{hook} returned a tensor at .*, and assigned nothing"):
+        trained(lambda self, g, w, *layout: w - g)
+    trained(lambda self, g, w, *layout: w.assign_sub(g))
+    trained(lambda self, g, w, *_: tf.cond(g[0, 0] > 0, lambda: w.assign_sub(g), w.read_value))
+    trained(lambda self, g, w, *_: tf.norm(w.assign_sub(g) if w is not None else g))
+    trained(lambda self, g, w, *_: tf.function(lambda: w.assign_sub(g))())
 
 
 @pytest.mark.filterwarnings("always:Mine.update_layer changed")
@@ -206,10 +229,17 @@ def test_a_slot_of_a_parent_is_named_again():
     class Further(rewriter.JointMomentum):
         slots = {**rewriter.JointMomentum.slots, "mine": "unit"}
 
-    for average, size in {"incoming": 8, "outgoing": 6}.items():
-        further = Further(average=average)
+    class Asking(rewriter.JointMomentum):
+        def __init__(self, learning_rate=0.1, extent="unit", **kwargs):
+            super().__init__(learning_rate, **kwargs)
+            self.extent = extent
+
+        @property
+        def slots(self):
+            return {**super().slots, "mine": self.extent}
+
+    for further, size in {Further(): 8, Asking(average="outgoing"): 6}.items():
         model(further)
-        assert further.slots.keys() == {"momentums", "mine"}
         assert (further.momentums[0].shape, further.mine[0].shape) == ((size,), (8,))
     assert rewriter.JointMomentum.slots == {"momentums": "unit"}
 
@@ -235,6 +265,24 @@ def test_settings_that_a_file_would_lose(tmp_path):
         rewriter.save_model(built, tmp_path / "m.keras")
     assert not (tmp_path / "m.keras").exists()
     rewriter.save_model(model(Whole(0.3, weight_decay=0.25)), tmp_path / "m.keras")
+
+    @tf_keras.saving.register_keras_serializable("tests_of_rules")
+    class Warm(optimizers.schedules.LearningRateSchedule):
+        def __init__(self, after, steps):
+            self.after, self.steps = after, np.asarray(steps)
+
+        def __call__(self, step):
+            return self.after(step)
+
+        def get_config(self):
+            return {"after": self.after, "steps": self.steps}
+
+        @classmethod
+        def from_config(cls, config):
+            return cls(optimizers.schedules.deserialize(config["after"]), config["steps"])
+
+    warm = Warm(optimizers.schedules.ExponentialDecay(0.5, 10, 0.5), [1, 2])
+    model(Step(warm)).optimizer.require_saveable()
 
 
 def test_settings_that_are_tensors(tmp_path):

@@ -28,7 +28,7 @@ def test_standard_form_is_plain_keras_inside_and_the_same_variables_outside():
     assert isinstance(model.optimizer, rewriter.JointMomentum)
 
 
-def test_a_model_in_standard_form_is_not_changed_otherwise():
+def test_a_model_in_standard_form_is_not_changed_otherwise(tmp_path):
     """What is rewritten or split inside would not be found at the end; another model over its layers neither."""
     model = MODELS["sequential"]()
     model.compile("sgd", "mse")
@@ -43,6 +43,8 @@ def test_a_model_in_standard_form_is_not_changed_otherwise():
                     rewriter.ModelError, match=r"is in standard_form, and .* is merged again at its end"
                 ):
                     change(each)
+        with rewriter.standard_form(model), rewriter.standard_form(outer):  # nothing is merged, so nothing to do
+            rewriter.export(model, tmp_path / "inside.keras")
     assert [type(layer).__name__ for layer in model.layers] == before
     fit(model)
     rewriter.rewrite(rewriter.split(model))

@@ -60,14 +60,15 @@ def test_of_what_is_on_or_off(model, tmp_path):
         "check must be True or False, got None": lambda: rewriter.rewrite(model, check=None),
         "exact must be True or False, got 'no'": lambda: rewriter.rewrite(model, exact="no"),
         "overwrite must be True or False, got 'tf'": lambda: rewriter.export(model, path, "tf"),
-        "safe_mode must be True or False, got 0": lambda: rewriter.load_model(path, safe_mode=0),
+        "safe_mode must be True or False, got 2": lambda: rewriter.load_model(path, safe_mode=2),
         "nesterov must be True or False, got 'no'": lambda: rewriter.JointMomentum(nesterov="no"),
         "use_ema must be True or False, got 0.99": lambda: rewriter.JointMomentum(use_ema=0.99),
     }.items():
         with pytest.raises(TypeError, match=refused):
             call()
     assert path.read_bytes() == b""
-    assert not rewriter.plan(model).merged
+    assert not rewriter.plan(model, strict=1, discover=np.False_).merged
+    assert rewriter.JointMomentum(nesterov=1).nesterov
 
 
 def test_of_leaving_out_what_is_merged(run, model, tmp_path):

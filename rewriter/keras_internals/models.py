@@ -117,7 +117,10 @@ def built_specs(model: Any) -> Any:
     That is all that is known of a subclassed model that was read from one and has not been called: shapes, which Keras
     builds it with as floats. ``None`` where it was not built so.
     """
-    return None if model._build_input_shape is None else _specs_of(model._build_input_shape)
+    try:
+        return None if model._build_input_shape is None else _specs_of(model._build_input_shape)
+    except ValueError:  # of an input of unknown rank, or one that there need not be
+        return None
 
 
 def _specs_of(shapes: Any) -> Any:
@@ -125,7 +128,8 @@ def _specs_of(shapes: Any) -> Any:
         return {name: _specs_of(shape) for name, shape in shapes.items()}
     if isinstance(shapes, list | tuple) and not all(isinstance(size, int | None) for size in shapes):
         return [_specs_of(shape) for shape in shapes]
-    return tf.TensorSpec([None, *tf.TensorShape(shapes)[1:]], tf_keras.backend.floatx())
+    shape = tf.TensorShape(shapes).as_list()
+    return tf.TensorSpec([None, *shape[1:]] if shape else [], tf_keras.backend.floatx())
 
 
 @contextlib.contextmanager
