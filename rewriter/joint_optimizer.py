@@ -20,16 +20,13 @@ import tf_keras
 from rewriter import keras_internals, rules
 from rewriter.flags import require_flags
 from rewriter.hyperparameters import (
-    kept_setting,
     require_count,
     require_known,
     require_learning_rate,
     require_number,
-    settings_changed,
-    settings_named,
-    with_schedules,
 )
 from rewriter.layout import layout_of
+from rewriter.settings import KeptSettings
 from rewriter.slots import require_slots_for
 from rewriter.weight_decay import RowwiseWeightDecay
 
@@ -50,7 +47,7 @@ _LEARNING_RATE = float("0.01")  # an object of its own, by which it is known tha
 _NO_RULE = "{} must implement update_layer(self, gradient, variable, layout)."
 
 
-class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
+class JointOptimizer(RowwiseWeightDecay, KeptSettings):
     """A Keras optimizer whose rule sees a layer whole: kernel and bias in one variable, ``W* = [W; b]``.
 
     It is compiled, wrapped in a ``LossScaleOptimizer``, distributed and saved as any optimizer of tf-keras. Weight
@@ -98,7 +95,7 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
         super().__init_subclass__(**kwargs)
         rules.require_rule_class(cls)
         if "__init__" in vars(cls):
-            cls.__init__ = rules.checked_constructor(cls.__init__, JointOptimizer)  # type: ignore[method-assign]
+            cls.__init__ = rules.checked_constructor(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(
         self,
@@ -121,7 +118,7 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
         # A property may need settings that are yet to be kept.
         if not hasattr(inspect.getattr_static(type(self), "slots"), "__get__"):
             rules.require_extents(self, _AVERAGED)
-        require_known(type(self), JointOptimizer, kwargs.keys() - {"is_legacy_optimizer"})
+        require_known(type(self), kwargs.keys() - {"is_legacy_optimizer"})
         require_flags(decay_bias=decay_bias, use_ema=use_ema)
         require_learning_rate(learning_rate)
         for setting, value in (
@@ -360,40 +357,6 @@ class JointOptimizer(RowwiseWeightDecay, tf_keras.optimizers.Optimizer):
             self.iterations.assign(store["0"][()])
             return
         super().load_own_variables(store)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the settings, those of subclasses among them, ready for ``from_config``.
-
-        Raises:
-            TypeError: An argument of ``__init__`` is not kept under its own name, or is a function.
-        """
-        config = {**super().get_config(), "learning_rate": self._learning_rate}
-        named, takes_others = settings_named(type(self), JointOptimizer)
-        config |= {name: kept_setting(self, name) for name in named - config.keys()}
-        serialized = {name: self._serialize_hyperparameter(value) for name, value in config.items()}
-        return serialized if takes_others else {name: serialized[name] for name in named}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
-        """Make an optimizer of the settings of :meth:`get_config`, schedules among them."""
-        return super().from_config(with_schedules(config, custom_objects), custom_objects)
-
-    def require_saveable(self) -> None:
-        """Raise ``TypeError`` unless the optimizer can be made again from its settings, as reading a file does."""
-        name = type(self).__name__
-        try:
-            again = type(self).from_config(self.get_config())
-        except (TypeError, ValueError) as error:
-            raise TypeError(
-                f"{name} cannot be made again from its settings ({error}). Its __init__ must take every "
-                "setting that its parents have, by **kwargs, and keep each of its own as self.<name>."
-            ) from error
-        for setting, (before, after) in settings_changed(self, again, JointOptimizer).items():
-            raise TypeError(
-                f"{name} cannot be made again from its settings: {setting} is {before!r}, and {after!r} in what "
-                "get_config and from_config make. get_config must say what super().get_config() says, too; or write "
-                "none, and keep each argument of __init__ as self.<name>."
-            )
 
 
 def _slot_shape(variable: Any, extent: Extent) -> tuple[int, ...]:

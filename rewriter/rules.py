@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from rewriter import hyperparameters, keras_internals
+from rewriter import keras_internals
 from rewriter.errors import OptimizerError, first_line
+from rewriter.hyperparameters import require_one_of
 from rewriter.layout import layout_of
+from rewriter.settings import settings_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -56,8 +58,8 @@ def require_rule_class(cls: type) -> None:
             ) from None
 
 
-def checked_constructor(construct: Callable[..., None], base: type) -> Callable[..., None]:
-    """Wrap the ``__init__`` of a rule, a subclass of ``base``, so that what it forgets is said when it is made."""
+def checked_constructor(construct: Callable[..., None]) -> Callable[..., None]:
+    """Wrap the ``__init__`` of a rule, so that what it forgets is said when it is made."""
 
     @functools.wraps(construct)
     def constructed(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -79,7 +81,7 @@ def checked_constructor(construct: Callable[..., None], base: type) -> Callable[
             raise TypeError(
                 f"{name} does not pass its learning rate on: super().__init__(learning_rate, **kwargs) in its __init__."
             )
-        settings, _ = hyperparameters.settings_named(type(self), base)
+        settings, _ = settings_named(type(self))
         for attribute in set(keras_internals.variables_not_saved(self)) - settings:
             raise TypeError(
                 f"{name}.{attribute} is a tf.Variable of its own, which .keras and .h5 files do not hold: make it with "
@@ -101,7 +103,7 @@ def require_extents(optimizer: Any, legal: Collection[str]) -> None:
             f"{name}.slots must be a dict, as {{'velocity': 'full'}}: name to extent; got {optimizer.slots!r}."
         )
     for slot, extent in optimizer.slots.items():
-        hyperparameters.require_one_of(f"the extent of slot {slot!r} of {name}", extent, legal)
+        require_one_of(f"the extent of slot {slot!r} of {name}", extent, legal)
 
 
 def _slots_written_in(cls: type) -> Mapping[str, str]:
