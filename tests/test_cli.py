@@ -116,6 +116,18 @@ def test_data_of_several_inputs_is_by_name(run, tmp_path):
         assert (code, missing in err) == ((0, False) if name == "both" else (2, True))
 
 
+def test_a_warning_is_printed_once(run, tmp_path, caplog):
+    """Among the lines of the result, and not by whoever shows what is logged."""
+    caplog.set_level("WARNING", logger="rewriter")
+    model = tf_keras.Sequential([layers.Dense(2, input_shape=(3,))])
+    model.compile("adam", "mse")
+    model.fit(np.ones((2, 3)), np.ones((2, 2)), verbose=0)
+    model.save(tmp_path / "adam.keras")
+    code, out, err = run("rewrite", tmp_path / "adam.keras", tmp_path / "joint.keras")
+    assert (code, err, out.count("not carried")) == (0, "", 1)
+    assert caplog.messages == []
+
+
 def test_json_is_in_the_words_of_the_command_line(run, tmp_path):
     """Its messages, and no names in it."""
     model = tf_keras.Sequential([layers.Dense(2, input_shape=(3,), name="dense")])
