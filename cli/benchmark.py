@@ -29,8 +29,7 @@ def command(
 ) -> None:
     """Measure a saved model against itself, rewritten: training step, inference, optimizer state, peak memory.
 
-    The original trains with tf-keras SGD with momentum, the rewritten model with joint momentum, or the joint optimizer
-    that it is compiled with, and with the same SGD.
+    The original trains with SGD with momentum; the rewritten model with joint momentum, or its own rule, and that SGD.
 
     Example:  rewriter benchmark base.keras --batch-size 128 --jit-compile
     """

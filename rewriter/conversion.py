@@ -137,7 +137,11 @@ class Exported:
     def parts(self, _: int) -> Parts:
         """Show which layers were split, what became of the optimizer, and where the file is."""
         layers = f"{len(self.layers)} layers split back into kernel and bias: {', '.join(self.layers)}"
-        return [layers if self.layers else "nothing was merged", *self.optimizer, f"written: {self.output}"]
+        return [
+            layers if self.layers else "nothing was merged: the model is written as it is",
+            *self.optimizer,
+            f"written: {self.output}",
+        ]
 
 
 def inspect_file(

@@ -59,7 +59,8 @@ def origin(manifest: dict[str, Any]) -> dict[str, Any]:
 
 def render(manifest: dict[str, Any]) -> Parts:
     """Show a manifest: who wrote the file, from what, how, and which layers are merged of which parts."""
-    settings = ", ".join(f"{name}={value!r}" for name, value in manifest.get("settings", {}).items())
+    known = manifest.get("settings", {})
+    settings = "; ".join(f"{name}: {_listed(value)}" for name, value in known.items())
     rows = [
         (
             layer["path"],
@@ -72,10 +73,14 @@ def render(manifest: dict[str, Any]) -> Parts:
     versions = f"keras-rewriter {manifest['library_version']} with tf-keras {manifest['tf_keras_version']}"
     return [
         f"rewritten by {versions}, file format {manifest['format_version']}",
-        f"source sha256: {manifest.get('source_sha256') or 'none, rewritten in memory'}",
+        f"source sha256: {manifest.get('source_sha256') or ('none, rewritten in memory' if known else 'not known')}",
         f"settings: {settings or 'not known'}",
         tables.table(("merged layer", "class", "W*", "rows of"), rows),
     ]
+
+
+def _listed(value: Any) -> str:
+    return (", ".join(map(str, value)) or "none") if isinstance(value, list) else str(value)
 
 
 def places(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -57,15 +57,20 @@ class Surroundings:
             if others:
                 return f"{' and '.join([own, *others])} are one variable: merging would untie them"
         if id(layer) in self._revived:
-            return (
-                f"the class {self._revived[id(layer)]} is not known here, and Keras runs a graph in its place: "
-                "import MODULE first, the one that defines it, or pass custom_objects="
-            )
+            return class_unknown(self._revived[id(layer)])
         for holder in (layer, *located.owners):
             written = _written_by(type(holder), own=holder is layer) & set(weights)
             if written:
                 return f"the code of {type(holder).__name__} {holder.name!r} assigns to its {' and '.join(written)}"
         return _misfit(layer, pair, weights)
+
+
+def class_unknown(name: str) -> str:
+    """Say that Keras made a layer from a SavedModel without its class, and what gives it one."""
+    return (
+        f"the class {name} is not known here, and Keras runs a graph in its place: import MODULE first, the one that "
+        "defines it, or pass custom_objects="
+    )
 
 
 def _misfit(layer: Any, pair: Pair, weights: dict[str, Any]) -> str | None:

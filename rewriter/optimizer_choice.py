@@ -101,7 +101,7 @@ def choose_optimizer(
             "give it one that is new, or the one that trained this model."
         )
     scaled = ", in a LossScaleOptimizer" if optimizer is not bare else ""
-    lines = (f"optimizer: {_name(optimizer)}, as given{scaled}", *_not_carried(current))
+    lines = (f"optimizer: {_name(optimizer)}, as given{scaled}", *_not_carried(current, chosen=True))
     return OptimizerChoice(optimizer, optimizer, lines)
 
 
@@ -133,18 +133,31 @@ def choose_standard_optimizer(model: Any) -> OptimizerChoice:
             f"form, which knows of no layers, and returned {standard!r}."
         )
     standard = keras_internals.with_loss_scale_of(optimizer, standard)
-    settings, state = (
-        ("learning rate and momentum", "velocity") if hasattr(inner, "momentum") else ("learning rate", "slots")
-    )
     lines = (
-        f"optimizer: {_name(optimizer)} replaced by {_name(standard)} of the same {settings}",
-        f"{state}: reset, {_name(standard)} starts without",
+        f"optimizer: {_name(optimizer)} replaced by {_name(standard)}{_in_common(inner, standard)}",
+        _left_behind(inner, standard),
         f"iterations: {keras_internals.iterations_of(inner)} carried",
     )
     if inner.weight_decay:
         rows = "" if inner.decay_bias else "; a split leaves the biases out of it, which an exported file cannot say"
         lines += (f"weight_decay: {_shown(inner.weight_decay)} carried{rows}",)
     return OptimizerChoice(standard, None, lines)
+
+
+def _in_common(inner: Any, standard: Any) -> str:
+    """Say which settings an optimizer of the standard form has of the joint one in the place of which it is."""
+    rates = [keras_internals.learning_rate_of(keras_internals.inner_optimizer(each)) for each in (inner, standard)]
+    same = ["learning rate"] if rates[0] is rates[1] or rates[0] == rates[1] else []
+    own, momentum = (getattr(keras_internals.inner_optimizer(each), "momentum", None) for each in (inner, standard))
+    same += ["momentum"] if isinstance(own, int | float) and own == momentum else []
+    return f" of the same {' and '.join(same)}" if same else ""
+
+
+def _left_behind(inner: Any, standard: Any) -> str:
+    if isinstance(inner, JointMomentum):
+        return f"velocity: reset, {_name(standard)} starts without"
+    names = f"slots: {', '.join(inner.slots)} left behind" if inner.slots else "slots: none"
+    return f"{names}; {type(inner).__name__}.standard_optimizer says which optimizer goes on, and how"
 
 
 def _kept(model: Any, optimizer: Any) -> OptimizerChoice:
@@ -211,15 +224,17 @@ def _settings_not_carried(current: Any) -> Iterator[str]:
     left = [_shown(rate)] if isinstance(rate, tf_keras.optimizers.schedules.LearningRateSchedule) else []
     left += [f"{name} {_shown(value)}" for name in (*BOUNDS, "use_ema") if (value := getattr(inner, name, None))]
     if left:
-        yield f"settings of {_name(current)}: {_NOT_CARRIED}, {', '.join(left)}; JointMomentum takes such, too"
+        yield f"settings of {_name(current)}: {_NOT_CARRIED}, {', '.join(left)}; give them to JointMomentum"
 
 
-def _not_carried(current: Any) -> Iterator[str]:
+def _not_carried(current: Any, chosen: bool = False) -> Iterator[str]:
+    """Say what state of an optimizer is left behind, and what would keep it, unless another was chosen on purpose."""
     if current is None:
         return
     inner = keras_internals.inner_optimizer(current)
     count, iterations = _slot_count(inner), keras_internals.iterations_of(inner)
-    remedy = "; optimizer='keep' keeps it" if slots.is_known(current) or is_joint(current) else ""
+    keeps = not chosen and (slots.is_known(current) or is_joint(current))
+    remedy = "; optimizer='keep' keeps it" if keeps else ""
     if count or iterations:
         yield f"state of {_name(current)}: {_NOT_CARRIED}, {count} slots and {iterations} iterations{remedy}"
     yield from _loss_scale(current)

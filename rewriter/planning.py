@@ -17,7 +17,7 @@ from rewriter.errors import PairError
 from rewriter.families import family_of, names_of
 from rewriter.flags import require_flags
 from rewriter.layout import layouts_in
-from rewriter.obstacles import ALREADY_MERGED, NOT_BUILT, STAYS_MERGED, Surroundings
+from rewriter.obstacles import ALREADY_MERGED, NOT_BUILT, STAYS_MERGED, Surroundings, class_unknown
 from rewriter.pairing import DENSE, Pair, layouts_for
 from rewriter.plan_tree import Place, in_words
 from rewriter.selection import Selection, Selectors, select
@@ -175,6 +175,8 @@ def _sought(located: LocatedLayer, families: tuple[str, ...], found: Mapping[int
     if family is None:
         unknown = f"{type(layer).__name__} is of no known family: rewriter.pair tells what belongs together in it, "
         reason = None if id(layer) in found else f"{unknown}discover=True finds it"
+        if keras_internals.is_revived(layer):
+            reason = class_unknown(type(layer).__name__)
         return _Sought(found.get(id(layer), ()), _FOUND, reason)
     if layer.bias is None:
         return _Sought(reason=_NO_BIAS)

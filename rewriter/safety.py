@@ -159,7 +159,7 @@ def unknown(name: str, kind: str = "class", module: str | None = None) -> str:
     """Say that a file needs a class or function of the user's own, and how to give it."""
     where = f"{module} first" if module and module != "__main__" else "MODULE first, the one that defines it"
     return (
-        f"it has a {kind} of your own, {name}, that is not known here. Register it with tf_keras.saving."
-        f"register_keras_serializable and import {where}, or pass "
+        f"it has {'an' if kind[0] in 'aeiou' else 'a'} {kind} of your own, {name}, that is not known here. "
+        f"Register it with tf_keras.saving.register_keras_serializable and import {where}, or pass "
         f"custom_objects={{{name!r}: {name}}}."
     )

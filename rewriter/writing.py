@@ -104,6 +104,7 @@ def save_model(
             keras_internals.inner_optimizer(model.optimizer).require_saveable()
         except TypeError as error:
             raise FileError(f"{destination}: not written, {error}") from error
+        _warn_of_a_bare_name(type(keras_internals.inner_optimizer(model.optimizer)), destination)
     hidden = hidden_layers(model)
     if hidden and format_to_write(destination) is Format.SAVED_MODEL:
         _save_hidden_folder(model, destination, described, options)
@@ -115,6 +116,19 @@ def save_model(
             edit_config(written, lambda config: wrap_config(config, manifest.places(described)))
 
     _write(model, destination, finish, options)
+
+
+def _warn_of_a_bare_name(cls: type, destination: Path) -> None:
+    bare = tf_keras.saving.get_registered_name(cls) == cls.__name__
+    if bare and format_to_write(destination) is not Format.KERAS:
+        log.warning(
+            "%s is not registered, and so %s can only be read with custom_objects={%r: %s}; "
+            "tf_keras.saving.register_keras_serializable registers it.",
+            cls.__name__,
+            destination.name,
+            cls.__name__,
+            cls.__name__,
+        )
 
 
 def _destination(model: Any, path: str | os.PathLike[str], overwrite: bool) -> Path:

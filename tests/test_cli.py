@@ -50,7 +50,7 @@ def test_life_cycle(run, base, tmp_path, suffix):
     assert "3 already merged" in out
     sha256 = formats.digest(base)
     assert f"rewritten by keras-rewriter {rewriter.__version__} with tf-keras {tf_keras.__version__}, file" in out
-    assert f"source sha256: {sha256}\nsettings: optimizer='SGD converted to JointMomentum', selectors=[]\n" in out
+    assert f"source sha256: {sha256}\nsettings: optimizer: SGD converted to JointMomentum; selectors: none\n" in out
     assert "inner/first           Dense  6x6  kernel 5x6 + bias 6\n" in out
     code, out, err = run("export", joint, plain)
     assert (code, err) == (0, "")

@@ -145,7 +145,8 @@ def test_standard_form_and_export_give_a_plain_optimizer(caplog, tmp_path):
     slots = [bits(variable.numpy()) for variable in model.optimizer.variables]
     rewriter.export(model, tmp_path / "m.keras")
     assert "optimizer: Rule replaced by SGD of the same learning rate" in caplog.messages
-    assert "slots: reset, SGD starts without" in caplog.messages
+    left = "slots: of_unit, of_row, of_layer, of_each left behind; Rule.standard_optimizer says which optimizer goes on"
+    assert f"{left}, and how" in caplog.messages
     assert [bits(variable.numpy()) for variable in model.optimizer.variables] == slots
     exported = tf_keras.models.load_model(tmp_path / "m.keras").optimizer
     assert type(exported) is optimizers.SGD

@@ -36,7 +36,7 @@ def test_what_becomes_of_the_optimizer_is_said_line_by_line(caplog):
     schedule = optimizers.schedules.CosineDecay(0.01, 100)
     assert lines(lambda: optimizers.AdamW(schedule, weight_decay=0.125, clipnorm=2.0)) == [
         "optimizer: JointMomentum, new, learning rate 0.01, momentum 0.9",
-        "settings of AdamW: not carried, CosineDecay, weight_decay 0.125, clipnorm 2; JointMomentum takes such, too",
+        "settings of AdamW: not carried, CosineDecay, weight_decay 0.125, clipnorm 2; give them to JointMomentum",
         "state of AdamW: not carried, 12 slots and 3 iterations; optimizer='keep' keeps it",
     ]
     scaled = lambda: tf_keras.mixed_precision.LossScaleOptimizer(optimizers.legacy.Adam(0.01))  # noqa: E731

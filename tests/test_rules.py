@@ -327,6 +327,50 @@ def test_the_optimizer_of_the_standard_form_is_no_rule():
         rewriter.split(built)
 
 
+def test_an_export_says_of_a_rule_what_is_true_of_it(caplog, tmp_path):
+    """SGD has its learning rate and not its momentum, unless it says so itself."""
+    caplog.set_level("INFO", logger="rewriter")
+
+    class Heavy(Step):
+        slots = {"velocity": "full"}
+
+        def __init__(self, learning_rate=0.1, momentum=0.5, **kwargs):
+            super().__init__(learning_rate, **kwargs)
+            self.momentum = momentum
+
+    class Told(Heavy):
+        def standard_optimizer(self):
+            return super().standard_optimizer(momentum=self.momentum)
+
+    class Other(Heavy):
+        def standard_optimizer(self):
+            return optimizers.Adam(0.5)
+
+    for mine, said in {
+        Heavy: "Heavy replaced by SGD of the same learning rate",
+        Told: "Told replaced by SGD of the same learning rate and momentum",
+        Other: "Other replaced by Adam",
+    }.items():
+        built = model(mine())
+        caplog.clear()
+        rewriter.export(built, tmp_path / "m.keras", overwrite=True)
+        assert f"optimizer: {said}" in caplog.messages
+        left = f"slots: velocity left behind; {mine.__name__}.standard_optimizer says which optimizer goes on, and how"
+        assert left in caplog.messages
+
+
+def test_a_rule_that_is_not_registered(tmp_path, caplog):
+    """Files of two formats know it by its bare name, and whoever writes them is told what reads them."""
+    caplog.set_level("WARNING", logger="rewriter")
+    built = model(Step())
+    for suffix, warned in {".keras": 0, ".h5": 1, "": 1}.items():
+        caplog.clear()
+        rewriter.save_model(built, tmp_path / f"m{suffix}")
+        assert sum("Step is not registered, and so m" in message for message in caplog.messages) == warned
+    read = rewriter.load_model(tmp_path / "m.h5", custom_objects={"Step": Step})
+    assert type(read.optimizer) is Step
+
+
 @pytest.mark.parametrize("suffix", [".keras", ".h5", ""])
 def test_a_rule_that_is_not_imported(tmp_path, run, suffix):
     """Each format says the same of it, and what to import."""
