@@ -77,6 +77,10 @@ def _draw_bars(axes: Any, shown: Sequence[Comparison], compared: int) -> None:
     left_out = compared - len(shown)
     axes.set_title(f"{left_out} that are the same are left out" if left_out else "", fontsize="medium")
     axes.spines[["top", "right"]].set_visible(False)
+    kinds = {"outputs" if comparison.what == "outputs" else "weights" for comparison in lines}
+    handles = [axes.barh(0, 0, color=_COLOURS[kind], label=kind) for kind in _COLOURS if kind in kinds]
+    if len(handles) > 1:
+        axes.legend(handles=handles, loc="lower right", fontsize="small", frameon=False)
 
 
 def _largest(differing: Sequence[Comparison], weights: tuple[Weights, Weights]) -> list[tuple[str, Any]]:

@@ -80,7 +80,7 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
             ``(incoming,)``, ``"layer"`` ``()`` and ``"full"`` that of the kernel. Beside the kernel one of extent
             ``"unit"`` is broadcast as it is, and one of ``"incoming"`` as ``slot[:, tf.newaxis]``. Any other variable
             counts as one in which each number is a unit of its own: its slot has the variable's shape, of extent
-            ``"layer"`` ``()``.
+            ``"layer"`` ``()``; it is made whether or not :meth:`update_other` reads it.
             Slots have the dtype of the variable and start at zero, unless :meth:`initial_slot` says otherwise. Those
             of a parent class are named again, ``slots = {**Parent.slots, ...}``. A state of the optimizer as a whole is
             made in ``__init__``, by ``self.add_variable((), name=...)``.

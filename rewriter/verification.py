@@ -46,7 +46,7 @@ class Report:
     Attributes:
         comparisons: Every weight of every layer, and the outputs of the layers and of the model as a whole.
         unmatched: Paths of layers with weights that only one of the models has.
-        note: What could not be compared, and why; empty if all was.
+        note: What could not be compared, and why, or why outputs differ, where that is known; else empty.
     """
 
     comparisons: tuple[Comparison, ...]
@@ -163,7 +163,17 @@ def verify(a: Any, b: Any, inputs: Any = None) -> Report:
         if path in others
     ]
     comparisons.append(Comparison("model", "outputs", compare_all(runs[0].outputs, runs[1].outputs, terms)))
-    return Report(tuple(comparisons), unmatched, "")
+    differ = not all(one.same for one in comparisons if one.what == "outputs")
+    return Report(tuple(comparisons), unmatched, _other_dtype(a, b) if differ else "")
+
+
+def _other_dtype(a: Any, b: Any) -> str:
+    """Say which layer is the first that computes in another dtype, as a file that says no policy makes it do."""
+    one, other = ({found.paths[0]: found.layer.compute_dtype for found in locate_layers(each)} for each in (a, b))
+    for path, dtype in one.items():
+        if other.get(path, dtype) != dtype:
+            return f"{path} computes in {dtype} in the first model and in {other[path]} in the second"
+    return ""
 
 
 def paired_weights(a: Any, b: Any) -> tuple[Weights, Weights]:

@@ -27,6 +27,21 @@ def test_a_model_and_its_rewrite_are_the_same(builder):
     assert [type(layer) for layer in model.layers] == classes
 
 
+def test_a_layer_that_computes_in_another_dtype_is_named():
+    """The same weights, read under another policy: outputs differ, and the reason is said."""
+    dense, halves = (
+        tf_keras.Sequential(
+            [layers.Dense(9, input_shape=(5,), name="first"), layers.Dense(3, name="last", dtype=policy)]
+        )
+        for policy in ("float32", "mixed_float16")
+    )
+    halves.set_weights(dense.get_weights())
+    report = rewriter.verify(dense, halves)
+    assert not report.same
+    assert report.note == "last computes in float32 in the first model and in float16 in the second"
+    assert str(report).endswith(report.note)
+
+
 @pytest.mark.parametrize("row", [0, -1], ids=["kernel", "bias"])
 def test_one_bit_is_seen(row):
     """The last bit of one number in one layer is found, and the layer and the weight are named."""
