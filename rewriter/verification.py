@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import tensorflow as tf
+
 from rewriter import keras_internals, tables
 from rewriter.checking import is_repeatable, widest
 from rewriter.comparison import INCOMPARABLE, Difference, compare, compare_all
 from rewriter.layout import augmented_kernels, standard_weights
-from rewriter.probing import Run, run_model
+from rewriter.probing import Run, run_model, specs_of
 from rewriter.walk import locate_layers
 
 if TYPE_CHECKING:
@@ -150,6 +152,8 @@ def verify(a: Any, b: Any, inputs: Any = None) -> Report:
     runs = run_model(a, inputs), run_model(b, inputs, like=a)
     said = zip(("first", "second"), runs, strict=True)
     note = next((run.note.replace("the model", f"the {which} model", 1) for which, run in said if run.note), "")
+    if runs[1].note and (taken := _taken(a)) != (other := _taken(b)) and inputs is None:
+        note = f"the models take different inputs: {taken} and {other}"
     if not note and not (is_repeatable(a, runs[0], inputs) and is_repeatable(b, runs[1], inputs, like=a)):
         note = "the model draws random numbers, and differs from itself"
     if note:
@@ -165,6 +169,17 @@ def verify(a: Any, b: Any, inputs: Any = None) -> Report:
     comparisons.append(Comparison("model", "outputs", compare_all(runs[0].outputs, runs[1].outputs, terms)))
     differ = not all(one.same for one in comparisons if one.what == "outputs")
     return Report(tuple(comparisons), unmatched, _other_dtype(a, b) if differ else "")
+
+
+def _taken(model: Any) -> str:
+    """Name the inputs that a model takes, each with its shape, as far as it says so."""
+    specs, _ = specs_of(model)
+    names = sorted(specs) if isinstance(specs, dict) else getattr(model, "input_names", None) or []
+    shapes = [spec.shape for spec in tf.nest.flatten(specs)] if specs is not None else []
+    each = [
+        f"{name} {tables.shape(shape[1:]) if shape.rank else ''}" for name, shape in zip(names, shapes, strict=False)
+    ]
+    return ", ".join(each) or "unknown"
 
 
 def _other_dtype(a: Any, b: Any) -> str:

@@ -27,6 +27,15 @@ def test_a_model_and_its_rewrite_are_the_same(builder):
     assert [type(layer) for layer in model.layers] == classes
 
 
+def test_models_that_take_different_inputs_are_said_to():
+    """And not what Keras raises of them."""
+    images = tf_keras.Sequential([layers.Input((4, 4, 1), name="image"), layers.Flatten(), layers.Dense(2)])
+    given = {"text": layers.Input((3,), name="text"), "meta": layers.Input((2,), name="meta")}
+    texts = tf_keras.Model(given, layers.Dense(2)(layers.Concatenate()([*given.values()])))
+    report = rewriter.verify(images, texts)
+    assert report.note == ("outputs not compared: the models take different inputs: image 4x4x1 and meta 2, text 3")
+
+
 def test_a_layer_that_computes_in_another_dtype_is_named():
     """The same weights, read under another policy: outputs differ, and the reason is said."""
     dense, halves = (
