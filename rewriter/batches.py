@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from rewriter import keras_internals
 from rewriter.errors import FileError, ModelError, first_line
-from rewriter.probing import make_inputs, run_model, specs_of
+from rewriter.probing import input_names, make_inputs, run_model, specs_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,9 +67,8 @@ def batch_for(model: Any, batch_size: int, data: Path | None = None) -> Batch:
     if targets is not None and not keras_internals.is_compiled(model):
         raise ModelError(f"{data} has targets y, and the model has no loss for them: compile it, or leave out y.")
     inputs = _inputs(arrays, data, model)
-    _require_as_many_rows(
-        data, {"the inputs": tf.nest.flatten(inputs)[0], **({} if targets is None else {"y": targets})}
-    )
+    if targets is not None:
+        _require_as_many_rows(data, {"the inputs": tf.nest.flatten(inputs)[0], "y": targets})
     return Batch(inputs, targets, _is_fixed(model))
 
 
@@ -107,7 +106,7 @@ def _arrays(path: Path, rows: int) -> dict[str, Any]:
 
 def _inputs(arrays: dict[str, Any], path: Path, model: Any) -> Any:
     specs, _ = specs_of(model)
-    names = list(specs if isinstance(specs, dict) else getattr(model, "input_names", None) or ["x"])
+    names = input_names(model) or ["x"]
     if "x" in arrays and len(names) == 1:
         return arrays["x"]
     if not all(name in arrays for name in names):

@@ -261,9 +261,8 @@ def _reasons(decided: Plan) -> str:
     paths: dict[str, list[str]] = {}
     for decision in decided.decisions:
         paths.setdefault(decision.reason, []).append(decision.path)
-    return " ".join(
-        f"{those[0]}{f' and {len(those) - 1} more' if those[1:] else ''}: {reason}." for reason, those in paths.items()
-    )
+    said = [f"{those[0]}{f' and {len(those) - 1} more' if those[1:] else ''}: {why}." for why, those in paths.items()]
+    return " ".join(said) or "No layer of it has a kernel."
 
 
 def _destination(path: Path, output: Path, overwrite: bool) -> Path:

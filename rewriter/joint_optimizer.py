@@ -193,7 +193,8 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
         place = self._index_dict.get(self._var_key(variable))
         if place is None:
             raise ValueError(
-                f"{type(self).__name__} has no slot {name!r} of {variable.name}: it was not built for that variable."
+                f"{type(self).__name__} has no slot {name!r} of {variable.name}: it was not built for that variable. "
+                "Give the one that the rule was given."
             )
         return getattr(self, name)[place]
 

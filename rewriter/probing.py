@@ -49,6 +49,12 @@ def specs_of(model: Any) -> tuple[Any, bool]:
     return (keras_internals.built_specs(model), True) if known is None else (known, False)
 
 
+def input_names(model: Any) -> list[str]:
+    """Name the inputs that a model takes, in the order of ``tf.nest.flatten``; none where it does not say."""
+    specs, _ = specs_of(model)
+    return sorted(specs) if isinstance(specs, dict) else list(getattr(model, "input_names", None) or [])
+
+
 def make_inputs(model: Any, batch_size: int = _SIZE) -> Any:
     """Make a random batch for a model, the same batch each time.
 
@@ -135,7 +141,7 @@ def _require_batch(inputs: Any) -> None:
     if isinstance(inputs, str | os.PathLike):
         raise ModelError(f"inputs= is a batch of arrays, and {str(inputs)!r} is text; numpy.load reads a file of them.")
     if any(np.ndim(each) and np.shape(each)[0] == 0 for each in tf.nest.flatten(inputs)):
-        raise ModelError("inputs= has an array without rows.")
+        raise ModelError("inputs= has an array without rows; give a batch of at least one.")
 
 
 def run_layer(layer: Any, fan_in: int) -> list[Any]:

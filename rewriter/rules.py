@@ -77,7 +77,7 @@ def checked_constructor(construct: Callable[..., None]) -> Callable[..., None]:
             raise TypeError(forgotten)
         arguments = inspect.signature(construct).bind(self, *args, **kwargs)
         arguments.apply_defaults()
-        if arguments.arguments.get("learning_rate") is not None and not keras_internals.has_rate_of_its_own(self):
+        if arguments.arguments.get("learning_rate") is not None and not self._has_rate_of_its_own:
             raise TypeError(
                 f"{name} does not pass its learning rate on: super().__init__(learning_rate, **kwargs) in its __init__."
             )

@@ -11,7 +11,7 @@ from rewriter import keras_internals, tables
 from rewriter.checking import is_repeatable, widest
 from rewriter.comparison import INCOMPARABLE, Difference, compare, compare_all
 from rewriter.layout import augmented_kernels, standard_weights
-from rewriter.probing import Run, run_model, specs_of
+from rewriter.probing import Run, input_names, run_model, specs_of
 from rewriter.walk import locate_layers
 
 if TYPE_CHECKING:
@@ -174,11 +174,9 @@ def verify(a: Any, b: Any, inputs: Any = None) -> Report:
 def _taken(model: Any) -> str:
     """Name the inputs that a model takes, each with its shape, as far as it says so."""
     specs, _ = specs_of(model)
-    names = sorted(specs) if isinstance(specs, dict) else getattr(model, "input_names", None) or []
     shapes = [spec.shape for spec in tf.nest.flatten(specs)] if specs is not None else []
-    each = [
-        f"{name} {tables.shape(shape[1:]) if shape.rank else ''}" for name, shape in zip(names, shapes, strict=False)
-    ]
+    named = zip(input_names(model), shapes, strict=False)
+    each = [f"{name} {tables.shape(shape[1:]) if shape.rank else ''}" for name, shape in named]
     return ", ".join(each) or "unknown"
 
 

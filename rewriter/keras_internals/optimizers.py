@@ -162,11 +162,6 @@ def is_constructed(optimizer: Any) -> bool:
     return "_learning_rate" in vars(optimizer)
 
 
-def has_rate_of_its_own(optimizer: Any) -> bool:
-    """Tell whether a joint optimizer's own ``__init__`` was given a learning rate."""
-    return bool(optimizer._has_rate_of_its_own)
-
-
 def variables_not_saved(optimizer: Any) -> list[str]:
     """List the attributes of an optimizer that are variables, and none of those that Keras saves or makes anew."""
     saved = {id(variable) for variable in optimizer._variables}
