@@ -116,6 +116,14 @@ def test_data_of_several_inputs_is_by_name(run, tmp_path):
         assert (code, missing in err) == ((0, False) if name == "both" else (2, True))
 
 
+def test_a_model_without_any_kernel_is_said_to_have_none(run, tmp_path):
+    """There is no layer of which a reason could be given."""
+    tf_keras.Sequential([layers.Flatten(input_shape=(3, 2))]).save(tmp_path / "flat.keras")
+    code, _, err = run("rewrite", tmp_path / "flat.keras", tmp_path / "joint.keras")
+    assert code == 2
+    assert "flat.keras: nothing to merge. No layer of it has a kernel. See rewriter inspect " in err
+
+
 def test_a_warning_is_printed_once(run, tmp_path, caplog):
     """Among the lines of the result, and not by whoever shows what is logged."""
     caplog.set_level("WARNING", logger="rewriter")
