@@ -76,8 +76,8 @@ class JointMomentumMonitor(tf_keras.callbacks.Callback):
                 f"JointMomentumMonitor watches JointMomentum, and {self.model.name} trains with {kind}, which keeps no "
                 "mean momentum of a unit. Call rewriter.rewrite(model, rewriter.JointMomentum(...)), or leave it out."
             )
-        keras_internals.build_slots(optimizer, self.model.trainable_variables)
-        trained = {id(variable) for variable in self.model.trainable_variables}
+        keras_internals.build_slots(optimizer, keras_internals.trained_variables(self.model))
+        trained = {id(variable) for variable in keras_internals.trained_variables(self.model)}
         self._watched = [
             _Watched(
                 "/".join(filter(None, [found.paths[0], layout.attribute.removeprefix("augmented_kernel").strip("_")])),

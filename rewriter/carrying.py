@@ -59,7 +59,7 @@ class StateCarrier:
     def sources(self, model: Any) -> list[SlotSource]:
         """List, for every variable the model has now, where its slots come from, in the order of training."""
         moved = {id(source.variable): source for move in self._moves for source in move()}
-        variables = keras_internals.only_variables([*model.trainable_variables, *model.variables])
+        variables = keras_internals.only_variables([*keras_internals.trained_variables(model), *model.variables])
         unmoved = [variable for variable in variables if id(variable) not in moved]
         stay = {
             id(variable): SlotSource(variable, (place,), lambda _, values: values[0])

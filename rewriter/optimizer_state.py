@@ -80,7 +80,7 @@ def restore_from_checkpoint(folder: Path, model: Any) -> str:
     optimizer = model.optimizer if keras_internals.is_compiled(model) else None
     try:
         if optimizer is not None and has_slots:
-            keras_internals.build_slots(keras_internals.inner_optimizer(optimizer), model.trainable_variables)
+            keras_internals.build_slots(keras_internals.inner_optimizer(optimizer), keras_internals.trained_variables(model))
         status = tf.train.Checkpoint(root=model).read(path)
         # Metrics have values in it that nothing asks for; TensorFlow would say so once the model is gone.
         status.expect_partial()
@@ -100,10 +100,10 @@ def _settle(model: Any) -> None:
     """
     if keras_internals.is_graph_network(model):
         return
-    revived = [id(variable) for variable in model.trainable_variables]
+    revived = [id(variable) for variable in keras_internals.trained_variables(model)]
     run_model(model)
     keras_internals.remember_input_shape(model)
-    if [id(variable) for variable in model.trainable_variables] != revived and keras_internals.is_compiled(model):
+    if [id(variable) for variable in keras_internals.trained_variables(model)] != revived and keras_internals.is_compiled(model):
         _renew_optimizer(model)
 
 
@@ -133,7 +133,7 @@ def read_state(optimizer: Any) -> dict[str, Any]:
 def restore_optimizer(folder: Path, model: Any) -> None:
     """Give a model loaded from a SavedModel folder the optimizer, with its state, that was written beside it."""
     optimizer = tf_keras.optimizers.deserialize(json.loads((folder / _CONFIG).read_text("utf-8")))
-    keras_internals.build_slots(keras_internals.inner_optimizer(optimizer), model.trainable_variables)
+    keras_internals.build_slots(keras_internals.inner_optimizer(optimizer), keras_internals.trained_variables(model))
     with np.load(folder / _STATE, allow_pickle=False) as state:
         keras_internals.load_variables(optimizer, [state[str(index)] for index in range(len(state))])
     keras_internals.set_optimizer(model, optimizer)

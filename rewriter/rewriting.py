@@ -204,5 +204,5 @@ def _carry(model: Any, choice: OptimizerChoice, carrier: StateCarrier | None) ->
     if choice.keeps:
         carrier.carry(model)
     else:
-        warm_start.start(choice.optimizer, choice.state_of, carrier.sources(model), model.trainable_variables)
+        warm_start.start(choice.optimizer, choice.state_of, carrier.sources(model), keras_internals.trained_variables(model))
         carrier.hand_on(choice.optimizer)

@@ -82,7 +82,7 @@ def _trained(plan: Plan, model: Any, merged: bool) -> Iterator[_Trained]:
         for layout in layouts
         for part in layout.parts
     }
-    for variable in model.trainable_variables:
+    for variable in keras_internals.trained_variables(model):
         path, dtype = paths.get(id(variable), _ELSEWHERE), keras_internals.stored_dtype(variable)
         layout, part = stacked.get(id(variable), (layout_of(variable), None))
         if layout is None:

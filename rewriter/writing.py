@@ -215,4 +215,4 @@ def _build_scaled(model: Any) -> None:
     """Make the slots of an optimizer in a ``LossScaleOptimizer``: Keras fails at a ``.keras`` file that has none."""
     inner = keras_internals.inner_optimizer(model.optimizer)
     if inner is not model.optimizer and keras_internals.optimizer_slots(inner) is None:
-        keras_internals.build_slots(inner, model.trainable_variables)
+        keras_internals.build_slots(inner, keras_internals.trained_variables(model))

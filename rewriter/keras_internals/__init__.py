@@ -69,6 +69,7 @@ from rewriter.keras_internals.models import (
     stored_dtypes,
     take_over,
     traced_functions,
+    trained_variables,
 )
 from rewriter.keras_internals.optimizers import (
     DecayExclusions,
@@ -179,6 +180,7 @@ __all__ = [
     "strategy_scope",
     "take_over",
     "traced_functions",
+    "trained_variables",
     "tracked_children",
     "uncounted_variables",
     "untrained_weights",

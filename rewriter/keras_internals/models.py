@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 import tf_keras
+from tf_keras.src.engine.training_utils import RespectCompiledTrainableState
 from tf_keras.src.mixed_precision.autocast_variable import enable_auto_cast_variables
 
 from rewriter.keras_internals.layers import instances_alive, is_graph_network, untrack
 from rewriter.keras_internals.optimizers import OPTIMIZERS, build_slots, inner_optimizer
+from rewriter.keras_internals.strategies import strategy_scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -44,9 +46,37 @@ def restore_traced_functions(model: Any, functions: dict[str, Any]) -> None:
         object.__setattr__(model, name, function)
 
 
+# Each function that is traced and kept, by what makes it.
+_MADE_BY = {
+    "train_function": "make_train_function",
+    "test_function": "make_test_function",
+    "predict_function": "make_predict_function",
+}
+
+
 def reset_traced_functions(model: Any) -> None:
-    """Forget the functions that ``fit``, ``evaluate`` and ``predict`` traced: they hold the old variables."""
-    model._reset_compile_cache()
+    """Replace the functions that ``fit``, ``evaluate`` and ``predict`` traced, which hold the old variables.
+
+    The new ones trace when they are called. A ``fit`` that is under way calls them at its next step, so there must be
+    some. Keras's own ``_reset_compile_cache`` would also record anew which layers ``compile`` found trainable.
+    """
+    if not isinstance(model, tf_keras.Model):
+        return
+    vars(model).pop("_shard_test_function", None)  # of a parameter server
+    model.train_tf_function = None
+    for name, make in _MADE_BY.items():
+        if getattr(model, name, None) is not None:
+            setattr(model, name, None)
+            with strategy_scope(model):
+                getattr(model, make)()
+
+
+def trained_variables(model: Any) -> list[Any]:
+    """List the variables that training a model trains: those of what was trainable when it was compiled."""
+    if not is_compiled(model):
+        return list(model.trainable_variables)
+    with RespectCompiledTrainableState(model):
+        return list(model.trainable_variables)
 
 
 def forget_traced_methods(layer: Any) -> None:
@@ -192,6 +222,6 @@ def take_over(model: Any, optimizer: Any) -> None:
         model.optimizer = None
         untrack(model, "optimizer")
         return
-    build_slots(inner_optimizer(optimizer), model.trainable_variables)
+    build_slots(inner_optimizer(optimizer), trained_variables(model))
     optimizer.iterations.assign(model.optimizer.iterations)
     set_optimizer(model, optimizer)
