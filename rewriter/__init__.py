@@ -119,5 +119,5 @@ def __dir__() -> list[str]:
 def _register(_: Any) -> None:
     # What tf_keras.models.load_model needs to read a rewritten file of any format, however early or late tf_keras
     # is imported.
-    for module in ("augmented", "hidden", "joint_momentum"):
+    for module in ("augmented", "hidden", "joint_momentum", "optimizer_guard"):
         importlib.import_module(f"{__name__}.{module}")

@@ -26,7 +26,7 @@ import tf_keras
 
 from rewriter import keras_internals, surgery
 from rewriter.errors import ModelError
-from rewriter.layout import augmented_kernels, is_merged, layouts_in, places_among_weights, standard_weights
+from rewriter.layout import ViewKey, augmented_kernels, is_merged, layouts_in, places_among_weights, standard_weights
 from rewriter.pairing import DENSE, Pair, layouts_for
 from rewriter.product import is_worthwhile, product
 
@@ -179,6 +179,15 @@ class Augmented:
             store = _stack_store(store, layouts)
         super().load_own_variables(store)  # type: ignore[misc]
 
+    def _lookup_dependency(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        # Asked by a checkpoint that is being restored, before it restores anything.
+        if any(name in layout.attributes for layout in layouts_in(self)):
+            raise ModelError(
+                f"the checkpoint has {name} of {self.name} by itself, as the standard form has it, and the layer is "  # type: ignore[attr-defined]
+                "merged. Load it inside `with rewriter.standard_form(model):`. Nothing was loaded."
+            )
+        return super()._lookup_dependency(name, *args, **kwargs)  # type: ignore[misc]
+
     @property
     def _use_input_spec_as_call_signature(self) -> bool:
         # Keras answers by whether the class has a public name; an augmented class always has one.
@@ -255,9 +264,13 @@ def _view(attribute: str) -> property:
         shared = _views_of(self)
         for layout in layouts_in(self):
             if attribute in layout.attributes:
-                dtype = getattr(self, layout.attribute).dtype
+                kernel = getattr(self, layout.attribute)
                 view = (shared or _fresh_views(self))[attribute]
-                return view if view.dtype == dtype else tf.cast(view, dtype)
+                view = view if view.dtype == kernel.dtype else tf.cast(view, kernel.dtype)
+                if shared is None and tf.executing_eagerly():
+                    # exclude_from_weight_decay asks each variable that it is given for its key.
+                    keras_internals.set_key(view, ViewKey(keras_internals.key_of(kernel), attribute))
+                return view
         raise AttributeError(f"{self.name} is not built, so it has no {attribute} yet")
 
     def assign(self: Any, _: Any) -> None:

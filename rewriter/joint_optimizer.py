@@ -25,7 +25,7 @@ from rewriter.hyperparameters import (
     require_learning_rate,
     require_number,
 )
-from rewriter.layout import layout_of
+from rewriter.layout import ViewKey, layout_of
 from rewriter.settings import KeptSettings
 from rewriter.slots import require_slots_for
 from rewriter.weight_decay import RowwiseWeightDecay
@@ -319,21 +319,22 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
         """Leave variables out of weight decay, before the optimizer is built.
 
         Args:
-            var_list: Variables; an augmented kernel is left out whole.
+            var_list: Variables, or views of a merged layer's kernel or bias; an augmented kernel is left out whole.
             var_names: Patterns of variable names. Kernel and bias go by the names they have in the standard form,
                 ``"dense/kernel"``, merged or not.
 
         Raises:
-            ValueError: One of ``var_list`` is no variable but the view of a merged kernel or bias.
+            ValueError: One of ``var_list`` is neither a variable nor a view as ``layer.bias`` gives it outside of a
+                graph.
             TypeError: ``var_names`` is a string, of which tf-keras would take each letter for a pattern.
         """
         if isinstance(var_names, str):
             raise TypeError(f"var_names is a list of patterns, as [{var_names!r}]; {var_names!r} alone is a string.")
         for variable in var_list or ():
-            if not isinstance(variable, tf.Variable):
-                raise ValueError(  # noqa: TRY004  the type is right where the layer is not merged
-                    "exclude_from_weight_decay was given a tensor; a merged layer's kernel and bias are views, no "
-                    "variables. Give its augmented_kernel, or the name: var_names=['dense/kernel']."
+            if not isinstance(variable, tf.Variable) and not isinstance(keras_internals.given_key(variable), ViewKey):
+                raise ValueError(  # noqa: TRY004  the type is right where it is a view
+                    "exclude_from_weight_decay was given a tensor that is no view of a merged layer. Give layer.kernel "
+                    "or layer.bias as it is, the layer's augmented_kernel, or a name: var_names=['dense/kernel']."
                 )
         super().exclude_from_weight_decay(var_list, var_names)
 

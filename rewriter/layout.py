@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import tensorflow as tf
 
@@ -77,6 +77,18 @@ class Part:
         else:
             value = tf.reshape(rows, ordered)
         return tf.transpose(value, sorted(range(len(order)), key=order.__getitem__)) if self.transposed else value
+
+
+class ViewKey(NamedTuple):
+    """The key by which optimizers know a view of an augmented kernel, as they know a variable by a key of its own.
+
+    Attributes:
+        kernel: The key of the augmented kernel.
+        attribute: Which part of it the view is.
+    """
+
+    kernel: Any
+    attribute: str
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,8 @@ def restore_from_checkpoint(folder: Path, model: Any) -> str:
     optimizer = model.optimizer if keras_internals.is_compiled(model) else None
     try:
         if optimizer is not None and has_slots:
-            keras_internals.build_slots(keras_internals.inner_optimizer(optimizer), keras_internals.trained_variables(model))
+            trained = keras_internals.trained_variables(model)
+            keras_internals.build_slots(keras_internals.inner_optimizer(optimizer), trained)
         status = tf.train.Checkpoint(root=model).read(path)
         # Metrics have values in it that nothing asks for; TensorFlow would say so once the model is gone.
         status.expect_partial()
@@ -103,7 +104,8 @@ def _settle(model: Any) -> None:
     revived = [id(variable) for variable in keras_internals.trained_variables(model)]
     run_model(model)
     keras_internals.remember_input_shape(model)
-    if [id(variable) for variable in keras_internals.trained_variables(model)] != revived and keras_internals.is_compiled(model):
+    trained = [id(variable) for variable in keras_internals.trained_variables(model)]
+    if trained != revived and keras_internals.is_compiled(model):
         _renew_optimizer(model)
 
 

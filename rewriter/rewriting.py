@@ -12,10 +12,11 @@ import logging
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from rewriter import keras_internals, progress, surgery, warm_start
+from rewriter import keras_internals, progress, surgery, warm_start, weight_decay
 from rewriter.augmented import augmented_class, is_exact, pairs_in, standard_class
 from rewriter.carrying import StateCarrier
 from rewriter.checking import checked_layer, checked_model
+from rewriter.deferred_state import restore_now
 from rewriter.errors import DifferenceError
 from rewriter.flags import require_flags
 from rewriter.joint_optimizer import has_no_rule_for_others
@@ -95,6 +96,7 @@ def rewrite(
     )
     decided.require_built()
     require_changeable(model)
+    restore_now(model, optimizer)
     if optimizer in (None, KEEP) and not decided.merges and not decided.merged:
         warnings.warn(
             f"{model.name} is left as it is, its optimizer too: no selected layer has a kernel and a bias that can be "
@@ -157,6 +159,8 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
             changed += slice_before_loops(model) if merged else []
         changed += _set_exact((decision.target for decision in decided.merged), exact)
         _carry(model, choice, carriers.get(id(choice.state_of)))
+        targets = [decision.target for decision in (*decided.merges, *decided.merged)]
+        knows_rows = weight_decay.know_rows(keras_internals.inner_optimizer(choice.optimizer), targets)
     except BaseException:
         _undo(model, merged, changed, carriers.values())
         raise
@@ -176,7 +180,7 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
         said = origin_of(model).get("settings", {}).get("selectors", []) if not merged else list(decided.selectors)
         settings = {"optimizer": choice.lines[0].removeprefix("optimizer: "), "selectors": said}
         take_over_saving(model, {"settings": settings})
-    if merged or replaced_optimizer or changed:
+    if merged or replaced_optimizer or changed or knows_rows:
         let_go(model, replaced)  # functions hold the optimizer too
 
 
@@ -204,5 +208,6 @@ def _carry(model: Any, choice: OptimizerChoice, carrier: StateCarrier | None) ->
     if choice.keeps:
         carrier.carry(model)
     else:
-        warm_start.start(choice.optimizer, choice.state_of, carrier.sources(model), keras_internals.trained_variables(model))
+        trained = keras_internals.trained_variables(model)
+        warm_start.start(choice.optimizer, choice.state_of, carrier.sources(model), trained)
         carrier.hand_on(choice.optimizer)

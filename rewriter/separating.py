@@ -11,6 +11,7 @@ from rewriter import keras_internals, progress, surgery
 from rewriter.augmented import Augmented, standard_class
 from rewriter.carrying import StateCarrier
 from rewriter.checking import checked_layer, checked_model
+from rewriter.deferred_state import require_loaded_in_its_form, restore_now
 from rewriter.errors import ModelError
 from rewriter.layout import augmented_kernels, layouts_in
 from rewriter.log import log, log_lines
@@ -39,6 +40,7 @@ def _require_own_scope(model: Any) -> None:
 def require_changeable(model: Any) -> None:
     """Raise ``ModelError`` if a model cannot be rewritten or split, for good, here and now."""
     _require_own_scope(model)
+    require_loaded_in_its_form(model)
     inside = next((found.paths[0] for found in locate_layers(model) if found.layer in _FOR_A_WHILE), None)
     if inside is not None:
         raise ModelError(
@@ -65,6 +67,7 @@ def split(model: Any) -> Any:
     """
     require_model(model)
     require_changeable(model)
+    restore_now(model)
     lines = choose_standard_optimizer(model).lines
     replaced = [
         keras_internals.key_of(kernel) for found in locate_layers(model) for kernel in augmented_kernels(found.layer)
@@ -100,6 +103,7 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
     """
     require_model(model)
     _require_own_scope(model)
+    restore_now(model)
     optimizer, origin = model.optimizer, origin_of(model)
     state = keras_internals.optimizer_slots(keras_internals.inner_optimizer(optimizer))
     models = models_over(model)
@@ -113,6 +117,7 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
         yield model
     finally:
         _FOR_A_WHILE.difference_update([each.layer for each in separated])
+        restore_now(model)
         carrier = StateCarrier(model.optimizer)
         for each in separated:
             for layout in each.layouts:

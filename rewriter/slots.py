@@ -149,14 +149,16 @@ def carry(optimizer: Any, sources: Sequence[SlotSource], reuse: keras_internals.
     Args:
         optimizer: A tf-keras optimizer that :func:`require_own` accepted, built or not.
         sources: For every variable of the model from now on, where its slots come from.
-        reuse: Slots that the optimizer had for these variables before, to be filled instead of new ones.
+        reuse: Slots that the optimizer had for these variables before, to be filled instead of new ones; if some are
+            not among them, because the optimizer was built since, all are new.
     """
     inner = keras_internals.inner_optimizer(optimizer)
     old = keras_internals.optimizer_slots(inner)
     if old is None:
         return
     trained = _in_order([source for source in sources if source.trained])
-    if reuse is None:
+    known = reuse and {keras_internals.variable_key(inner, source.variable) for source in trained} <= {*reuse.index}
+    if reuse is None or not known:
         keras_internals.rebuild_slots(inner, [source.variable for source in trained])
     else:
         keras_internals.put_slots(inner, reuse)

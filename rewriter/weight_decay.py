@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from rewriter import keras_internals
-from rewriter.layout import is_merged, layout_of
+from rewriter.errors import OptimizerError
+from rewriter.layout import ViewKey, is_merged, layout_of, layouts_in
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from rewriter.layout import Layout
 
@@ -36,14 +37,10 @@ class RowwiseWeightDecay:
         pattern of ``exclude_from_weight_decay``. So are all if the augmented kernel itself was excluded.
         """
         excluded = vars(self).get(_EXCLUDED, {}).get(keras_internals.variable_key(self, variable), ())
-        keys, patterns = keras_internals.decay_exclusions(self)
-        if keras_internals.variable_key(self, variable) in keys:
+        if keras_internals.variable_key(self, variable) in keras_internals.decay_exclusions(self).keys:
             return ()
-        return tuple(
-            part.attribute
-            for part, name in zip(layout.parts, layout.part_names(variable.name), strict=True)
-            if part.attribute not in excluded and not any(re.search(pattern, f"{name}:0") for pattern in patterns)
-        )
+        left_out = {*excluded, *_parts_told(self, variable, layout)}
+        return tuple(part.attribute for part in layout.parts if part.attribute not in left_out)
 
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
         if self.weight_decay is None:
@@ -67,6 +64,43 @@ class RowwiseWeightDecay:
             for attribute, value in layout.views(variable).items()
         ]
         variable.assign_sub(layout.stack(steps))
+
+
+def _parts_told(optimizer: Any, variable: Any, layout: Layout) -> tuple[str, ...]:
+    """Name the parts of an augmented kernel that were told to ``exclude_from_weight_decay``, as views or by name."""
+    keys, patterns = keras_internals.decay_exclusions(optimizer)
+    kernel = keras_internals.variable_key(optimizer, variable)
+    return tuple(
+        part.attribute
+        for part, name in zip(layout.parts, layout.part_names(variable.name), strict=True)
+        if ViewKey(kernel, part.attribute) in keys or any(re.search(pattern, f"{name}:0") for pattern in patterns)
+    )
+
+
+def require_rows_known(optimizer: Any, variables: Sequence[Any]) -> None:
+    """Raise ``OptimizerError`` if an optimizer would let rows decay, or not, against what it was told.
+
+    Keras's own know variables alone, and would search the name of an augmented kernel for those of kernel and bias.
+
+    Args:
+        optimizer: The optimizer, about to be built.
+        variables: The variables it is built for.
+    """
+    keys, patterns = keras_internals.decay_exclusions(optimizer)
+    if isinstance(optimizer, RowwiseWeightDecay) or not getattr(optimizer, "weight_decay", None):
+        return
+    for variable in variables:
+        layout = layout_of(variable)
+        told = () if layout is None else _parts_told(optimizer, variable, layout)
+        whole = any(re.search(pattern, variable.name) for pattern in patterns)
+        whole = whole or keras_internals.variable_key(optimizer, variable) in keys
+        if layout is not None and told and not (whole and len(told) == len(layout.parts)):
+            raise OptimizerError(
+                f"weight decay of this {type(optimizer).__name__} is to leave out {' and '.join(told)}, which are rows "
+                f"of {variable.name.partition(':')[0]} now, and it knows of no rows. Give it to the model: "
+                "rewriter.rewrite(model, optimizer=...), or optimizer='keep' where the model is compiled with it. "
+                "Nothing was trained yet."
+            )
 
 
 @functools.cache
@@ -96,11 +130,15 @@ def excluded_parts(optimizer: Any, layer: Any, layout: Layout) -> tuple[str, ...
     Of an optimizer whose own rule is to leave out rows, those too.
     """
     if is_merged(layer):
+        kernel = getattr(layer, layout.attribute)
         if _STANDARD_CLASS not in vars(type(optimizer)) and isinstance(optimizer, RowwiseWeightDecay):
-            decayed = optimizer.decayed_parts(getattr(layer, layout.attribute), layout)
+            decayed = optimizer.decayed_parts(kernel, layout)
             return tuple(part.attribute for part in layout.parts if part.attribute not in decayed)
-        parts: dict[Any, tuple[str, ...]] = vars(optimizer).get(_EXCLUDED, {})
-        return parts.get(keras_internals.variable_key(optimizer, getattr(layer, layout.attribute)), ())
+        key = keras_internals.variable_key(optimizer, kernel)
+        known: dict[Any, tuple[str, ...]] = vars(optimizer).get(_EXCLUDED, {})
+        keys = keras_internals.decay_exclusions(optimizer).keys
+        views = [each for each in layout.attributes if key in keys or ViewKey(key, each) in keys]
+        return tuple(dict.fromkeys([*known.get(key, ()), *views]))
     keys = keras_internals.decay_exclusions(optimizer).keys
     return tuple(
         part.attribute
@@ -120,6 +158,23 @@ def hand_on(stopped: Any, optimizer: Any, excluded: Sequence[Excluded]) -> None:
     keys, patterns = keras_internals.decay_exclusions(stopped)
     keras_internals.exclude_from_decay(optimizer, keys, patterns)
     exclude_parts(optimizer, excluded)
+
+
+def know_rows(optimizer: Any, layers: Iterable[Any]) -> bool:
+    """Let an optimizer leave out, of layers that are merged, the rows of what it was told to leave out.
+
+    Args:
+        optimizer: An optimizer of which nothing is known: one that was given, or compiled, for merged layers.
+        layers: Layers; those that are not merged are passed over.
+
+    Returns:
+        Whether that makes another one of it.
+    """
+    if optimizer is None or isinstance(optimizer, RowwiseWeightDecay) or not has_exclusions(optimizer):
+        return False
+    merged = [(layer, layout) for layer in layers for layout in layouts_in(layer)]
+    exclude_parts(optimizer, [(*each, excluded_parts(optimizer, *each)) for each in merged])
+    return isinstance(optimizer, RowwiseWeightDecay)
 
 
 def exclude_parts(optimizer: Any, excluded: Sequence[Excluded]) -> None:

@@ -10,6 +10,7 @@ import tf_keras
 
 from rewriter import keras_internals, manifest, progress
 from rewriter.counting import require_all_written, require_readable
+from rewriter.deferred_state import restore_now
 from rewriter.errors import FileError, first_line
 from rewriter.formats import Format, edit_config, format_to_write, write_manifest
 from rewriter.hidden import hidden_layers, wrap_config
@@ -93,6 +94,7 @@ def save_model(
     """
     require_model(model)
     destination = _destination(model, path, overwrite)
+    restore_now(model)
     described = manifest.describe(model, source_sha256)
     if not described["layers"]:
         _write(model, destination, options=options)

@@ -107,13 +107,13 @@ def test_joint_momentum_takes_exclusions_too():
 
 
 def test_what_is_left_out_of_weight_decay():
-    """An augmented kernel is left out whole, kernel and bias by name; a view is refused with what to give instead."""
+    """An augmented kernel is left out whole, kernel and bias by name or as views; another tensor is refused."""
     model = rewritten(optimizer=Rule())
     first, last = model.layers[0].augmented_kernel, model.layers[2].augmented_kernel
     values = [first.numpy(), last.numpy()]
     still = Rule(0.5, weight_decay=0.5, decay_bias=True)
-    with pytest.raises(ValueError, match=r"Give its augmented_kernel, or the name: var_names=\['dense/kernel'\]"):
-        still.exclude_from_weight_decay([model.layers[0].kernel])
+    with pytest.raises(ValueError, match=r"no view of a merged layer\. Give layer\.kernel or layer\.bias as it is"):
+        still.exclude_from_weight_decay([model.layers[0].kernel * 1])
     still.exclude_from_weight_decay([first], var_names=["bias"])
     still.apply_gradients([(tf.zeros_like(first), first), (tf.zeros_like(last), last)])
     assert bits(first.numpy()) == bits(values[0])
@@ -139,3 +139,90 @@ def test_what_weight_decay_leaves_out_goes_there_and_back(decay_bias):
         model.optimizer.apply_gradients([(tf.zeros_like(variable), variable) for variable in variables])
         with rewriter.standard_form(model):
             assert [float(weight.flat[0]) for weight in model.get_weights()] == [value**power for value in expected]
+
+
+LATER = {
+    "bias": {"names": ["bias"]},
+    "kernel": {"names": ["kernel"]},
+    "one bias": {"names": ["dense/bias"]},
+    "views": {"variables": lambda model: [model.layers[0].bias, model.layers[1].kernel]},
+    "averaged": {"names": ["bias"], "use_ema": True},
+}
+
+
+@pytest.mark.parametrize("told", LATER)
+def test_exclusions_told_when_the_model_is_rewritten_already(told):
+    """Compiled with such an optimizer the first step raises, and nothing decays; given to rewrite it is honoured."""
+    original, model = pair(**LATER[told])
+    rewriter.rewrite(model)
+    initial = standard_weights(model)
+    model.compile(excluding(model, **LATER[told]), "mse", run_eagerly=True)
+    with pytest.raises(rewriter.OptimizerError, match=r"of dense/augmented_kernel.*rewrite\(model, optimizer=\.\.\.\)"):
+        fit(model)
+    assert standard_weights(model) == initial
+    rewriter.rewrite(model, optimizer="keep")  # as the error says
+    for change in (None, rewriter.split):
+        if change:
+            change(model)
+        fit(original)
+        fit(model)
+        assert standard_weights(model) == standard_weights(original)
+
+
+@pytest.mark.parametrize("scaled", [False, True], ids=["bare", "in a loss scale"])
+def test_an_optimizer_with_exclusions_is_given_to_a_rewritten_model(scaled):
+    """As to a plain one, be it given bare or wrapped, and trained by a loop of one's own."""
+    results = []
+    for rewritten_before in (False, True):
+        _, model = pair()
+        if rewritten_before:
+            rewriter.rewrite(model)
+        optimizer = excluding(model, names=["bias"])
+        if scaled:
+            optimizer = tf_keras.mixed_precision.LossScaleOptimizer(optimizer, dynamic=False, initial_scale=1)
+        rewriter.rewrite(model, optimizer=optimizer)
+        fit(model)
+        results.append(standard_weights(model))
+    assert results[0] == results[1]
+
+
+def test_the_first_step_of_a_loop_raises_before_anything_decays():
+    """Eagerly, where the layers before the one that raises would have decayed."""
+    model = MODELS["whole_vectors"]()
+    rewriter.rewrite(model)
+    optimizer = excluding(model, names=["dense_1/bias", "dense_2/kernel"])
+    before = [bits(weight) for weight in model.get_weights()]
+    with pytest.raises(rewriter.OptimizerError, match="leave out bias, which are rows of dense_1/augmented_kernel"):
+        optimizer.apply_gradients([(tf.zeros_like(each), each) for each in model.trainable_variables])
+    assert [bits(weight) for weight in model.get_weights()] == before
+    assert optimizer.iterations.numpy() == 0
+
+
+def test_what_need_not_raise_does_not():
+    """Without decay, with a pattern of whole layers, or told of augmented kernels, Keras's own optimizer does right."""
+    model = MODELS["whole_vectors"]()
+    rewriter.rewrite(model)
+    for patterns, weight_decay in ((["bias"], None), (["dense_1/"], 0.5), (["augmented_kernel"], 0.5)):
+        optimizer = optimizers.Adam(0.01, weight_decay=weight_decay)
+        optimizer.exclude_from_weight_decay(var_names=patterns)
+        optimizer.build(model.trainable_variables)
+        assert type(optimizer) is optimizers.Adam
+
+
+def test_exclusions_are_said_again_of_a_model_that_was_read(tmp_path):
+    """No file says them; the optimizer that is given takes over the state of the one that was read."""
+    original, model = pair(names=["bias"])
+    rewriter.rewrite(model, optimizer="keep")
+    for each in (original, model):
+        fit(each)
+    rewriter.save_model(model, tmp_path / "decayed.keras")
+    model = rewriter.load_model(tmp_path / "decayed.keras")
+    read = model.optimizer
+    optimizer = type(read).from_config(read.get_config())
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    rewriter.rewrite(model, optimizer=optimizer)
+    optimizer.build(model.trainable_variables)
+    optimizer.set_weights(read.variables)
+    fit(original)
+    fit(model)
+    assert standard_weights(model) == standard_weights(original)

@@ -90,6 +90,11 @@ def set_class(holder: Any, cls: type) -> None:
     object.__setattr__(holder, "__class__", cls)
 
 
+def awaited_names(layer: Any) -> list[str]:
+    """Name the variables of a checkpoint that was read, for which a layer has no attribute: it gets them if it has."""
+    return list(getattr(layer, "_self_unconditional_deferred_dependencies", ()))
+
+
 def reads_as_stored(variable: Any) -> bool:
     """Tell whether a variable is one of TensorFlow's or Keras's own, whose value is what it stores.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -65,6 +66,16 @@ def optimizers_among(objects: Iterable[Any]) -> list[Any]:
 def key_of(variable: Any) -> Any:
     """Read the key by which optimizers know a variable, current ones and legacy ones alike outside of graphs."""
     return legacy_variable_key(variable)
+
+
+def set_key(tensor: Any, key: Any) -> None:
+    """Give a tensor outside of graphs a key: an optimizer takes it where it asks a variable for nothing else."""
+    tensor._unique_id = key
+
+
+def given_key(tensor: Any) -> Any:
+    """Read the key that :func:`set_key` gave a tensor, ``None`` where it gave none."""
+    return getattr(tensor, "_unique_id", None)
 
 
 def variable_key(optimizer: Any, variable: Any) -> Any:
@@ -155,6 +166,38 @@ def put_slots(optimizer: Any, slots: Slots, moved: Mapping[int, Any] | None = No
 def _forget_checkpoint_children(optimizer: Any) -> None:
     # Made once, at the first checkpoint, and never looked at again.
     vars(optimizer).pop("_coalesced_children", None)
+
+
+def awaited_values(optimizer: Any) -> list[str]:
+    """Name the values of a checkpoint that an optimizer which is not built yet gets when it is built.
+
+    Keras restores the slots of such an optimizer then, by their position; a legacy one its iterations.
+    """
+    if optimizer is None or getattr(optimizer, "_built", False):
+        return []
+    held = [optimizer._self_unconditional_deferred_dependencies] if is_legacy(optimizer) else []
+    if not is_legacy(optimizer):
+        held += [optimizer._variables._self_unconditional_deferred_dependencies]
+    positions = [position for names in held for several in names.values() for position in several]
+    return [each.full_name for position in positions for each in position.object_proto.attributes]
+
+
+def check_before_build(check: Callable[[Any, Sequence[Any]], None]) -> None:
+    """Call ``check(optimizer, variables)`` whenever an optimizer of this process is about to make its slots.
+
+    Keras offers no hook between ``compile`` and the first update, and a loop of a user's own calls no ``compile``. So
+    the one method that every current optimizer passes through is replaced, here and for good.
+    """
+    base = next(cls for cls in tf_keras.optimizers.Optimizer.__mro__ if "build" in vars(cls))
+    build = base.build
+
+    @functools.wraps(build)
+    def checked(optimizer: Any, var_list: Sequence[Any]) -> None:
+        if not getattr(optimizer, "_built", False):
+            check(optimizer, var_list)
+        build(optimizer, var_list)
+
+    base.build = checked
 
 
 def is_constructed(optimizer: Any) -> bool:
