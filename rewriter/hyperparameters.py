@@ -6,6 +6,7 @@ import difflib
 import math
 from typing import TYPE_CHECKING, Any
 
+import tensorflow as tf
 import tf_keras
 
 from rewriter.settings import settings_named
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
 
 # Settings as other libraries call them; tf-keras warns of the first in its log, and trains with another.
 _ALSO_CALLED = {"lr": "learning_rate", "beta": "momentum", "beta_1": "momentum", "mu": "momentum"}
+
+
+def scalar(value: Any, dtype: Any) -> Any:
+    """Return a setting as a scalar tensor of some dtype, not rounded before: ``tf.cast`` takes a float for a float32.
+
+    Args:
+        value: A number, a tensor or a variable.
+        dtype: The dtype of the variable that it acts on.
+    """
+    return tf.cast(value, dtype) if isinstance(value, tf.Tensor | tf.Variable) else tf.constant(value, dtype)
 
 
 def require_number(name: str, value: Any, low: float, high: float = math.inf, optional: bool = False) -> None:

@@ -22,7 +22,7 @@ import tensorflow as tf
 import tf_keras
 
 from rewriter.flags import require_flags
-from rewriter.hyperparameters import require_number, require_one_of
+from rewriter.hyperparameters import require_number, require_one_of, scalar
 from rewriter.joint_optimizer import JointOptimizer
 from rewriter.momentum_step import step
 
@@ -92,7 +92,7 @@ class JointMomentum(JointOptimizer):
             variable: The augmented kernel.
             layout: Its layout.
         """
-        rate, momentum = tf.cast(self.learning_rate, variable.dtype), tf.cast(self.momentum, variable.dtype)
+        rate, momentum = tf.cast(self.learning_rate, variable.dtype), scalar(self.momentum, variable.dtype)
         slot = self.slot("momentums", variable)
         if self.average == "incoming":
             step(variable, slot, gradient, rate, momentum, self.nesterov)
@@ -119,7 +119,7 @@ class JointMomentum(JointOptimizer):
             variable: The variable.
         """
         velocity = self.slot("momentums", variable)
-        momentum = tf.cast(self.momentum, variable.dtype)
+        momentum = scalar(self.momentum, variable.dtype)
         if isinstance(gradient, tf.IndexedSlices):
             # Rows without a gradient move on too; what is saved is a gradient as large as the variable.
             velocity.assign(momentum * velocity)

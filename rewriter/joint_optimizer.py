@@ -24,6 +24,7 @@ from rewriter.hyperparameters import (
     require_known,
     require_learning_rate,
     require_number,
+    scalar,
 )
 from rewriter.layout import ViewKey, layout_of
 from rewriter.settings import KeptSettings
@@ -347,6 +348,21 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
         """
         parts = super().decayed_parts(variable, layout)
         return parts if self.decay_bias else tuple(part for part in parts if part != layout.parts[-1].attribute)
+
+    def decay_rate(self, variable: Any) -> Any:
+        """Return the weight decay as a scalar of a variable's dtype, unrounded.
+
+        Args:
+            variable: The variable that decays.
+        """
+        return scalar(self.weight_decay, variable.dtype)
+
+    def _decay_whole(self, variables: Sequence[Any]) -> None:
+        for variable in filter(self._use_weight_decay, variables):
+            keras_internals.update_on_every_replica(self, variable, self._decay_variable)
+
+    def _decay_variable(self, variable: Any) -> None:
+        variable.assign_sub(variable * self.decay_rate(variable) * tf.cast(self.learning_rate, variable.dtype))
 
     def load_own_variables(self, store: Mapping[str, Any]) -> None:
         """Load the state.

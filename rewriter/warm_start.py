@@ -13,6 +13,7 @@ import tensorflow as tf
 import tf_keras
 
 from rewriter import keras_internals
+from rewriter.hyperparameters import scalar
 from rewriter.joint_momentum import JointMomentum
 from rewriter.joint_optimizer import AVERAGING, BOUNDS
 from rewriter.layout import layout_of
@@ -86,7 +87,7 @@ def _velocity(source: SlotSource, name: str, slots: Sequence[Any], joint: Any, s
     if isinstance(stopped, JointMomentum):
         return source.value(name, slots)
     rate = last_learning_rate(stopped)
-    velocities = [slot / tf.cast(-rate, slot.dtype) if rate else tf.zeros_like(slot) for slot in source.parts(slots)]
+    velocities = [slot / scalar(-rate, slot.dtype) if rate else tf.zeros_like(slot) for slot in source.parts(slots)]
     layout = layout_of(source.variable)
     if layout is None:
         return velocities[0]

@@ -42,11 +42,14 @@ class RowwiseWeightDecay:
         left_out = {*excluded, *_parts_told(self, variable, layout)}
         return tuple(part.attribute for part in layout.parts if part.attribute not in left_out)
 
+    def decay_rate(self, variable: Any) -> Any:
+        """Return the weight decay as a scalar of a variable's dtype, rounded as in tf-keras: in float32 before."""
+        return tf.cast(self.weight_decay, variable.dtype)
+
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
         if self.weight_decay is None:
             return
-        whole = [variable for variable in variables if layout_of(variable) is None]
-        super()._apply_weight_decay(whole)  # type: ignore[misc]
+        self._decay_whole([variable for variable in variables if layout_of(variable) is None])
         for variable in variables:
             layout = layout_of(variable)
             if layout is None:
@@ -56,9 +59,12 @@ class RowwiseWeightDecay:
                 decay = functools.partial(self._decay, layout=layout, parts=parts)
                 keras_internals.update_on_every_replica(self, variable, decay)
 
+    def _decay_whole(self, variables: Sequence[Any]) -> None:
+        super()._apply_weight_decay(variables)  # type: ignore[misc]
+
     def _decay(self, variable: Any, layout: Layout, parts: tuple[str, ...]) -> None:
         # In the order of operations of tf-keras, so that each row comes out as its variable would.
-        weight_decay, rate = tf.cast(self.weight_decay, variable.dtype), tf.cast(self.learning_rate, variable.dtype)
+        weight_decay, rate = self.decay_rate(variable), tf.cast(self.learning_rate, variable.dtype)
         steps = [
             value * weight_decay * rate if attribute in parts else tf.zeros_like(value)
             for attribute, value in layout.views(variable).items()

@@ -97,7 +97,9 @@ def test_standard_form_for_a_while_in_every_hook_of_fit(change, tmp_path, undist
     """A file is written, or another tool looks at the model, in each hook in turn: training goes on bit for bit."""
     model = rewriter.rewrite(build(), optimizer="keep")
     path = tmp_path / "exported.keras"
-    callback = Once(standard if change == "standard_form" else lambda each: rewriter.export(each, path, True), *TRAINING)
+    callback = Once(
+        standard if change == "standard_form" else lambda each: rewriter.export(each, path, True), *TRAINING
+    )
     assert train(model, callback) == undisturbed
     assert sorted(callback.done) == sorted(TRAINING)
     assert path.exists() is (change == "export")

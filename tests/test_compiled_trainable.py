@@ -106,7 +106,7 @@ def test_a_model_that_is_merely_visited_trains_what_it_did():
 def test_joint_momentum_and_its_sgd_train_what_compile_recorded(build, tmp_path):
     """Their slots are made for what training trains, be it frozen or thawed by now; in files too."""
     x, y = data()
-    model, around = build()
+    model, _ = build()
     model.optimizer = optimizers.SGD(0.1, momentum=0.9)
     model.train_on_batch(x, y)
     frozen = [bits(weight) for weight in model.layers[0].get_weights()] if build is thawed else None

@@ -101,7 +101,7 @@ def test_the_rewritten_form_loaded_then_changed(change, tmp_path):
     assert outcome(model) == expected
 
 
-def test_the_default_optimizer_goes_on_with_a_velocity_that_was_put_off(tmp_path, caplog):
+def test_the_default_optimizer_goes_on_with_a_velocity_that_was_put_off(tmp_path):
     """And a state that is not carried is counted: none was, before."""
     saved(tmp_path / "sgd", "sgd")
     saved(tmp_path / "adam", "adam")
