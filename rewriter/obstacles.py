@@ -33,8 +33,9 @@ class Surroundings:
 
     def __init__(self, model: Any, located: Sequence[LocatedLayer]) -> None:
         self._holders: dict[int, list[str]] = {}
+        seen: dict[int, Any] = {}
         for path, layer in [("", model), *((found.paths[0], found.layer) for found in located)]:
-            for name, variable in held_variables(layer):
+            for name, variable in held_variables(layer, seen):
                 self._holders.setdefault(id(variable), []).append(f"{path}.{name}" if path else name)
         self._revived: dict[int, str] = {}
         for holder in [model, *(found.layer for found in located)]:

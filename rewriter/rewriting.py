@@ -27,7 +27,7 @@ from rewriter.pairing import pair_of
 from rewriter.planning import plan
 from rewriter.saving import origin_of, take_over_saving
 from rewriter.separating import require_changeable
-from rewriter.stale import let_go, reset_functions
+from rewriter.stale import let_go, reset_functions, take_graphs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -142,20 +142,22 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
     carriers = {id(each): StateCarrier(each) for each in (model.optimizer, choice.state_of) if each is not None}
     merged: list[Any] = []
     changed: list[tuple[Any, type]] = []
-    replaced: list[Any] = []
+    replaced: list[keras_internals.Replaced] = []
+    alive = keras_internals.holders_alive()
     try:
         # On inputs of its own a model is run even where nothing is merged: a SavedModel says what its model takes.
         to_run = check and (decided.merges or inputs is not None)
         with checked_model(model, inputs, guessed) if to_run else contextlib.nullcontext():
             for path, layer, layouts in progress.each([*decided.layers_to_merge()], "merging"):
                 for layout in layouts:
-                    replaced += (keras_internals.key_of(getattr(layer, attribute)) for attribute in layout.attributes)
+                    replaced += (keras_internals.remember(getattr(layer, each)) for each in layout.attributes)
                     for carrier in carriers.values():
                         carrier.before_merge(layer, layout)
                 cls = augmented_class(standard_class(layer), exact, tuple(map(pair_of, layouts)))
                 with checked_layer(layer, layouts, path) if check else contextlib.nullcontext():
                     surgery.merge(layer, cls, layouts)
                     merged.append(layer)
+            take_graphs(alive, replaced)  # before the model is run again
             changed += slice_before_loops(model) if merged else []
         changed += _set_exact((decision.target for decision in decided.merged), exact)
         _carry(model, choice, carriers.get(id(choice.state_of)))
@@ -181,7 +183,7 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
         settings = {"optimizer": choice.lines[0].removeprefix("optimizer: "), "selectors": said}
         take_over_saving(model, {"settings": settings})
     if merged or replaced_optimizer or changed or knows_rows:
-        let_go(model, replaced)  # functions hold the optimizer too
+        let_go(model, replaced, alive)  # functions hold the optimizer too
 
 
 def _undo(model: Any, merged: list[Any], changed: list[tuple[Any, type]], carriers: Iterable[StateCarrier]) -> None:

@@ -17,11 +17,11 @@ from rewriter.layout import augmented_kernels, layouts_in
 from rewriter.log import log, log_lines
 from rewriter.optimizer_choice import choose_standard_optimizer
 from rewriter.saving import give_back_saving, origin_of, take_over_saving
-from rewriter.stale import let_go, models_over, reset_functions
+from rewriter.stale import let_go, models_over, reset_functions, take_graphs
 from rewriter.walk import locate_layers, require_model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from rewriter.layout import Layout
 
@@ -69,14 +69,17 @@ def split(model: Any) -> Any:
     require_changeable(model)
     restore_now(model)
     lines = choose_standard_optimizer(model).lines
-    replaced = [
-        keras_internals.key_of(kernel) for found in locate_layers(model) for kernel in augmented_kernels(found.layer)
-    ]
-    separated = _separate_all(model, keep=False)
-    if separated:
+    alive, replaced = keras_internals.holders_alive(), _replaced(model)
+    if _separate_all(model, alive, replaced, keep=False)[0]:
         log_lines(lines)
-    let_go(model, replaced)
+    let_go(model, replaced, alive)
     return model
+
+
+def _replaced(model: Any) -> list[keras_internals.Replaced]:
+    return [
+        keras_internals.remember(kernel) for found in locate_layers(model) for kernel in augmented_kernels(found.layer)
+    ]
 
 
 @contextlib.contextmanager
@@ -106,9 +109,10 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
     restore_now(model)
     optimizer, origin = model.optimizer, origin_of(model)
     state = keras_internals.optimizer_slots(keras_internals.inner_optimizer(optimizer))
-    models = models_over(model)
+    alive = keras_internals.holders_alive()
+    models = models_over(model, alive)
     functions = [(inner, keras_internals.traced_functions(inner)) for inner in models]
-    separated = _separate_all(model, check, inputs)
+    separated, graphs = _separate_all(model, alive, _replaced(model), check, inputs)
     reset_functions(model, models)
     standard, compilation = model.optimizer, keras_internals.compilation(model)
     _FOR_A_WHILE.update(each.layer for each in separated)
@@ -140,6 +144,8 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
             carrier.carry(model)  # another one, that was given inside, stays
         if separated:
             take_over_saving(model, origin)
+        for function, traces in graphs:
+            keras_internals.put_traces(function, traces)
         if compiled_anew:
             reset_functions(model)
         else:
@@ -175,10 +181,19 @@ class _Separated:
             keras_internals.set_class(self.layer, self.cls)
 
 
-def _separate_all(model: Any, check: bool = False, inputs: Any = None, keep: bool = True) -> list[_Separated]:
-    """Separate every rewritten layer, the optimizer along with them; returns what is needed to go back.
+def _separate_all(
+    model: Any,
+    alive: Iterable[Any],
+    replaced: Iterable[keras_internals.Replaced],
+    check: bool = False,
+    inputs: Any = None,
+    keep: bool = True,
+) -> tuple[list[_Separated], list[tuple[Any, dict[str, Any]]]]:
+    """Separate every rewritten layer, the optimizer along with them.
 
-    Where the augmented kernels are not kept, going back makes new ones.
+    Returns:
+        What is needed to go back: the layers, and the functions that have traced their augmented kernels, with the
+        traces they had. Where the augmented kernels are not kept, going back makes new ones.
     """
     located = [found for found in locate_layers(model) if isinstance(found.layer, Augmented)]
     carrier, origin = StateCarrier(model.optimizer), origin_of(model)
@@ -200,6 +215,7 @@ def _separate_all(model: Any, check: bool = False, inputs: Any = None, keep: boo
                 with checked_layer(layer, layouts, found.paths[0]) if check else contextlib.nullcontext():
                     surgery.separate(layer, standard_class(layer))
                     separated.append(before)
+            graphs = take_graphs(alive, replaced)  # before the model is run again
         choice = choose_standard_optimizer(model)
         if choice.keeps:
             carrier.carry(model)
@@ -213,4 +229,4 @@ def _separate_all(model: Any, check: bool = False, inputs: Any = None, keep: boo
         take_over_saving(model, origin)
         reset_functions(model)
         raise
-    return separated
+    return separated, graphs

@@ -39,7 +39,7 @@ def models_over(model: Any, alive: Iterable[Any] | None = None) -> list[Any]:
     layers = {id(found.layer) for found in locate_layers(model)}
     return [model] + [
         other
-        for other in keras_internals.models_among(keras_internals.models_and_optimizers() if alive is None else alive)
+        for other in keras_internals.models_among(keras_internals.holders_alive() if alive is None else alive)
         if other is not model and any(id(layer) in layers for layer in keras_internals.layers_below(other))
     ]
 
@@ -79,18 +79,32 @@ def _stale_class(cls: type) -> type:
     return type(cls.__name__, (StaleOptimizer, cls), names)
 
 
-def let_go(model: Any, replaced: Iterable[Any]) -> None:
+def take_graphs(alive: Iterable[Any], replaced: Iterable[keras_internals.Replaced]) -> list[tuple[Any, dict[str, Any]]]:
+    """Make every ``tf.function`` that has traced replaced variables trace again: of a layer, or of a user's own loop.
+
+    Args:
+        alive: What :func:`rewriter.keras_internals.holders_alive` found.
+        replaced: The variables.
+
+    Returns:
+        Each function with the traces it had.
+    """
+    handles = frozenset[int]().union(*(each.handles for each in replaced))
+    holding = [each for each in keras_internals.functions_among(alive) if keras_internals.has_traced(each, handles)]
+    return [(function, keras_internals.take_traces(function)) for function in holding]
+
+
+def let_go(model: Any, replaced: Iterable[keras_internals.Replaced], alive: Iterable[Any]) -> None:
     """Make everything alive that holds replaced variables of a model let go of them: traced functions, and optimizers.
 
     Every optimizer that was built for one of them refuses those in their place.
 
     Args:
         model: The model, with its new variables.
-        replaced: The keys of the old ones, :func:`rewriter.keras_internals.key_of`: to keep the variables themselves
-            until all are replaced would take the memory of the model twice.
+        replaced: The old ones.
+        alive: What :func:`rewriter.keras_internals.holders_alive` found: one look at every object there is, for all.
     """
-    keys = list(replaced)
-    alive = keras_internals.models_and_optimizers()  # one look at every object there is, for both
+    keys = [each.key for each in replaced]
     models = models_over(model, alive)
     reset_functions(model, models)
     for optimizer in keras_internals.optimizers_among(alive):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tensorflow as tf
 from tensorflow.python.eager import record
@@ -14,7 +14,57 @@ from tensorflow.python.ops.control_flow_v2_func_graphs import (
 )
 from tf_keras.src.utils.tf_utils import can_jit_compile
 
+from rewriter.keras_internals.layers import handles_of
+from rewriter.keras_internals.optimizers import key_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
 _PARTS_OF_A_GRAPH = (CondBranchFuncGraph, WhileBodyFuncGraph, WhileCondFuncGraph)
+
+
+class Replaced(NamedTuple):
+    """What is remembered of a variable that is replaced, without keeping it: it may take as much memory as the model.
+
+    Attributes:
+        key: The key by which optimizers know it.
+        handles: The ``id`` of the resources by which graphs read it. A graph that does keeps them alive.
+    """
+
+    key: Any
+    handles: frozenset[int]
+
+
+def remember(variable: Any) -> Replaced:
+    """Note what tells optimizers and graphs that hold a variable."""
+    return Replaced(key_of(variable), frozenset(map(id, handles_of(variable))))
+
+
+# What a tf.function keeps of its traces, and has no public way to forget.
+_TRACES = ("_created_variables", "_variable_creation_config", "_no_variable_creation_config")
+
+
+def functions_among(objects: Iterable[Any]) -> list[Any]:
+    """Pick out of some objects the ``tf.function``s."""
+    return [each for each in objects if isinstance(each, tf.types.experimental.PolymorphicFunction)]
+
+
+def has_traced(function: Any, handles: Collection[int]) -> bool:
+    """Tell whether a ``tf.function`` was traced to a graph that reads a variable by one of some handles, by ``id``."""
+    graphs = (each.graph for each in function._function_cache.values())
+    return any(id(captured) in handles for graph in graphs for captured, _ in graph.captures)
+
+
+def take_traces(function: Any) -> dict[str, Any]:
+    """Make a ``tf.function`` trace again at its next call; returns its traces, for :func:`put_traces`."""
+    traces = {name: vars(function)[name] for name in (*_TRACES, "_function_cache")}
+    vars(function).update(dict.fromkeys(_TRACES), _function_cache=type(function._function_cache)())
+    return traces
+
+
+def put_traces(function: Any, traces: dict[str, Any]) -> None:
+    """Give a ``tf.function`` the traces back that it had, valid again because their variables are in use again."""
+    vars(function).update(traces)
 
 
 def current_graph() -> Any:

@@ -197,6 +197,26 @@ def own_losses(layer: Any) -> list[Any]:
     return [loss for loss in losses if not (isinstance(loss, functools.partial) and loss.args)]
 
 
+def call_arguments(layer: Any) -> list[Any]:
+    """List what a layer was called with in a Functional model, where an operation may have been given a variable."""
+    nodes = getattr(layer, "_inbound_nodes", ())
+    return [given for node in nodes for given in (node.call_args, node.call_kwargs)]
+
+
+def may_hold_users_code(value: Any) -> bool:
+    """Tell whether Keras calls an object in training, or what it was given, so that a user's code may be behind it."""
+    kinds = (
+        tf_keras.losses.Loss,
+        tf_keras.metrics.Metric,
+        tf_keras.regularizers.Regularizer,
+        tf_keras.constraints.Constraint,
+        tf_keras.optimizers.Optimizer,
+        tf_keras.optimizers.legacy.Optimizer,
+        tf_keras.optimizers.schedules.LearningRateSchedule,
+    )
+    return isinstance(value, kinds)
+
+
 def instances_alive(*classes: type) -> list[Any]:
     """List every object there is of some classes."""
     kinds = {kind for cls in classes for kind in _with_subclasses(cls)}

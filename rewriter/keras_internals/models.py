@@ -87,13 +87,16 @@ def forget_traced_methods(layer: Any) -> None:
                 method._descriptor_cache.pop(layer, None)
 
 
-def models_and_optimizers() -> list[Any]:
-    """List every model and every optimizer there is, also one that nothing in a given model leads to."""
-    return instances_alive(tf_keras.Model, *OPTIMIZERS)
+def holders_alive() -> list[Any]:
+    """List what there is that may hold variables of a model, also if nothing in the model leads to it.
+
+    That is every model, every optimizer and every ``tf.function``.
+    """
+    return instances_alive(tf_keras.Model, *OPTIMIZERS, tf.types.experimental.PolymorphicFunction)
 
 
 def models_among(objects: Iterable[Any]) -> list[Any]:
-    """Pick the models out of :func:`models_and_optimizers`."""
+    """Pick the models out of :func:`holders_alive`."""
     return [each for each in objects if isinstance(each, tf_keras.Model)]
 
 
@@ -198,6 +201,11 @@ def further_specs(model: Any) -> dict[str, Any]:
 def is_compiled(model: Any) -> bool:
     """Tell whether ``compile`` was called on the model."""
     return bool(getattr(model, "_is_compiled", False))
+
+
+def compiled_with(model: Any) -> dict[str, Any]:
+    """Read what ``compile`` was called with: the optimizer, losses, metrics and so on; nothing where it was not."""
+    return dict(model._compile_config.config) if is_compiled(model) and hasattr(model, "_compile_config") else {}
 
 
 def compilation(model: Any) -> Any:
