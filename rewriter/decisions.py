@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rewriter import plan_tree, tables
 from rewriter.errors import ModelError, NotMergeableError
+from rewriter.names import Renamed, in_words
 from rewriter.obstacles import ALREADY_MERGED, NOT_BUILT, STAYS_MERGED
 
 if TYPE_CHECKING:
@@ -127,7 +128,8 @@ class Plan:
         """Return the plan as JSON data.
 
         The keys are ``model``; the counts ``merge``, ``skip`` and ``already_merged``; ``selectors``, how many layers
-        each matched; ``remarks``, each with ``place`` and ``text``; ``layers``, each with ``path`` (``""`` for the
+        each matched; ``names``, for each merge the variable names that go away, ``old``, and the one that comes,
+        ``new``; ``remarks``, each with ``place`` and ``text``; ``layers``, each with ``path`` (``""`` for the
         model itself), ``layer``, its class, and ``parameters``, those of its own; and ``decisions``.
         """
         return {
@@ -136,10 +138,16 @@ class Plan:
             "skip": len(self.decisions) - len(self.merges) - len(self.merged),
             "already_merged": len(self.merged),
             "selectors": self.selectors,
+            "names": [renamed.to_dict() for renamed in self.renamed],
             "remarks": [remark.to_dict() for remark in self.remarks],
             "layers": [place.to_dict() for place in self.layers],
             "decisions": [decision.to_dict() for decision in self.decisions],
         }
+
+    @property
+    def renamed(self) -> tuple[Renamed, ...]:
+        """The variable names that go away, with those that come."""
+        return tuple(Renamed.by(each.layout) for each in self.merges if each.layout is not None)
 
     @property
     def is_carried_out(self) -> bool:
@@ -210,7 +218,13 @@ class Plan:
             width: How many columns there are.
             more: Further columns of numbers: the text for each path, by the column's head.
         """
-        return [*plan_tree.render(self, more or {}, width), self.summary(), *map(str, self.remarks)]
+        names = in_words(self.renamed)
+        return [
+            *plan_tree.render(self, more or {}, width),
+            self.summary(),
+            *([names] if names else []),
+            *map(str, self.remarks),
+        ]
 
     def __str__(self) -> str:
         return tables.text(self)

@@ -20,8 +20,10 @@ from rewriter.deferred_state import restore_now
 from rewriter.errors import DifferenceError
 from rewriter.flags import require_flags
 from rewriter.joint_optimizer import has_no_rule_for_others
+from rewriter.layout import layouts_in
 from rewriter.log import log
 from rewriter.loops import slice_before_loops
+from rewriter.names import Renamed, in_words, warnings_of
 from rewriter.optimizer_choice import KEEP, choose_optimizer
 from rewriter.pairing import pair_of
 from rewriter.planning import plan
@@ -166,14 +168,7 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
     except BaseException:
         _undo(model, merged, changed, carriers.values())
         raise
-    for line in (decided.summary(), *choice.lines):
-        log.log(logging.WARNING if line in choice.lost else logging.INFO, "%s", line)
-    if has_no_rule_for_others(choice.optimizer) and (left := decided.left_out):
-        log.warning(
-            "%s has no update_other, so what is not merged is trained by gradient descent alone: %s",
-            type(keras_internals.inner_optimizer(choice.optimizer)).__name__,
-            ", ".join(left),
-        )
+    _report(decided, model, choice, targets)
     replaced_optimizer = choice.optimizer is not None and choice.optimizer is not model.optimizer
     if choice.optimizer is not None:
         # Also one that stays: what compile was given may have been wrapped in a loss scale, which no file would say.
@@ -184,6 +179,22 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
         take_over_saving(model, {"settings": settings})
     if merged or replaced_optimizer or changed or knows_rows:
         let_go(model, replaced, alive)  # functions hold the optimizer too
+
+
+def _report(decided: Plan, model: Any, choice: OptimizerChoice, targets: Iterable[Any]) -> None:
+    """Log what was done, what became of the optimizer, and what of it or the model the merged layers may surprise."""
+    names = in_words(decided.renamed)
+    for line in (decided.summary(), *([names] if names else []), *choice.lines):
+        log.log(logging.WARNING if line in choice.lost else logging.INFO, "%s", line)
+    gone = [Renamed.by(layout) for target in targets for layout in layouts_in(target)]
+    for line in dict.fromkeys(warnings_of(model, choice.optimizer, gone)):
+        log.warning("%s", line)
+    if has_no_rule_for_others(choice.optimizer) and (left := decided.left_out):
+        log.warning(
+            "%s has no update_other, so what is not merged is trained by gradient descent alone: %s",
+            type(keras_internals.inner_optimizer(choice.optimizer)).__name__,
+            ", ".join(left),
+        )
 
 
 def _undo(model: Any, merged: list[Any], changed: list[tuple[Any, type]], carriers: Iterable[StateCarrier]) -> None:
