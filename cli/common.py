@@ -24,7 +24,7 @@ from .progress import drawn
 from .words import all_in_options, in_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 OptionalPath = Path | None
 
@@ -150,6 +150,12 @@ def _import(name: str) -> None:
         raise FileError(f"--import {name}: {error}. Give a module that Python finds from here.") from error
     except Exception as error:  # whatever the user's own module raises
         raise FileError(f"--import {name}: it raised {type(error).__name__}: {first_line(error)}") from error
+
+
+def warn(lines: Iterable[str]) -> None:
+    """Print warnings on standard error, at once."""
+    for line in lines:
+        typer.echo(f"warning: {in_options(line)}", err=True)
 
 
 def show(result: Any, as_json: bool, picture: Path | None = None) -> None:

@@ -66,5 +66,6 @@ def command(
             overwrite=overwrite,
             data=data,
             safe_mode=not allow_lambda,
+            announce=common.warn,
         )
     common.show(result, as_json)

@@ -22,7 +22,7 @@ from rewriter.verification import Report, paired_weights, verify
 from rewriter.writing import export, exported_state, save_model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from rewriter.decisions import Plan
@@ -181,10 +181,12 @@ def rewrite_file(
     overwrite: bool = False,
     data: Path | None = None,
     safe_mode: bool = True,
+    announce: Callable[[Iterable[str]], None] = lambda _: None,
 ) -> Rewritten:
     """Read a model file, rewrite the model and write it. A model that is rewritten already is written as it is.
 
-    ``data`` is an ``.npz`` file with a batch that the model takes, for the check; ``None`` makes one.
+    ``data`` is an ``.npz`` file with a batch that the model takes, for the check; ``None`` makes one. ``announce`` is
+    given what of the optimizer will be lost, before anything is written.
 
     Raises:
         ModelError: There is nothing to merge.
@@ -207,6 +209,7 @@ def rewrite_file(
     lines = _lines(dropped, choice.lines)
     if dry_run or destination is None:
         return Rewritten(path, None, decided, lines)
+    announce(choice.lost)
     with warned() as warnings:
         decided = apply(decided, model, choice, inputs=inputs)
         save_model(model, destination, overwrite=overwrite, source_sha256=digest(path))

@@ -13,6 +13,7 @@ from rewriter.errors import OptimizerError
 from rewriter.joint_momentum import JointMomentum
 from rewriter.joint_optimizer import BOUNDS, is_joint
 from rewriter.layout import layout_of
+from rewriter.stale import require_not_stale
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,6 +71,7 @@ def choose_optimizer(
     if isinstance(optimizer, str) and optimizer == KEEP:
         if current is None:
             return OptimizerChoice(None, None, ("optimizer: none to keep, the model is not compiled",))
+        require_not_stale(current, model)
         if not is_joint(current):
             slots.require_known(current)
         return _kept(model, current)
@@ -90,6 +92,7 @@ def choose_optimizer(
             f"optimizer= is a {_name(optimizer)} that was made outside the tf.distribute strategy of this model; make "
             "it inside: with strategy.scope(): ..."
         )
+    require_not_stale(optimizer, model)
     # As compile does under mixed_float16, where gradients would vanish without.
     bare, optimizer = optimizer, keras_internals.with_loss_scale_of(current, optimizer)
     if optimizer is current or slots.has_slots_of(optimizer, keras_internals.only_variables(model.variables)):
@@ -191,10 +194,12 @@ def _warm_lines(current: Any, settings: dict[str, Any], given: dict[str, Any]) -
     inner = keras_internals.inner_optimizer(current)
     goes_on = isinstance(inner, JointMomentum)
     yield f"optimizer: {_name(current)} converted to JointMomentum"
+    if left := warm_start.left_behind(inner):
+        yield f"state of {_name(current)}: {_NOT_CARRIED}, {', '.join(left)}"
     for name, value in settings.items():
         rows = ", from now on on kernel rows only" if name == "weight_decay" and not goes_on else ""
         yield f"{name}: {_shown(value)} {'as given' if name in given else 'carried'}{rows}"
-    count = _slot_count(inner)
+    count = warm_start.velocity_count(inner)
     if not count:
         yield "velocity: none yet"
     elif goes_on:

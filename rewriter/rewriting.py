@@ -61,8 +61,9 @@ def rewrite(
     Args:
         model: A built tf-keras model: Sequential, Functional or subclassed.
         optimizer: ``None`` gives :class:`rewriter.JointMomentum`, with the learning rate and momentum of a compiled
-            SGD where there is one. An optimizer instance gives that one. ``"keep"`` keeps the compiled optimizer with
-            its state, slots of kernel and bias stacked as the weights are.
+            SGD where there is one; what is lost of another optimizer is warned of before. An optimizer instance gives
+            that one. ``"keep"`` keeps the compiled optimizer with its state, slots of kernel and bias stacked as the
+            weights are.
         include: Selectors of the layers to merge, as in :func:`rewriter.plan`.
         exclude: Selectors of the layers to leave alone.
         strict: Raise unless every selected kernel and bias pair can be merged.
@@ -106,7 +107,10 @@ def rewrite(
             stacklevel=2,
         )
         return model
-    apply(decided, model, choose_optimizer(model, optimizer), check=check, inputs=inputs, exact=exact)
+    choice = choose_optimizer(model, optimizer)
+    if optimizer is None and choice.lost:
+        warnings.warn(f"{model.name}: {'; '.join(choice.lost)}.", stacklevel=2)
+    apply(decided, model, choice, check=check, inputs=inputs, exact=exact)
     return model
 
 

@@ -87,6 +87,13 @@ def require_own(optimizer: Any, variables: Sequence[Any], elementwise: bool = Tr
     inner = keras_internals.inner_optimizer(optimizer)
     name = type(inner).__name__
     slots = keras_internals.optimizer_slots(inner)
+    beside = keras_internals.state_beside_slots(inner) if elementwise else []
+    if beside:
+        raise OptimizerError(
+            f"the state of {name} cannot be carried over: {' and '.join(beside)} holds state for single weights, and "
+            "not as a list with one slot for each, as Keras's optimizers keep it. Pass optimizer=None for joint "
+            "momentum, or another optimizer, to go on without that state."
+        )
     if slots is None:
         return
     shapes = {keras_internals.variable_key(inner, variable): variable.shape for variable in variables}
@@ -164,6 +171,14 @@ def carry(optimizer: Any, sources: Sequence[SlotSource], reuse: keras_internals.
         keras_internals.put_slots(inner, reuse)
     new = keras_internals.optimizer_slots(inner)
     assert new is not None, "an optimizer stays built"  # noqa: S101
+    left = [name for name in old.lists if name not in new.lists]
+    if left:
+        raise OptimizerError(
+            f"the state of {type(inner).__name__} cannot be carried over: its build makes no new {' and '.join(left)} "
+            "for merged weights, and what it has is for the old ones. Make them in build, each time it is called, or "
+            "pass optimizer=None for joint momentum, or another optimizer, to go on without that state. Nothing was "
+            "changed."
+        )
     for source in trained:
         place = new.index[keras_internals.variable_key(inner, source.variable)]
         for name, slots in new.lists.items():

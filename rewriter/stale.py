@@ -12,7 +12,7 @@ from rewriter.slots import without_slots
 from rewriter.walk import locate_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 
 def reset_functions(model: Any, models: Iterable[Any] | None = None) -> None:
@@ -79,6 +79,27 @@ def _stale_class(cls: type) -> type:
     return type(cls.__name__, (StaleOptimizer, cls), names)
 
 
+def require_not_stale(optimizer: Any, model: Any) -> None:
+    """Raise ``OptimizerError`` if an optimizer has state for weights that were replaced when another model changed.
+
+    Args:
+        optimizer: The optimizer, which is to be kept.
+        model: The model it is to be kept for.
+    """
+    inner = keras_internals.inner_optimizer(optimizer)
+    if not isinstance(inner, StaleOptimizer):
+        return
+    unknown = without_slots(inner, keras_internals.trained_variables(model))
+    names = ", ".join(variable.name.partition(":")[0] for variable in unknown[:3]) or "some that are gone"
+    raise OptimizerError(
+        f"this {type(inner).__name__} has state for weights that are replaced since another model over the same layers "
+        f"was rewritten or split ({names}). Two optimizers hold state for the same variables then, and only that of "
+        "the model that was given was carried. Possible is to go on with another optimizer, "
+        "rewriter.rewrite(model, optimizer=None) or one that is new, whose state starts anew; or to begin again with "
+        "both models as they were and to leave out the layers that they share, exclude=, so that each keeps its state."
+    )
+
+
 def take_graphs(alive: Iterable[Any], replaced: Iterable[keras_internals.Replaced]) -> list[tuple[Any, dict[str, Any]]]:
     """Make every ``tf.function`` that has traced replaced variables trace again: of a layer, or of a user's own loop.
 
@@ -92,6 +113,22 @@ def take_graphs(alive: Iterable[Any], replaced: Iterable[keras_internals.Replace
     handles = frozenset[int]().union(*(each.handles for each in replaced))
     holding = [each for each in keras_internals.functions_among(alive) if keras_internals.has_traced(each, handles)]
     return [(function, keras_internals.take_traces(function)) for function in holding]
+
+
+def _further_optimizers(model: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the optimizers that a model holds beside its own, each with its name: as attributes, or in containers."""
+    for name, value in vars(model).items():
+        several = [(name, value)]
+        if isinstance(value, dict):
+            several = [(f"{name}[{key!r}]", each) for key, each in value.items()]
+        elif isinstance(value, list | tuple):
+            several = [(f"{name}[{index}]", each) for index, each in enumerate(value)]
+        if not keras_internals.is_bookkeeping(name):
+            yield from (
+                (way, each)
+                for way, each in several
+                if keras_internals.is_optimizer(each) and each is not model.optimizer
+            )
 
 
 def let_go(model: Any, replaced: Iterable[keras_internals.Replaced], alive: Iterable[Any]) -> None:
@@ -114,6 +151,14 @@ def let_go(model: Any, replaced: Iterable[keras_internals.Replaced], alive: Iter
         if any(key in slots.index for key in keys):
             cls: type = type(optimizer)
             keras_internals.set_class(optimizer, _stale_class(cls))
+    for holder in models:
+        for name, each in _further_optimizers(holder):
+            if isinstance(keras_internals.inner_optimizer(each), StaleOptimizer):
+                log.warning(
+                    "%s.%s: this %s has state for weights that are replaced now, and only that of model.optimizer is "
+                    "carried: make a new one before it trains, it refuses to.",
+                    *(holder.name, name, type(keras_internals.inner_optimizer(each)).__name__),
+                )
     for other in models[1:]:
         if isinstance(keras_internals.inner_optimizer(getattr(other, "optimizer", None)), StaleOptimizer):
             log.warning(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rewriter.slots import SlotSource
 
 _SGD = (tf_keras.optimizers.SGD, tf_keras.optimizers.legacy.SGD)
+_AVERAGE = {"_model_variables_moving_average"}
 _VELOCITY = {"momentums", "momentum"}  # the attribute of the current SGD and of ours, the slot of the legacy one
 
 
@@ -52,6 +53,19 @@ def last_learning_rate(optimizer: Any) -> float:
     if not isinstance(rate, tf_keras.optimizers.schedules.LearningRateSchedule):
         return float(rate)
     return float(rate(tf.constant(max(keras_internals.iterations_of(optimizer) - 1, 0), tf.int64)))
+
+
+def velocity_count(optimizer: Any) -> int:
+    """Count the slots of an optimizer that hold a velocity."""
+    slots = keras_internals.optimizer_slots(optimizer)
+    return 0 if slots is None else sum(len(values) for name, values in slots.lists.items() if name in _VELOCITY)
+
+
+def left_behind(optimizer: Any) -> list[str]:
+    """Name the slots of an optimizer, a user's subclass of SGD say, that no joint momentum can start from."""
+    slots = keras_internals.optimizer_slots(optimizer)
+    names = [name for name in slots.lists if name not in {*_VELOCITY, *_AVERAGE}] if slots else []
+    return [*names, *keras_internals.state_beside_slots(optimizer)]
 
 
 def start(optimizer: Any, stopped: Any, sources: Sequence[SlotSource], trainable: Sequence[Any]) -> None:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tensorflow as tf
 import tf_keras
+from tf_keras.src.mixed_precision.loss_scale_optimizer import BaseLossScaleOptimizer
 from tf_keras.src.optimizers.legacy.optimizer_v2 import _var_key as legacy_variable_key
 
+from rewriter.keras_internals.layers import is_bookkeeping
 from rewriter.keras_internals.strategies import strategy_scope
 
 if TYPE_CHECKING:
@@ -35,8 +37,8 @@ OPTIMIZERS = (tf_keras.optimizers.Optimizer, tf_keras.optimizers.legacy.Optimize
 
 
 def inner_optimizer(optimizer: Any) -> Any:
-    """Reach through a ``LossScaleOptimizer`` to the optimizer that keeps the slots."""
-    return getattr(optimizer, "inner_optimizer", optimizer)
+    """Reach through a ``LossScaleOptimizer`` to the optimizer that keeps the slots; through no wrapper of a user's."""
+    return optimizer.inner_optimizer if isinstance(optimizer, BaseLossScaleOptimizer) else optimizer
 
 
 def is_legacy(optimizer: Any) -> bool:
@@ -106,6 +108,36 @@ def optimizer_slots(optimizer: Any) -> Slots | None:
         if all(isinstance(slot, tf.Variable) for slot in value)
     }
     return Slots(index, lists, list(optimizer._variables))
+
+
+def state_beside_slots(optimizer: Any) -> list[str]:
+    """Name the attributes that hold state of an optimizer for single weights, beside its :func:`optimizer_slots`.
+
+    That is a variable that is no scalar, also inside containers, and another optimizer that has slots of its own.
+    """
+    slots = optimizer_slots(optimizer)
+    of_all = [*slots.lists.values()] if slots else []
+    known = {id(slot) for of_one in of_all for slot in of_one}
+    found = []
+    for name, value in vars(optimizer).items():
+        if name in {"_variables", "_weights", "_slots", "_index_dict"} or is_bookkeeping(name):
+            continue
+        waiting, seen = [value], set[int]()
+        while waiting:
+            each = waiting.pop()
+            if id(each) in seen:
+                continue
+            seen.add(id(each))
+            if isinstance(each, dict):
+                waiting += each.values()
+            elif isinstance(each, list | tuple | set | frozenset):
+                waiting += each
+            elif (isinstance(each, tf.Variable) and each.shape.rank != 0 and id(each) not in known) or (
+                is_optimizer(each) and (of_it := optimizer_slots(inner_optimizer(each))) and of_it.lists
+            ):
+                found.append(name)
+                break
+    return found
 
 
 def build_slots(optimizer: Any, variables: Sequence[Any]) -> None:
