@@ -20,6 +20,7 @@ from rewriter.holders import held_variables
 from rewriter.layout import layout_of
 from rewriter.pairing import Pair, Weight
 from rewriter.probing import specs_of
+from rewriter.untouched import untouched
 from rewriter.walk import locate_layers
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ def _traced(model: Any, specs: Any) -> Any:
             lambda batch, further: model(batch, **further, training=training),
             autograph=False,
         )
-        with keras_internals.kept_call_state(model), _no_new_weights():
+        with untouched(model, *keras_internals.layers_below(model)), _no_new_weights():
             return function.get_concrete_function(specs, further)
 
     with contextlib.suppress(_MakesWeights):

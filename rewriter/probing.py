@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -14,12 +14,9 @@ import tf_keras
 from rewriter import keras_internals, progress
 from rewriter.comparison import arrays_of
 from rewriter.errors import ModelError, first_line
+from rewriter.untouched import untouched
 from rewriter.walk import locate_layers
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-_SMALL = 256  # numbers in a variable that is a counter rather than a kernel
 _SIZE = 4  # for every dimension a model leaves open, the batch among them
 _WIDE = 32  # for those after the batch, where a layer takes no fewer: a convolution with a large kernel
 
@@ -97,7 +94,7 @@ def run_model(model: Any, inputs: Any = None, like: Any = None) -> Run:
     """Run a model once, in inference, and see what each of its layers gives.
 
     Args:
-        model: A tf-keras model, rewritten or not. What its call changes in untrained weights is put back.
+        model: A tf-keras model, rewritten or not. What its call changes is put back.
         inputs: A batch it takes; ``None`` makes one. What its call takes besides is made, as it was called before.
         like: The model for which a batch is made, if that is another.
 
@@ -118,8 +115,7 @@ def run_model(model: Any, inputs: Any = None, like: Any = None) -> Run:
     try:
         with (
             progress.stage("running the model"),
-            _put_back([model, *layers]),
-            keras_internals.kept_call_state(model),
+            untouched(model, *layers),
             keras_internals.kept_input_specs(model) if guessed else contextlib.nullcontext(),
             keras_internals.recorded_calls(
                 owners, lambda layer, outputs: calls.setdefault(id(layer), []).extend(arrays_of(outputs))
@@ -148,7 +144,7 @@ def run_layer(layer: Any, fan_in: int) -> list[Any]:
     """Run a layer by itself on a random batch of its own shape and dtype, the same batch each time.
 
     Args:
-        layer: A built layer, rewritten or not. What its call changes in its own untrained weights is put back.
+        layer: A built layer, rewritten or not. What its call changes is put back.
         fan_in: The size of its input's last axis, where the layer does not say what it takes.
 
     Returns:
@@ -158,8 +154,7 @@ def run_layer(layer: Any, fan_in: int) -> list[Any]:
         batch = np.random.default_rng(0).standard_normal(_input_shape(layer, fan_in, size))
         try:
             with (
-                _put_back([layer]),
-                keras_internals.kept_call_state(layer),
+                untouched(layer, *keras_internals.layers_below(layer)),
                 keras_internals.autocast_of(layer),
             ):
                 dtype = tf.as_dtype(layer.compute_dtype).as_numpy_dtype
@@ -182,16 +177,3 @@ def _input_shape(layer: Any, fan_in: int, size: int) -> list[int]:
     if built is not None and all(isinstance(each, int | None) for each in built["input_shape"]):
         return [_SIZE, *(size if each is None else each for each in built["input_shape"][1:])]
     return [_SIZE, fan_in]
-
-
-@contextlib.contextmanager
-def _put_back(layers: Iterable[Any], others: Iterable[Any] = ()) -> Iterator[None]:
-    """Put back what a call may change: all that is not trained, and of other variables those that are small."""
-    weights = [weight for layer in layers for weight in keras_internals.untrained_weights(layer)]
-    weights += [each for each in keras_internals.only_variables(others) if each.shape.num_elements() in range(_SMALL)]
-    values = [weight.numpy() for weight in weights]
-    try:
-        yield
-    finally:
-        for weight, value in zip(weights, values, strict=True):
-            weight.assign(value)

@@ -256,9 +256,7 @@ def test_the_default_warns_of_what_is_lost(optimizer):
     if optimizer != "untrained":
         train(model)
     if optimizer == "adam":
-        with pytest.warns(
-            UserWarning, match="state of Adam: not carried, 8 slots and 3 .*optimizer='keep' keeps it"
-        ):
+        with pytest.warns(UserWarning, match="state of Adam: not carried, 8 slots and 3 .*optimizer='keep' keeps it"):
             rewriter.rewrite(model)
     elif optimizer == "custom":
         with pytest.warns(UserWarning, match="state of Lazily: not carried, seen"):

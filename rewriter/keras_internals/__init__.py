@@ -52,6 +52,8 @@ from rewriter.keras_internals.layers import (
     reads_as_stored,
     replace_weight_losses,
     set_class,
+    shorten,
+    single_variables,
     stored_dtype,
     stored_variable,
     tracked_children,
@@ -114,6 +116,10 @@ from rewriter.keras_internals.optimizers import (
     variables_not_saved,
     with_loss_scale_of,
 )
+from rewriter.keras_internals.randomness import (
+    generator_states,
+    kept_random_state,
+)
 from rewriter.keras_internals.strategies import in_foreign_scope, is_chief, strategy_of, strategy_scope
 
 __all__ = [
@@ -142,6 +148,7 @@ __all__ = [
     "forget_traced_methods",
     "functions_among",
     "further_specs",
+    "generator_states",
     "given_key",
     "handles_of",
     "has_public_name",
@@ -165,6 +172,7 @@ __all__ = [
     "iterations_of",
     "kept_call_state",
     "kept_input_specs",
+    "kept_random_state",
     "key_of",
     "layers_below",
     "layers_saved_in_keras_format",
@@ -201,6 +209,8 @@ __all__ = [
     "set_key",
     "set_optimizer",
     "setting_of",
+    "shorten",
+    "single_variables",
     "state_beside_slots",
     "stored_dtype",
     "stored_dtypes",

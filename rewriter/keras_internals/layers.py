@@ -120,6 +120,20 @@ def variable_and_wrapped(variable: Any) -> list[Any]:
     return [*chain, *getattr(inner, "values", ())] if isinstance(inner, tf.distribute.DistributedValues) else chain
 
 
+def single_variables(variable: Any) -> list[Any]:
+    """List the variables that a variable is made of: its component on each device, or itself, as it is stored."""
+    inner = stored_variable(variable)
+    return list(inner.values) if isinstance(inner, tf.distribute.DistributedValues) else [inner]
+
+
+def shorten(values: Any, length: int) -> None:
+    """Take off a list what was appended to it, in such a way that Keras goes on tracking a list of its own."""
+    storage = getattr(values, "_storage", values)
+    del storage[length:]
+    if storage is not values:
+        values._last_wrapped_list_snapshot = list(storage)
+
+
 def handles_of(variable: Any) -> list[Any]:
     """List the resources by which graphs read a variable, one for each device."""
     # A container of one for each device has no resource of its own, and raises when it is asked.

@@ -1,0 +1,83 @@
+"""Whatever a run of a model changes, put back: variables, trained or not, random states, and counts of a user's own."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from rewriter import keras_internals
+from rewriter.holders import held_variables, is_of_a_library
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_PLAIN = (bool, int, float, str, type(None), tf.Tensor, np.ndarray)
+
+
+@contextlib.contextmanager
+def untouched(holder: Any, *inside: Any) -> Iterator[None]:
+    """Inside, run a layer or a model as you like: afterwards all that it holds is as it was.
+
+    Args:
+        holder: The layer or model.
+        *inside: The layers inside it, in any depth.
+    """
+    holders = (holder, *inside)
+    variables = _variables_of(holders)
+    plain = [(each, _plain_attributes(each)) for each in holders if _is_of_a_user(each)]
+    # Values that are read share the memory of the variables until these are assigned, so nothing is copied here.
+    values = [each.read_value() for each in variables]
+    try:
+        with keras_internals.kept_random_state(), keras_internals.kept_call_state(holder):
+            yield
+    finally:
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+        for each, attributes in plain:
+            _put_back(each, attributes)
+
+
+def _variables_of(holders: Iterable[Any]) -> list[Any]:
+    """List each variable that some layers lead to, once; of one that is distributed its component on each device."""
+    seen: dict[int, Any] = {}
+    found: dict[int, Any] = {}
+    for holder in holders:
+        of_it = [variable for _, variable in held_variables(holder, seen)]
+        of_it += [*keras_internals.own_weights(holder), *keras_internals.untrained_weights(holder)]
+        of_it += keras_internals.generator_states(holder)
+        found.update({id(single): single for each in of_it for single in keras_internals.single_variables(each)})
+    return list(found.values())
+
+
+def _is_of_a_user(holder: Any) -> bool:
+    return not all(map(is_of_a_library, type(holder).__mro__))
+
+
+def _plain_attributes(holder: Any) -> dict[str, Any]:
+    """Read the attributes that are numbers, texts or tensors, and how long each list of such is."""
+    attributes = {name: value for name, value in vars(holder).items() if isinstance(value, _PLAIN)}
+    return {**attributes, **{name: len(value) for name, value in _lists_of(holder)}}
+
+
+def _lists_of(holder: Any) -> list[tuple[str, Any]]:
+    return [
+        (name, value)
+        for name, value in vars(holder).items()
+        if isinstance(value, list) and not keras_internals.is_bookkeeping(name)
+    ]
+
+
+def _put_back(holder: Any, attributes: dict[str, Any]) -> None:
+    for name, value in _lists_of(holder):
+        if name in attributes and all(isinstance(each, _PLAIN) for each in value[attributes[name] :]):
+            keras_internals.shorten(value, attributes[name])
+    for name, value in list(vars(holder).items()):
+        if not isinstance(value, _PLAIN):
+            continue
+        if name not in attributes:
+            del vars(holder)[name]
+        elif value is not attributes[name]:
+            object.__setattr__(holder, name, attributes[name])
