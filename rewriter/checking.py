@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import tensorflow as tf
 
 from rewriter import keras_internals
 from rewriter.comparison import SAME, compare, compare_all
 from rewriter.errors import DifferenceError
+from rewriter.holders import held_layers
 from rewriter.layout import is_merged, standard_weights
 from rewriter.log import log
 from rewriter.probing import run_layer, run_model
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from rewriter.comparison import Difference
     from rewriter.layout import Layout
     from rewriter.probing import Run
+
+
+_FEW = 5  # layers that an error names
 
 
 @contextlib.contextmanager
@@ -37,18 +42,24 @@ def checked_layer(layer: Any, layouts: Sequence[Layout], path: str) -> Iterator[
     """
     terms = max(layout.shape[0] for layout in layouts)
     fan_in = layouts[0].parts[0].rows
-    weights, outputs = _weights(layer, layouts), run_layer(layer, fan_in)
+    weights, (outputs, _) = _weights(layer, layouts), run_layer(layer, fan_in)
     yield
     done = "merged" if is_merged(layer) else "split"
     for attribute, value in _weights(layer, layouts).items():
         if not compare(weights[attribute], value).identical:
             raise DifferenceError(f"{path}: its {attribute} changed when it was {done}. The model is as it was.", path)
-    again = run_layer(layer, fan_in)
+    again, error = run_layer(layer, fan_in)
+    if outputs and error:
+        raise DifferenceError(
+            f"{path}: it failed once it was {done}: {error}. So its call does not use its {' and '.join(weights)} as a "
+            f"{type(layer).__name__} does. The model is as it was; leave the layer out with exclude={[path]!r}.",
+            path,
+        )
     difference = compare_all(outputs, again, terms)
     # A layer that draws random numbers differs from itself as well, and proves nothing.
-    if not difference.explained and compare_all(again, run_layer(layer, fan_in)).identical:
+    if not difference.explained and compare_all(again, run_layer(layer, fan_in)[0]).identical:
         raise DifferenceError(
-            f"{path}: its outputs differ by up to {difference.largest:.3g} once it is {done}, so its call does not use "
+            f"{path}: its outputs differ {_by_how_much(difference)} once it is {done}, so its call does not use "
             f"its {' and '.join(weights)} as a {type(layer).__name__} does. The model is as it was; leave the "
             f"layer out with exclude={path!r}.",
             path,
@@ -76,7 +87,8 @@ def checked_model(model: Any, inputs: Any = None, guessed: Sequence[str] = ()) -
     yield
     if before.note:
         return
-    after = run_model(model, inputs)
+    after = run_model(model, inputs, again=True)
+    _require_no_failure(model, after, guessed)
     path, difference = first_difference(model, before, after)
     if difference.explained:
         return
@@ -86,10 +98,44 @@ def checked_model(model: Any, inputs: Any = None, guessed: Sequence[str] = ()) -
             raise DifferenceError(f"{guessed[0]}: it could not be checked: the model draws random numbers.", guessed[0])
     else:
         raise DifferenceError(
-            f"{path}: its outputs differ by up to {difference.largest:.3g} when the model is run as a whole, and are "
-            "the first that differ. The model is as it was; leave out the merged layers that it uses with exclude=.",
+            f"{path}: its outputs differ {_by_how_much(difference)} when the model is run as a whole, and are the "
+            f"first that differ. The model is as it was{_to_leave_out(model)}.",
             path,
         )
+
+
+def _by_how_much(difference: Difference) -> str:
+    nowhere = np.isnan(difference.largest)
+    return "in shape, dtype or where they are NaN" if nowhere else f"by up to {difference.largest:.3g}"
+
+
+def _require_no_failure(model: Any, run: Run, guessed: Sequence[str]) -> None:
+    """Raise ``DifferenceError`` if a layer failed once others were merged or split, with its error."""
+    if not run.error:
+        return
+    if guessed:
+        raise DifferenceError(f"{guessed[0]}: it could not be checked: {run.error}.", guessed[0])
+    path = next((found.paths[0] for found in locate_layers(model) if found.layer is run.failed), "model")
+    raise DifferenceError(
+        f"{path}: it failed when the model was run as a whole: {run.error}. The model is as it "
+        f"was{_to_leave_out(model)}.",
+        path,
+    )
+
+
+def _to_leave_out(model: Any) -> str:
+    """Name the merged layers that others read otherwise than by calling them, or all if there are none such."""
+    located = locate_layers(model)
+    holders = {id(found.layer): set(map(id, found.owners)) for found in located if is_merged(found.layer)}
+    for found in located:
+        for layer in held_layers(found.layer):
+            holders.get(id(layer), set()).add(id(found.layer))
+    merged = [found for found in located if is_merged(found.layer)]
+    read = [found.paths[0] for found in merged if len(holders[id(found.layer)] - {id(found.layer)}) > 1]
+    read = read or [found.paths[0] for found in merged]
+    if len(read) > _FEW:
+        return f"; one of the {len(read)} merged layers is used otherwise than by a call: leave it out with exclude="
+    return f"; leave out with exclude={read!r} what is used otherwise than by a call" if read else ""
 
 
 def is_repeatable(model: Any, run: Run, inputs: Any = None, like: Any = None) -> bool:

@@ -37,16 +37,27 @@ def held_variables(layer: Any, seen: dict[int, Any] | None = None) -> Iterator[t
         seen: What was looked into for other layers, by ``id``, and is not looked into again: who holds a variable in
             common code is named once.
     """
-    inside: list[tuple[str, Any]] = [("add_loss", keras_internals.own_losses(layer))]
-    for name, value in vars(layer).items():
+    attributes = {name: value for name, value in vars(layer).items() if not keras_internals.is_bookkeeping(name)}
+    yield from ((name, value) for name, value in attributes.items() if isinstance(value, tf.Variable))
+    inside = [(name, value) for name, value in _inside(layer) if not isinstance(value, tf.Variable)]
+    for way, value in _found_in(inside, {} if seen is None else seen):
         if isinstance(value, tf.Variable):
-            yield name, value
-        elif not keras_internals.is_bookkeeping(name):
-            inside.append((name, value))
+            yield way, value
+
+
+def held_layers(layer: Any) -> list[Any]:
+    """List the layers that a layer holds itself, or that its code reaches by other ways; not those inside of these."""
+    found = {id(value): value for _, value in _found_in(_inside(layer), {}) if not isinstance(value, tf.Variable)}
+    return list(found.values())
+
+
+def _inside(layer: Any) -> list[tuple[str, Any]]:
+    """List all that a layer holds and that is called with it, each with its name."""
+    inside: list[tuple[str, Any]] = [("add_loss", keras_internals.own_losses(layer))]
+    inside += [(name, value) for name, value in vars(layer).items() if not keras_internals.is_bookkeeping(name)]
     inside.append(("compile", keras_internals.compiled_with(layer)))
     inside.append(("a call of it", keras_internals.call_arguments(layer)))
-    inside += _code_of(type(layer))
-    yield from _variables_in(inside, {} if seen is None else seen)
+    return [*inside, *_code_of(type(layer))]
 
 
 def _code_of(cls: type) -> Iterator[tuple[str, Any]]:
@@ -56,14 +67,17 @@ def _code_of(cls: type) -> Iterator[tuple[str, Any]]:
             yield from ((name, value) for name, value in vars(base).items() if name not in _BUILT_BY_KERAS)
 
 
-def _variables_in(values: list[tuple[str, Any]], seen: dict[int, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the variables that some values lead to, each with its way; a loop, as a chain of functions may be long."""
+def _found_in(values: list[tuple[str, Any]], seen: dict[int, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the variables and layers that some values lead to, each with its way.
+
+    A loop and no recursion, as a chain of functions may be long.
+    """
     waiting = values[::-1]
     while waiting:
         way, value = waiting.pop()
-        if isinstance(value, tf.Variable):
+        if isinstance(value, tf.Variable) or _is_a_layer_by_itself(value):
             yield way, value
-        elif not (id(value) in seen or isinstance(value, _HOLDS_NOTHING) or _is_a_layer_by_itself(value)):
+        elif not (id(value) in seen or isinstance(value, _HOLDS_NOTHING)):
             seen[id(value)] = value  # kept, so that its id stays its own
             waiting += [(f"{way}{step}", each) for step, each in _members(value)][::-1]
 

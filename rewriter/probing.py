@@ -29,11 +29,15 @@ class Run:
         outputs: The arrays that the model as a whole gave; none where it was not run.
         layers: Those of all calls of each layer that owns weights, by ``id``, in the order of the first calls.
         note: Why it was not run; empty if it was.
+        error: What it raised, if it was run and did.
+        failed: The layer whose call raised that, the innermost; ``None`` where none did.
     """
 
     outputs: list[Any]
     layers: dict[int, list[Any]]
     note: str = ""
+    error: str = ""
+    failed: Any = None
 
 
 def specs_of(model: Any) -> tuple[Any, bool]:
@@ -90,13 +94,14 @@ def _make(spec: Any, batch_size: int, indices: int, generator: np.random.Generat
     return tf.cast(generator.integers(0, indices, shape), spec.dtype)
 
 
-def run_model(model: Any, inputs: Any = None, like: Any = None) -> Run:
+def run_model(model: Any, inputs: Any = None, like: Any = None, again: bool = False) -> Run:
     """Run a model once, in inference, and see what each of its layers gives.
 
     Args:
         model: A tf-keras model, rewritten or not. What its call changes is put back.
         inputs: A batch it takes; ``None`` makes one. What its call takes besides is made, as it was called before.
         like: The model for which a batch is made, if that is another.
+        again: The model took these inputs before, so that it is not for them if it fails now.
 
     Raises:
         ModelError: The model does not take the inputs that are given.
@@ -112,23 +117,27 @@ def run_model(model: Any, inputs: Any = None, like: Any = None) -> Run:
         return Run([], {}, "the model has layers that are not built, and they would be by a guess; pass inputs=")
     owners = [id(layer) for layer in layers if keras_internals.own_weights(layer)]
     calls: dict[int, list[Any]] = {}
+    failed: list[Any] = []
     try:
         with (
             progress.stage("running the model"),
             untouched(model, *layers),
             keras_internals.kept_input_specs(model) if guessed else contextlib.nullcontext(),
             keras_internals.recorded_calls(
-                owners, lambda layer, outputs: calls.setdefault(id(layer), []).extend(arrays_of(outputs))
+                owners,
+                lambda layer, outputs: calls.setdefault(id(layer), []).extend(arrays_of(outputs)),
+                failed.append,
             ),
         ):
             further = _make_all(model, keras_internals.further_specs(model), len(tf.nest.flatten(batch)[0]))
             return Run(arrays_of(model(batch, **further, training=False)), calls)
     except Exception as error:
         reason = first_line(error)
-        if inputs is not None:
+        if inputs is not None and not again:
             raise ModelError(f"inputs= is no batch that {model.name} takes: {reason}") from error
         # Whatever a model raises on inputs made for it, its weights are compared.
-        return Run([], {}, f"the model raised {reason!r}; pass inputs=")
+        note = f"the model raised {reason!r}; pass inputs="
+        return Run([], calls, note, reason, failed[0] if failed else None)
 
 
 def _require_batch(inputs: Any) -> None:
@@ -140,7 +149,7 @@ def _require_batch(inputs: Any) -> None:
         raise ModelError("inputs= has an array without rows; give a batch of at least one.")
 
 
-def run_layer(layer: Any, fan_in: int) -> list[Any]:
+def run_layer(layer: Any, fan_in: int) -> tuple[list[Any], str]:
     """Run a layer by itself on a random batch of its own shape and dtype, the same batch each time.
 
     Args:
@@ -148,8 +157,9 @@ def run_layer(layer: Any, fan_in: int) -> list[Any]:
         fan_in: The size of its input's last axis, where the layer does not say what it takes.
 
     Returns:
-        The arrays it gave, none where it cannot be run on one input alone.
+        The arrays it gave, none where it cannot be run on one input alone, and what it raised then.
     """
+    error = ""
     for size in (_SIZE, _WIDE):
         batch = np.random.default_rng(0).standard_normal(_input_shape(layer, fan_in, size))
         try:
@@ -159,11 +169,12 @@ def run_layer(layer: Any, fan_in: int) -> list[Any]:
             ):
                 dtype = tf.as_dtype(layer.compute_dtype).as_numpy_dtype
                 outputs = arrays_of(layer.call(tf.convert_to_tensor(batch.astype(dtype))))
-        except Exception:  # noqa: BLE001, S112  a call that wants more inputs, or a context: not ours to judge
+        except Exception as raised:  # noqa: BLE001  a call that wants more inputs, or a context: not ours to judge
+            error = error or first_line(raised)
             continue
         if any(array.size for array in outputs):
-            return outputs
-    return []
+            return outputs, ""
+    return [], error
 
 
 def _input_shape(layer: Any, fan_in: int, size: int) -> list[int]:

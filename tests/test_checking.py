@@ -267,3 +267,87 @@ def test_a_failure_in_the_optimizer_rolls_everything_back(monkeypatch):
     fit(untouched)
     fit(model)
     assert rewriter.verify(untouched, model).same
+
+
+class TiedDecoder(layers.Layer):
+    """Reads the weights of an encoder by their place, as tutorials of tied autoencoders do."""
+
+    def __init__(self, encoder, **options):
+        super().__init__(**options)
+        self.encoder = encoder
+
+    def call(self, inputs):
+        return tf.matmul(inputs, self.encoder.weights[0], transpose_b=True)
+
+
+class InAClosure(layers.Layer):
+    def __init__(self, encoder, **options):
+        super().__init__(**options)
+        self.decode = lambda inputs: tf.matmul(inputs, encoder.trainable_weights[0], transpose_b=True)
+
+    def call(self, inputs):
+        return self.decode(inputs)
+
+
+def tied(decoder):
+    encoder = layers.Dense(3, name="enc")
+    return tf_keras.Sequential(
+        [tf_keras.Input((5,)), encoder, decoder(encoder, name="dec"), layers.Dense(2, name="head")]
+    )
+
+
+class TiedModel(tf_keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.enc = layers.Dense(3)
+
+    def call(self, inputs):
+        return tf.matmul(self.enc(inputs), self.enc.weights[0], transpose_b=True)
+
+
+@pytest.mark.parametrize("decoder", [TiedDecoder, InAClosure])
+@pytest.mark.parametrize("inputs", [None, batch()[0]], ids=["made", "given"])
+def test_a_layer_that_fails_once_another_is_merged_is_named_with_its_error(decoder, inputs):
+    """And so is the layer that is read otherwise than by a call, which to leave out works."""
+    untouched, model = tied(decoder), tied(decoder)
+    before = state(model)
+    with pytest.raises(rewriter.DifferenceError, match=r"^head: it failed.*exclude=\['enc'\] what is") as error:
+        rewriter.rewrite(model, "keep", inputs=inputs)
+    assert error.value.path == "head"
+    assert "expected axis -1 of input shape to have value 5, but received input with shape" in str(error.value)
+    assert state(model) == before
+    rewriter.rewrite(model, "keep", exclude=["enc"], inputs=inputs)
+    assert [layer.name for layer in merged_layers(model)] == ["head"]
+    assert bits(model(batch()[0])) == bits(model(batch()[0]))
+    assert type(untouched.layers[0]) is layers.Dense
+
+
+def test_a_result_of_another_shape_is_said_to_be_that():
+    """Where nothing fails, as nothing comes after the layer that reads another's weights."""
+    encoder = layers.Dense(3, name="enc")
+    model = tf_keras.Sequential([tf_keras.Input((5,)), encoder, TiedDecoder(encoder, name="dec")])
+    with pytest.raises(rewriter.DifferenceError, match=r"differ in shape, dtype or where .*exclude=\['enc'\] what is"):
+        rewriter.rewrite(model)
+
+
+def test_a_model_that_differs_as_a_whole_names_what_was_merged():
+    """Its own call reads the weights by their place."""
+    model = TiedModel()
+    model(batch()[0])
+    with pytest.raises(rewriter.DifferenceError, match=r"^model: its outputs differ in shape.*exclude=\['enc'\]"):
+        rewriter.rewrite(model)
+
+
+class ByPlace(layers.Dense):
+    """A Dense that reads its own weights by their place."""
+
+    def call(self, inputs):
+        return tf.matmul(inputs, self.weights[0]) + self.weights[1]
+
+
+def test_a_layer_that_fails_once_it_is_merged_says_with_what():
+    """Run by itself, before the model is."""
+    model = tf_keras.Sequential([layers.Dense(4, input_shape=(5,)), ByPlace(3, name="by_place")])
+    with pytest.raises(rewriter.DifferenceError, match=r"^by_place: it failed once .*exclude=\['by_place'\]"):
+        rewriter.rewrite(model)
+    rewriter.rewrite(model, exclude=["by_place"])

@@ -101,14 +101,23 @@ def models_among(objects: Iterable[Any]) -> list[Any]:
 
 
 @contextlib.contextmanager
-def recorded_calls(layers: Iterable[int], record: Callable[[Any, Any], None]) -> Iterator[None]:
-    """Inside, ``record(layer, outputs)`` is called after each eager call of some layers, by ``id``, in this thread."""
+def recorded_calls(
+    layers: Iterable[int], record: Callable[[Any, Any], None], failed: Callable[[Any], None]
+) -> Iterator[None]:
+    """Inside, ``record(layer, outputs)`` is called after each eager call of some layers, by ``id``, in this thread.
+
+    ``failed(layer)`` is called for any layer whose call raises, the innermost first.
+    """
     wanted, thread = frozenset(layers), threading.get_ident()
     original = tf_keras.layers.Layer.__call__
 
     @functools.wraps(original)
     def recorded(layer: Any, *args: Any, **kwargs: Any) -> Any:
-        outputs = original(layer, *args, **kwargs)
+        try:
+            outputs = original(layer, *args, **kwargs)
+        except Exception:
+            failed(layer)
+            raise
         if id(layer) in wanted and threading.get_ident() == thread and tf.executing_eagerly():
             record(layer, outputs)
         return outputs
