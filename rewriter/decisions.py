@@ -40,6 +40,7 @@ class Decision:
         dtype: Name of the dtype in which the kernel is stored, ``None`` where the layer is not built.
         trainable: Whether training updates the layer, as far as the layer itself says.
         found: The pair was found in the graph of the model, and is to be checked before it is believed.
+        unasked: The pair could be merged, if layers of its family were asked for.
         blocked: The layer has a kernel and bias pair that was selected and cannot be merged.
         target: The layer.
         layout: How its weights are or will be stacked; ``None`` where they are not.
@@ -57,6 +58,7 @@ class Decision:
     trainable: bool
     found: bool = field(repr=False)
     blocked: bool = field(repr=False)
+    unasked: bool = field(repr=False)
     target: Any = field(repr=False, compare=False)
     layout: Layout | None = field(repr=False, compare=False)
 

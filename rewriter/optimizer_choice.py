@@ -73,7 +73,7 @@ def choose_optimizer(
             return OptimizerChoice(None, None, ("optimizer: none to keep, the model is not compiled",))
         require_not_stale(current, model)
         if not is_joint(current):
-            slots.require_known(current)
+            slots.require_known(current, keras_internals.only_variables(model.variables))
         return _kept(model, current)
     if optimizer is None:
         settings = {"learning_rate": learning_rate, "momentum": momentum}
@@ -81,7 +81,7 @@ def choose_optimizer(
         if is_joint(current) and not given:
             return _kept(model, current)
         with keras_internals.strategy_scope(model):
-            return _joint(current, given)
+            return _joint(model, given)
     if not keras_internals.is_optimizer(optimizer):
         raise OptimizerError(
             f"optimizer must be None, 'keep' or a tf_keras optimizer, got {optimizer!r} of type "
@@ -104,7 +104,7 @@ def choose_optimizer(
             "give it one that is new, or the one that trained this model."
         )
     scaled = ", in a LossScaleOptimizer" if optimizer is not bare else ""
-    lines = (f"optimizer: {_name(optimizer)}, as given{scaled}", *_not_carried(current, chosen=True))
+    lines = (f"optimizer: {_name(optimizer)}, as given{scaled}", *_not_carried(model, chosen=True))
     return OptimizerChoice(optimizer, optimizer, lines)
 
 
@@ -165,13 +165,14 @@ def _left_behind(inner: Any, standard: Any) -> str:
 
 def _kept(model: Any, optimizer: Any) -> OptimizerChoice:
     slots.require_own(optimizer, keras_internals.only_variables(model.variables), elementwise=not is_joint(optimizer))
-    replaced = () if optimizer is model.optimizer else _not_carried(model.optimizer)
+    replaced = () if optimizer is model.optimizer else _not_carried(model)
     lines = (f"optimizer: {_name(optimizer)} kept", *_kept_state(optimizer), *replaced)
     return OptimizerChoice(optimizer, optimizer, lines)
 
 
-def _joint(current: Any, given: dict[str, Any]) -> OptimizerChoice:
+def _joint(model: Any, given: dict[str, Any]) -> OptimizerChoice:
     """Choose the joint momentum of a model: with the settings given, else those of its SGD, else the defaults."""
+    current = model.optimizer
     if is_joint(current) and not warm_start.can_start_from(current):
         raise OptimizerError(
             f"this model trains under {_name(current)}, a rule of your own: {' and '.join(given)} would be joint "
@@ -184,7 +185,7 @@ def _joint(current: Any, given: dict[str, Any]) -> OptimizerChoice:
         if current is None:
             return OptimizerChoice(joint, None, (f"{head}, for compile(optimizer=model.optimizer, ...)",))
         optimizer = keras_internals.with_loss_scale_of(current, joint)
-        return OptimizerChoice(optimizer, None, (head, *_settings_not_carried(current), *_not_carried(current)))
+        return OptimizerChoice(optimizer, None, (head, *_settings_not_carried(current), *_not_carried(model)))
     settings = {**warm_start.settings_from(current), **given}
     optimizer = keras_internals.with_loss_scale_of(current, JointMomentum(**settings))
     return OptimizerChoice(optimizer, current, tuple(_warm_lines(current, settings, given)))
@@ -232,14 +233,22 @@ def _settings_not_carried(current: Any) -> Iterator[str]:
         yield f"settings of {_name(current)}: {_NOT_CARRIED}, {', '.join(left)}; give them to JointMomentum"
 
 
-def _not_carried(current: Any, chosen: bool = False) -> Iterator[str]:
+def _can_keep(model: Any, current: Any) -> bool:
+    try:
+        choose_optimizer(model, KEEP)
+    except OptimizerError:
+        return False
+    return model.optimizer is current
+
+
+def _not_carried(model: Any, chosen: bool = False) -> Iterator[str]:
     """Say what state of an optimizer is left behind, and what would keep it, unless another was chosen on purpose."""
+    current = model.optimizer
     if current is None:
         return
     inner = keras_internals.inner_optimizer(current)
     count, iterations = _slot_count(inner), keras_internals.iterations_of(inner)
-    keeps = not chosen and (slots.is_known(current) or is_joint(current))
-    remedy = "; optimizer='keep' keeps it" if keeps else ""
+    remedy = "; optimizer='keep' keeps it" if not chosen and _can_keep(model, current) else ""
     if count or iterations:
         yield f"state of {_name(current)}: {_NOT_CARRIED}, {count} slots and {iterations} iterations{remedy}"
     yield from _loss_scale(current)

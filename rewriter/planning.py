@@ -76,6 +76,7 @@ def plan(
             "the weights to a layer, and tell of that."
         )
     discovery = find_pairs(model, inputs) if discover else Discovery({}, ())
+    found = discovery.pairs if discover else None
     candidates = [layer for layer in located if id(layer.layer) in discovery.pairs or _owns_kernel(layer.layer)]
     selectable = {id(candidate.layer) for candidate in candidates} | {id(remark.layer) for remark in discovery.remarks}
     selection = select([each for each in located if id(each.layer) in selectable], include, exclude)
@@ -83,7 +84,7 @@ def plan(
     decisions = tuple(
         decision
         for candidate in candidates
-        for decision in _decide(candidate, selection, families, discovery.pairs, surroundings)
+        for decision in _decide(candidate, selection, families, found, surroundings)
     )
     remarks = tuple(
         _in_view_of(remark, decisions)
@@ -126,7 +127,7 @@ def _decide(
     located: LocatedLayer,
     selection: Selection,
     families: tuple[str, ...],
-    found: Mapping[int, tuple[Pair, ...]],
+    found: Mapping[int, tuple[Pair, ...]] | None,
     surroundings: Surroundings,
 ) -> Iterator[Decision]:
     """Decide about each pair of a layer, or about its kernel where there is no pair to decide about."""
@@ -135,9 +136,12 @@ def _decide(
         for merged in layouts_in(layer) or (None,):  # not built either
             yield _decision(located, STAYS_MERGED if id(layer) in selection.excluded else ALREADY_MERGED, layout=merged)
         return
-    sought = _sought(located, families, found) if id(layer) in selection.chosen else _Sought(reason="not selected")
+    sought = _sought(located, found) if id(layer) in selection.chosen else _Sought(reason="not selected")
+    asked = sought.family in (None, *families)
     if sought.reason is not None:
-        yield _decision(located, sought.reason, blocked=sought.blocked)
+        of_no_interest = not asked and sought.reason == NOT_BUILT
+        why = "not asked for, and not built" if of_no_interest else sought.reason
+        yield _decision(located, why, blocked=sought.blocked and asked)
         return
     reasons = [surroundings.obstacle(located, pair) for pair in sought.pairs]
     if sought.source != _TOLD:  # whoever told of a pair wants it, whatever it costs
@@ -145,6 +149,13 @@ def _decide(
             reason or too_costly(layer, *layouts_for(layer, (pair,)))
             for pair, reason in zip(sought.pairs, reasons, strict=True)
         ]
+    if not asked:
+        # What is said to merge it must do so.
+        more = ",".join((*families, str(sought.family)))
+        unasked = [reason or f"not asked for: layers={more!r} merges it too" for reason in reasons]
+        for pair, was, said in zip(sought.pairs, reasons, unasked, strict=True):
+            yield _decision(located, said, pair, unasked=was is None)
+        return
     free = [pair for pair, reason in zip(sought.pairs, reasons, strict=True) if reason is None]
     layouts = dict(zip(free, layouts_for(layer, free), strict=True))
     for pair, reason in zip(sought.pairs, reasons, strict=True):
@@ -153,35 +164,44 @@ def _decide(
 
 @dataclass(frozen=True)
 class _Sought:
-    """The pairs of a layer that are to be merged, and from where they are known; or why there are none."""
+    """The pairs of a layer that are to be merged, their family or from where they are known; or why there are none."""
 
     pairs: tuple[Pair, ...] = ()
     source: str = ""
     reason: str | None = None
     blocked: bool = False
+    family: str | None = None
 
 
-def _sought(located: LocatedLayer, families: tuple[str, ...], found: Mapping[int, tuple[Pair, ...]]) -> _Sought:
+def _sought(located: LocatedLayer, found: Mapping[int, tuple[Pair, ...]] | None) -> _Sought:
+    """Look for the pairs of a layer; ``found`` is what was found in the model's graph, ``None`` if nobody looked."""
     layer, family = located.layer, family_of(located.layer)
-    told = is_told(layer)
-    if family is not None and family.name not in families:
-        more = ",".join((*families, family.name))
-        return _Sought(reason=f"not asked for: layers={more!r} merges it too")
+    told, name = is_told(layer), None if family is None else family.name
     if not layer.built and (told or family is not None):
-        return _Sought(reason=NOT_BUILT, blocked=True)
+        return _Sought(reason=NOT_BUILT, blocked=True, family=name)
     if told:
         pairs = _told(located)
         return _Sought(pairs, _TOLD, None if pairs else _NO_BIAS)
     if family is None:
-        unknown = f"{type(layer).__name__} is of no known family: rewriter.pair tells what belongs together in it, "
-        reason = None if id(layer) in found else f"{unknown}discover=True finds it"
-        if keras_internals.is_revived(layer):
-            reason = class_unknown(type(layer).__name__)
-        return _Sought(found.get(id(layer), ()), _FOUND, reason)
+        pairs = (found or {}).get(id(layer), ())
+        return _Sought(pairs, _FOUND, None if pairs else _of_no_family(layer, looked=found is not None))
     if layer.bias is None:
-        return _Sought(reason=_NO_BIAS)
+        return _Sought(reason=_NO_BIAS, family=name)
     pair = family.pair(layer) if callable(family.pair) else family.pair
-    return _Sought(reason=pair, blocked=True) if isinstance(pair, str) else _Sought((pair,))
+    if isinstance(pair, str):
+        return _Sought(reason=pair, blocked=True, family=name)
+    return _Sought((pair,), family=name)
+
+
+def _of_no_family(layer: Any, looked: bool) -> str:
+    """Say why nothing of a layer that is of no known family is merged, and what would merge it if anything could."""
+    name = type(layer).__name__
+    if keras_internals.is_revived(layer):
+        return class_unknown(name)
+    if len(keras_internals.own_weights(layer)) == 1:
+        return f"{name} has one weight alone: there is no bias that could be merged with it"
+    tried = "discover=True found no pair in it" if looked else "discover=True looks for a pair in it"
+    return f"{name} is of no known family: {tried}, and rewriter.pair tells of one"
 
 
 def _told(located: LocatedLayer) -> tuple[Pair, ...]:
@@ -198,6 +218,7 @@ def _decision(
     layout: Layout | None = None,
     blocked: bool = False,
     source: str = "",
+    unasked: bool = False,
 ) -> Decision:
     """Put a decision together: to merge, if there is no reason not to."""
     layer = located.layer
@@ -221,6 +242,7 @@ def _decision(
         trainable=bool(layer.trainable),
         found=source == _FOUND,
         blocked=blocked,
+        unasked=unasked,
         target=layer,
         layout=layout,
     )

@@ -101,9 +101,11 @@ def rewrite(
     require_changeable(model)
     restore_now(model, optimizer)
     if optimizer in (None, KEEP) and not decided.merges and not decided.merged:
+        more = any(each.unasked for each in decided.decisions)
+        hint = "; layers='all' merges more than Dense layers" if more else ""
         warnings.warn(
             f"{model.name} is left as it is, its optimizer too: no selected layer has a kernel and a bias that can be "
-            "merged. rewriter.plan(model) says why of each; layers='all' merges more than Dense layers.",
+            f"merged. rewriter.plan(model) says why of each{hint}.",
             stacklevel=2,
         )
         return model

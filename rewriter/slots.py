@@ -59,8 +59,13 @@ def is_known(optimizer: Any) -> bool:
     return weight_decay.standard_class(keras_internals.inner_optimizer(optimizer)) in ELEMENTWISE
 
 
-def require_known(optimizer: Any) -> None:
-    """Raise ``OptimizerError`` unless an optimizer is known to go on bit for bit when its slots are stacked."""
+def require_known(optimizer: Any, variables: Sequence[Any]) -> None:
+    """Raise ``OptimizerError`` unless an optimizer is known to go on bit for bit when its slots are stacked.
+
+    Args:
+        optimizer: The optimizer.
+        variables: All variables of the model.
+    """
     cls = weight_decay.standard_class(keras_internals.inner_optimizer(optimizer))
     if is_known(optimizer):
         return
@@ -69,6 +74,7 @@ def require_known(optimizer: Any) -> None:
             "optimizer='keep' cannot carry the state of Adafactor: its slots are not one number for each weight but "
             "means over rows and columns. Pass optimizer=None for joint momentum, or another optimizer."
         )
+    require_own(optimizer, variables)  # what is said to do instead must do it
     raise OptimizerError(
         f"optimizer='keep' is promised for the elementwise optimizers of tf_keras, and {cls.__module__}.{cls.__name__} "
         "is not one of them: its rule may treat a kernel and its bias otherwise once they are one variable. If that is "
