@@ -174,7 +174,7 @@ def _traced(model: Any, specs: Any) -> Any:
 
     def trace(training: bool) -> Any:
         function = tf.function(
-            lambda batch, further: model(batch, **further, training=training),
+            lambda batch, further: model(batch, **further, **keras_internals.training_argument(model, training)),
             autograph=False,
         )
         with untouched(model, *keras_internals.layers_below(model)), _no_new_weights():

@@ -67,21 +67,12 @@ def choose_optimizer(
     Raises:
         OptimizerError: ``optimizer`` is none of the choices, or the state of the model's own cannot be kept.
     """
-    current = model.optimizer
     if isinstance(optimizer, str) and optimizer == KEEP:
-        if current is None:
-            return OptimizerChoice(None, None, ("optimizer: none to keep, the model is not compiled",))
-        require_not_stale(current, model)
-        if not is_joint(current):
-            slots.require_known(current, keras_internals.only_variables(model.variables))
-        return _kept(model, current)
+        return _choose_own(model)
     if optimizer is None:
         settings = {"learning_rate": learning_rate, "momentum": momentum}
-        given = {name: value for name, value in settings.items() if value is not None}
-        if is_joint(current) and not given:
-            return _kept(model, current)
-        with keras_internals.strategy_scope(model):
-            return _joint(model, given)
+        return _choose_default(model, {name: value for name, value in settings.items() if value is not None})
+    current = keras_internals.optimizer_of(model)
     if not keras_internals.is_optimizer(optimizer):
         raise OptimizerError(
             f"optimizer must be None, 'keep' or a tf_keras optimizer, got {optimizer!r} of type "
@@ -108,6 +99,28 @@ def choose_optimizer(
     return OptimizerChoice(optimizer, optimizer, lines)
 
 
+def _choose_own(model: Any) -> OptimizerChoice:
+    """Choose the optimizer that a model is compiled with."""
+    current = keras_internals.optimizer_of(model)
+    if current is None:
+        return OptimizerChoice(None, None, ("optimizer: none to keep, the model is not compiled",))
+    require_not_stale(current, model)
+    if not is_joint(current):
+        slots.require_known(current, keras_internals.only_variables(model.variables))
+    return _kept(model, current)
+
+
+def _choose_default(model: Any, given: dict[str, Any]) -> OptimizerChoice:
+    """Choose a joint optimizer: the one that a model has, or joint momentum; none for a layer that is no model."""
+    if not isinstance(model, tf_keras.Model):
+        line = "optimizer: none, a layer has none: whoever trains it makes one, rewriter.JointMomentum() or another"
+        return OptimizerChoice(None, None, (line,))
+    if is_joint(keras_internals.optimizer_of(model)) and not given:
+        return _kept(model, keras_internals.optimizer_of(model))
+    with keras_internals.strategy_scope(model):
+        return _joint(model, given)
+
+
 def _meant(given: Any) -> str:
     """Say what is likely meant by something that is no optimizer."""
     if isinstance(given, type):
@@ -122,7 +135,7 @@ def _meant(given: Any) -> str:
 
 def choose_standard_optimizer(model: Any) -> OptimizerChoice:
     """Decide which plain Keras optimizer the standard form of a model gets: an SGD for a joint one, else its own."""
-    optimizer = model.optimizer
+    optimizer = keras_internals.optimizer_of(model)
     if optimizer is None:
         return OptimizerChoice(None, None, ("optimizer: none, the model is not compiled",))
     if not is_joint(optimizer):
@@ -165,14 +178,14 @@ def _left_behind(inner: Any, standard: Any) -> str:
 
 def _kept(model: Any, optimizer: Any) -> OptimizerChoice:
     slots.require_own(optimizer, keras_internals.only_variables(model.variables), elementwise=not is_joint(optimizer))
-    replaced = () if optimizer is model.optimizer else _not_carried(model)
+    replaced = () if optimizer is keras_internals.optimizer_of(model) else _not_carried(model)
     lines = (f"optimizer: {_name(optimizer)} kept", *_kept_state(optimizer), *replaced)
     return OptimizerChoice(optimizer, optimizer, lines)
 
 
 def _joint(model: Any, given: dict[str, Any]) -> OptimizerChoice:
     """Choose the joint momentum of a model: with the settings given, else those of its SGD, else the defaults."""
-    current = model.optimizer
+    current = keras_internals.optimizer_of(model)
     if is_joint(current) and not warm_start.can_start_from(current):
         raise OptimizerError(
             f"this model trains under {_name(current)}, a rule of your own: {' and '.join(given)} would be joint "
@@ -238,12 +251,12 @@ def _can_keep(model: Any, current: Any) -> bool:
         choose_optimizer(model, KEEP)
     except OptimizerError:
         return False
-    return model.optimizer is current
+    return keras_internals.optimizer_of(model) is current
 
 
 def _not_carried(model: Any, chosen: bool = False) -> Iterator[str]:
     """Say what state of an optimizer is left behind, and what would keep it, unless another was chosen on purpose."""
-    current = model.optimizer
+    current = keras_internals.optimizer_of(model)
     if current is None:
         return
     inner = keras_internals.inner_optimizer(current)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
+import tf_keras
 
 from rewriter import keras_internals
 from rewriter.augmented import Augmented, pairs_in, standard_class
@@ -13,7 +14,7 @@ from rewriter.cost import too_costly
 from rewriter.decisions import Decision, Plan
 from rewriter.discovery import IN_NO_PAIR, Discovery, Remark
 from rewriter.discovery import discover as find_pairs
-from rewriter.errors import PairError
+from rewriter.errors import ModelError, PairError
 from rewriter.families import family_of, names_of
 from rewriter.flags import require_flags
 from rewriter.layout import layouts_in
@@ -70,6 +71,7 @@ def plan(
     require_flags(strict=strict, discover=discover)
     families = names_of(layers)
     located = locate_layers(model)
+    _require_inside(model)
     if is_told(model):
         raise PairError(
             f"{model.name}: rewriter.pair was told of the model itself, and only layers in a model are merged. Move "
@@ -95,6 +97,16 @@ def plan(
     if strict:
         decided.require_all_merged()
     return decided
+
+
+def _require_inside(model: Any) -> None:
+    """Raise ``ModelError`` for a layer that is merged itself: it has to be found in a model."""
+    alone = not isinstance(model, tf_keras.Model)
+    if alone and (family_of(model) is not None or isinstance(model, tf_keras.layers.RNN | Augmented)):
+        raise ModelError(
+            f"{model.name} is itself a layer to merge, and layers in a model are: put it in one, as in "
+            "model = tf_keras.Sequential([layer]), and give that. The layer is changed in place all the same."
+        )
 
 
 def _in_view_of(remark: Remark, decisions: Iterable[Decision]) -> Remark:

@@ -130,7 +130,7 @@ def run_model(model: Any, inputs: Any = None, like: Any = None, again: bool = Fa
             ),
         ):
             further = _make_all(model, keras_internals.further_specs(model), len(tf.nest.flatten(batch)[0]))
-            return Run(arrays_of(model(batch, **further, training=False)), calls)
+            return Run(arrays_of(model(batch, **further, **keras_internals.training_argument(model, False))), calls)
     except Exception as error:
         reason = first_line(error)
         if inputs is not None and not again:

@@ -147,7 +147,11 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
     """Carry out a plan as it is; whatever is raised, the model is as it was."""
     guessed = [decision.path for decision in decided.merges if decision.found]
     check = check or bool(guessed)
-    carriers = {id(each): StateCarrier(each) for each in (model.optimizer, choice.state_of) if each is not None}
+    carriers = {
+        id(each): StateCarrier(each)
+        for each in (keras_internals.optimizer_of(model), choice.state_of)
+        if each is not None
+    }
     merged: list[Any] = []
     changed: list[tuple[Any, type]] = []
     replaced: list[keras_internals.Replaced] = []
@@ -175,7 +179,7 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
         _undo(model, merged, changed, carriers.values())
         raise
     _report(decided, model, choice, targets)
-    replaced_optimizer = choice.optimizer is not None and choice.optimizer is not model.optimizer
+    replaced_optimizer = choice.optimizer is not None and choice.optimizer is not keras_internals.optimizer_of(model)
     if choice.optimizer is not None:
         # Also one that stays: what compile was given may have been wrapped in a loss scale, which no file would say.
         keras_internals.set_optimizer(model, choice.optimizer)

@@ -19,6 +19,8 @@ def take_over_saving(model: Any, origin: dict[str, Any] | None = None) -> None:
         model: A rewritten model.
         origin: What its manifest is to say of where it comes from; ``None`` leaves what there is.
     """
+    if not hasattr(model, "save"):  # a layer that is no model
+        return
     if origin is not None:
         object.__setattr__(model, _ORIGIN, {**origin_of(model), **origin})
 

@@ -18,7 +18,7 @@ from rewriter.log import log, log_lines
 from rewriter.optimizer_choice import choose_standard_optimizer
 from rewriter.saving import give_back_saving, origin_of, take_over_saving
 from rewriter.stale import let_go, models_over, reset_functions, take_graphs
-from rewriter.walk import locate_layers, require_model
+from rewriter.walk import locate_layers, require_layers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -65,7 +65,7 @@ def split(model: Any) -> Any:
         ModelError: ``model`` is no tf-keras model, or was not made under the ``tf.distribute`` strategy that is active,
             or is in :func:`standard_form`.
     """
-    require_model(model)
+    require_layers(model)
     require_changeable(model)
     restore_now(model)
     lines = choose_standard_optimizer(model).lines
@@ -104,17 +104,17 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
             or ``inputs`` is no batch that it takes.
         DifferenceError: A layer computes something else in standard form. The model is as it was.
     """
-    require_model(model)
+    require_layers(model)
     _require_own_scope(model)
     restore_now(model)
-    optimizer, origin = model.optimizer, origin_of(model)
+    optimizer, origin = keras_internals.optimizer_of(model), origin_of(model)
     state = keras_internals.optimizer_slots(keras_internals.inner_optimizer(optimizer))
     alive = keras_internals.holders_alive()
     models = models_over(model, alive)
     functions = [(inner, keras_internals.traced_functions(inner)) for inner in models]
     separated, graphs = _separate_all(model, alive, _replaced(model), check, inputs)
     reset_functions(model, models)
-    standard, compilation = model.optimizer, keras_internals.compilation(model)
+    standard, compilation = keras_internals.optimizer_of(model), keras_internals.compilation(model)
     _FOR_A_WHILE.update(each.layer for each in separated)
     steps = _steps(standard)
     try:
@@ -122,15 +122,15 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
     finally:
         _FOR_A_WHILE.difference_update([each.layer for each in separated])
         restore_now(model)
-        carrier = StateCarrier(model.optimizer)
+        carrier = StateCarrier(keras_internals.optimizer_of(model))
         for each in separated:
             for layout in each.layouts:
                 carrier.before_merge(each.layer, layout)
             each.merge_again()
         compiled_anew = keras_internals.compilation(model) is not compilation
-        if model.optimizer is optimizer:
+        if keras_internals.optimizer_of(model) is optimizer:
             carrier.carry(model, reuse=state)
-        elif model.optimizer is standard:
+        elif keras_internals.optimizer_of(model) is standard:
             if _steps(standard) != steps:
                 log.warning(
                     "%s: %d steps were made in standard form, under another optimizer; the weights keep them, and %s "
@@ -196,7 +196,7 @@ def _separate_all(
         traces they had. Where the augmented kernels are not kept, going back makes new ones.
     """
     located = [found for found in locate_layers(model) if isinstance(found.layer, Augmented)]
-    carrier, origin = StateCarrier(model.optimizer), origin_of(model)
+    carrier, origin = StateCarrier(keras_internals.optimizer_of(model)), origin_of(model)
     separated: list[_Separated] = []
     give_back_saving(model)
     try:

@@ -127,7 +127,7 @@ def _further_optimizers(model: Any) -> Iterator[tuple[str, Any]]:
             yield from (
                 (way, each)
                 for way, each in several
-                if keras_internals.is_optimizer(each) and each is not model.optimizer
+                if keras_internals.is_optimizer(each) and each is not keras_internals.optimizer_of(model)
             )
 
 

@@ -65,7 +65,7 @@ def state_sizes(plan: Plan, model: Any) -> tuple[StateSize, StateSize]:
         exported, and as it is.
     """
     before = choose_standard_optimizer(model).optimizer
-    after = model.optimizer if plan.is_carried_out else choose_optimizer(model).optimizer
+    after = keras_internals.optimizer_of(model) if plan.is_carried_out else choose_optimizer(model).optimizer
     return _count(before, _trained(plan, model, merged=False)), _count(after, _trained(plan, model, merged=True))
 
 

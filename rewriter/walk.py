@@ -6,6 +6,7 @@ dict keys elsewhere. Sharing is identity of objects and nothing else.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -40,12 +41,12 @@ def locate_layers(model: Any) -> list[LocatedLayer]:
     """List every layer inside a model, in Keras's order, each once however often it is shared.
 
     Args:
-        model: A tf-keras model.
+        model: A tf-keras model, or a layer with layers inside it.
 
     Raises:
-        ModelError: It is no tf-keras model.
+        ModelError: It is neither.
     """
-    require_model(model)
+    require_layers(model)
     located: dict[int, LocatedLayer] = {}
     _visit(model, ("", ""), model, located, frozenset())
     return list(located.values())
@@ -57,17 +58,32 @@ def unknown_classes(model: Any) -> list[str]:
     return list(dict.fromkeys(type(layer).__name__ for layer in layers if keras_internals.is_revived(layer)))
 
 
+def require_layers(model: Any) -> None:
+    """Raise ``ModelError`` unless the object is a tf-keras model, or a built layer that may have layers inside it."""
+    if not isinstance(model, tf_keras.layers.Layer) or isinstance(model, tf_keras.Model):
+        require_model(model)
+    elif not model.built:
+        raise ModelError(f"{model.name} is not built: call the layer on a batch, so that what is in it has weights.")
+
+
 def require_model(model: Any) -> None:
     """Raise ``ModelError`` unless the object is a tf-keras model; a model of Keras 3 is refused by name."""
     if isinstance(model, tf_keras.Model):
         return
+    if isinstance(model, tf_keras.layers.Layer):
+        raise ModelError(
+            f"expected a tf_keras model, got the layer {model.name}, which cannot be saved or exported by itself: put "
+            "it in a model, as in tf_keras.Sequential([layer])."
+        )
     given = f"{type(model).__module__}.{type(model).__qualname__}"
     if any(cls.__module__.split(".")[0] == "keras" for cls in type(model).__mro__):
         raise ModelError(
             f"expected a tf_keras model, got {given}, which belongs to Keras 3. Save its weights and build the model "
             "with tf_keras, or set TF_USE_LEGACY_KERAS=1 before TensorFlow is imported, so that tf.keras is tf_keras."
         )
-    raise ModelError(f"expected a tf_keras model, got {given}. Load a file with rewriter.load_model(path) first.")
+    is_path = isinstance(model, str | os.PathLike)
+    remedy = " Load a file with rewriter.load_model(path) first." if is_path else ""
+    raise ModelError(f"expected a tf_keras model or a layer with layers in it, got {given}.{remedy}")
 
 
 def _visit(

@@ -73,6 +73,7 @@ from rewriter.keras_internals.models import (
     kept_call_state,
     kept_input_specs,
     models_among,
+    optimizer_of,
     recorded_calls,
     remember_input_shape,
     reset_traced_functions,
@@ -82,6 +83,7 @@ from rewriter.keras_internals.models import (
     take_over,
     traced_functions,
     trained_variables,
+    training_argument,
 )
 from rewriter.keras_internals.optimizers import (
     DecayExclusions,
@@ -182,6 +184,7 @@ __all__ = [
     "models_among",
     "new_variable_like",
     "only_variables",
+    "optimizer_of",
     "optimizer_path_in_keras_format",
     "optimizer_slots",
     "optimizers_among",
@@ -222,6 +225,7 @@ __all__ = [
     "traced_functions",
     "tracked_children",
     "trained_variables",
+    "training_argument",
     "uncounted_variables",
     "untrained_weights",
     "update_on_every_replica",

@@ -37,7 +37,7 @@ _FUNCTIONS = ("train_function", "test_function", "predict_function", "train_tf_f
 
 def traced_functions(model: Any) -> dict[str, Any]:
     """Read the functions that ``fit``, ``evaluate`` and ``predict`` have traced on a model."""
-    return {name: getattr(model, name) for name in _FUNCTIONS}
+    return {name: getattr(model, name) for name in _FUNCTIONS} if isinstance(model, tf_keras.Model) else {}
 
 
 def restore_traced_functions(model: Any, functions: dict[str, Any]) -> None:
@@ -222,8 +222,24 @@ def compilation(model: Any) -> Any:
     return getattr(model, "compiled_loss", None)
 
 
+def optimizer_of(model: Any) -> Any:
+    """Read the optimizer of a model, ``None`` where it has none; a layer that is no model never has one."""
+    return model.optimizer if isinstance(model, tf_keras.Model) else None
+
+
+def training_argument(model: Any, training: bool) -> dict[str, bool]:
+    """Give what says whether a call of a model is in training; nothing to a layer whose call does not ask for it."""
+    asks = isinstance(model, tf_keras.Model) or model._expects_training_arg
+    return {"training": training} if asks else {}
+
+
 def set_optimizer(model: Any, optimizer: Any) -> None:
-    """Give a model another optimizer, leaving loss, metrics and all else that was compiled as it is."""
+    """Give a model another optimizer, leaving loss, metrics and all else that was compiled as it is.
+
+    A layer that is no model has no place for one: whoever trains it has the optimizer.
+    """
+    if not isinstance(model, tf_keras.Model):
+        return
     if is_compiled(model):
         # Saving reads the optimizer from what compile() was called with.
         model._compile_config.config["optimizer"] = optimizer

@@ -15,6 +15,8 @@ def strategy_of(holder: Any) -> Any:
     # A model of no strategy would answer distribute_strategy with the one in whose scope it is asked. A variable of a
     # OneDeviceStrategy is a plain one, with a mark.
     attributes = ("_distribution_strategy", "distribute_strategy", "_distribute_strategy")
+    if isinstance(inner, tf.Module) and not hasattr(inner, "distribute_strategy") and inner.variables:
+        inner = inner.variables[0]  # a layer that is no model
     strategy = next((getattr(inner, name) for name in attributes if hasattr(inner, name)), None)
     return None if strategy is _get_default_strategy() else strategy
 
