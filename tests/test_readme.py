@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tf_keras
 
+import rewriter
 from conftest import run_python
 from handwriting import LOSS, classifier, split_digits
 from models import MODELS, batch
@@ -35,7 +36,12 @@ def test_python_blocks_run(tmp_path, monkeypatch, capsys):
     model = MODELS["nested"]()
     model.compile("sgd", "mse")
     model.save("base.keras")
+    decayed = MODELS["nested"]()
+    decayed.compile(tf_keras.optimizers.AdamW(), "mse")
+    rewriter.rewrite(decayed, "keep")
     x, y = batch()
+    decayed.fit(x, y, verbose=0)
+    decayed.save("decayed.keras")
     for block in blocks("python"):
         if not block.startswith(FILE):
             exec(compile(block, "README.md", "exec"), {"x": x, "y": y})  # noqa: S102  our own README
