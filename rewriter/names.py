@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rewriter.layout import Layout
 
 # What every optimizer has: its own name, and the patterns of weight decay, which are matched with kernel and bias.
-_NOT_NAMES = frozenset({"name", "_name", "_exclude_from_weight_decay_names"})
+_NOT_NAMES = frozenset({"name", "_name", "_exclude_from_weight_decay_names", "_index_dict", "_variables"})
 
 
 @dataclass(frozen=True)

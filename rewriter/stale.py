@@ -111,7 +111,8 @@ def take_graphs(alive: Iterable[Any], replaced: Iterable[keras_internals.Replace
         Each function with the traces it had.
     """
     handles = frozenset[int]().union(*(each.handles for each in replaced))
-    holding = [each for each in keras_internals.functions_among(alive) if keras_internals.has_traced(each, handles)]
+    functions = keras_internals.functions_among(alive) if handles else []
+    holding = [each for each in functions if keras_internals.has_traced(each, handles)]
     return [(function, keras_internals.take_traces(function)) for function in holding]
 
 

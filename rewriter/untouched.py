@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import types
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
 from rewriter import keras_internals
-from rewriter.holders import held_variables, is_of_a_library
+from rewriter.holders import held_variables, is_library_module, is_of_a_library
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+_OF_PYTHON = {"_thread", "weakref"}  # the locks and caches that each layer has
 _PLAIN = (bool, int, float, str, type(None), tf.Tensor, np.ndarray)
 
 
@@ -45,7 +47,8 @@ def _variables_of(holders: Iterable[Any]) -> list[Any]:
     seen: dict[int, Any] = {}
     found: dict[int, Any] = {}
     for holder in holders:
-        of_it = [variable for _, variable in held_variables(holder, seen)]
+        # A layer of Keras's own, with nothing of a user's in it, changes what it says that it does not train.
+        of_it = [variable for _, variable in held_variables(holder, seen)] if _runs_users_code(holder) else []
         of_it += [*keras_internals.own_weights(holder), *keras_internals.untrained_weights(holder)]
         of_it += keras_internals.generator_states(holder)
         found.update({id(single): single for each in of_it for single in keras_internals.single_variables(each)})
@@ -54,6 +57,18 @@ def _variables_of(holders: Iterable[Any]) -> list[Any]:
 
 def _is_of_a_user(holder: Any) -> bool:
     return not all(map(is_of_a_library, type(holder).__mro__))
+
+
+def _runs_users_code(holder: Any) -> bool:
+    return _is_of_a_user(holder) or any(map(_is_users, vars(holder).values()))
+
+
+def _is_users(value: Any) -> bool:
+    if isinstance(value, types.FunctionType):
+        return not is_library_module(value.__module__)
+    if isinstance(value, list | tuple | dict):
+        return any(map(_is_users, value.values() if isinstance(value, dict) else value))
+    return not (is_of_a_library(type(value)) or type(value).__module__ in _OF_PYTHON)
 
 
 def _plain_attributes(holder: Any) -> dict[str, Any]:
