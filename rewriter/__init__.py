@@ -106,6 +106,8 @@ def __getattr__(name: str) -> Any:
         near = difflib.get_close_matches(name, __all__, n=1)
         hint = f". Did you mean {near[0]!r}?" if near else ""
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
+    if _MODULE_OF[name] != "errors":
+        importlib.import_module("tf_keras")  # first, and what is registered then: a module may be one of these
     value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
     globals()[name] = value
     return value

@@ -220,7 +220,7 @@ class Plan:
             width: How many columns there are.
             more: Further columns of numbers: the text for each path, by the column's head.
         """
-        names = in_words(self.renamed)
+        names = in_words(self.renamed, width)
         return [
             *plan_tree.render(self, more or {}, width),
             self.summary(),

@@ -55,11 +55,12 @@ def _occurs(text: str, name: str) -> bool:
         return False
 
 
-def in_words(renamed: Iterable[Renamed]) -> str:
-    """Say in one line which names go away; of several layers the first."""
+def in_words(renamed: Iterable[Renamed], width: int = 10**6) -> str:
+    """Say in one line which names go away; of several layers the first, or in general where that is too wide."""
     several = list(map(str, renamed))
     more = f", and so on in {len(several) - 1} more" if len(several) > 1 else ""
-    return f"variable names: {several[0]}{more}" if several else ""
+    line = f"variable names: {several[0]}{more}" if several else ""
+    return line if len(line) <= width else "variable names: kernel and bias → augmented_kernel"
 
 
 def warnings_of(model: Any, optimizer: Any, renamed: Iterable[Renamed]) -> Iterator[str]:
@@ -82,8 +83,7 @@ def _texts_of(holder: Any, with_attributes: bool) -> Iterator[str]:
     if holder is None:
         return
     if with_attributes:
-        config = holder.get_config() if hasattr(holder, "get_config") else {}
-        for held in (config, vars(holder)):
+        for held in (_config_of(holder), vars(holder)):
             names = [name for name in held if name not in _NOT_NAMES and not keras_internals.is_bookkeeping(name)]
             yield from _texts_in({name: held[name] for name in names})
     for cls in type(holder).__mro__:
@@ -91,6 +91,14 @@ def _texts_of(holder: Any, with_attributes: bool) -> Iterator[str]:
             for value in vars(cls).values():
                 if isinstance(value, types.FunctionType):
                     yield from _texts_in_code(value.__code__, value.__doc__)
+
+
+def _config_of(holder: Any) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = holder.get_config()
+    except Exception:  # noqa: BLE001  what a user's own optimizer or schedule raises is said where it is saved
+        return {}
+    return config
 
 
 def _texts_in(value: Any) -> Iterator[str]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from rewriter import keras_internals
-from rewriter.deferred_state import require_same_form
-from rewriter.weight_decay import require_rows_known
+from rewriter.keras_internals.optimizers import check_before_build
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
 def _check(optimizer: Any, variables: Sequence[Any]) -> None:
-    require_same_form(optimizer, variables)
-    require_rows_known(optimizer, variables)
+    # Imported when they are needed: this module is imported as soon as tf_keras is, in the middle of either of them.
+    importlib.import_module("rewriter.deferred_state").require_same_form(optimizer, variables)
+    importlib.import_module("rewriter.weight_decay").require_rows_known(optimizer, variables)
 
 
-keras_internals.check_before_build(_check)
+check_before_build(_check)

@@ -92,9 +92,9 @@ def require_not_stale(optimizer: Any, model: Any) -> None:
     unknown = without_slots(inner, keras_internals.trained_variables(model))
     names = ", ".join(variable.name.partition(":")[0] for variable in unknown[:3]) or "some that are gone"
     raise OptimizerError(
-        f"this {type(inner).__name__} has state for weights that are replaced since another model over the same layers "
-        f"was rewritten or split ({names}). Two optimizers hold state for the same variables then, and only that of "
-        "the model that was given was carried. Possible is to go on with another optimizer, "
+        f"this {type(inner).__name__} has state for weights that are replaced since this model, or another over the "
+        f"same layers, was rewritten or split ({names}). Two optimizers hold state for the same variables then, and "
+        "only that of the model that was given was carried. Possible is to go on with another optimizer, "
         "rewriter.rewrite(model, optimizer=None) or one that is new, whose state starts anew; or to begin again with "
         "both models as they were and to leave out the layers that they share, exclude=, so that each keeps its state."
     )

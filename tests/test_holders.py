@@ -97,7 +97,7 @@ def build(*further, last=None, cls=tf_keras.Sequential):
 
 
 def compiled(model, loss="mse", optimizer="sgd", **options):
-    model.compile(optimizer, loss, **options)
+    model.compile(optimizer, loss, run_eagerly=True, **options)  # graphs add up in an order of their own
     return model
 
 

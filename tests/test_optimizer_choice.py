@@ -16,7 +16,7 @@ def test_what_becomes_of_the_optimizer_is_said_line_by_line(caplog):
         _, model = trained_pair(MODELS["sequential"], compiled)
         caplog.clear()
         rewriter.rewrite(model, **arguments)
-        return caplog.messages[1:]
+        return [each for each in caplog.messages[1:] if not each.startswith("variable names")]
 
     assert lines(lambda: optimizers.SGD(0.05, momentum=0.75, nesterov=True, weight_decay=0.1)) == [
         "optimizer: SGD converted to JointMomentum",

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 import rewriter
+from conftest import run_python
 
 
 def test_all_is_the_public_namespace():
@@ -46,3 +47,11 @@ def test_tensorflow_is_not_imported_before_it_is_needed(arguments):
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "rewriter.version" in result.stderr
     assert not [line for line in result.stderr.splitlines() if line.endswith((" tensorflow", " tf_keras", " keras"))]
+
+
+def test_any_name_may_be_the_first_that_is_used():
+    """Also one whose module is imported again while tf_keras is, in a fresh process."""
+    names = ("JointOptimizer", "JointMomentum", "layout_of", "rewrite")
+    script = "import json, sys, rewriter; print(json.dumps(str(getattr(rewriter, sys.argv[1]))))"
+    for name in names:
+        assert name in run_python(script, name)

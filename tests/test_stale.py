@@ -30,7 +30,9 @@ def test_an_optimizer_of_replaced_weights_says_what_to_do(name):
         model.compile(stale, "mse")
         with pytest.raises(rewriter.OptimizerError, match=r"built for weights that rewriter has replaced since"):
             fit(model)
-    with pytest.raises(rewriter.OptimizerError, match="also trains 4 variables that are not in this model"):
+    with pytest.raises(
+        rewriter.OptimizerError, match="has state for weights that are replaced since this model, or another"
+    ):
         rewriter.rewrite(model, optimizer=old)
 
 

@@ -49,6 +49,7 @@ def test_a_plan_is_a_tree():
         "└─ two       Dense       skip [1]  2x2          float32           4",
         "[1] no bias (use_bias=False)",
         "whole: 2 to merge, 2 skipped",
+        "variable names: shared/kernel and shared/bias → shared/augmented_kernel, and so on in 1 more",
     ]
     rewriter.rewrite(model)
     merged = [line.split() for line in str(rewriter.plan(model)).splitlines() if " merged " in line]

@@ -207,9 +207,8 @@ def awaited_values(optimizer: Any) -> list[str]:
     """
     if optimizer is None or getattr(optimizer, "_built", False):
         return []
-    held = [optimizer._self_unconditional_deferred_dependencies] if is_legacy(optimizer) else []
-    if not is_legacy(optimizer):
-        held += [optimizer._variables._self_unconditional_deferred_dependencies]
+    holder = optimizer if is_legacy(optimizer) else optimizer._variables
+    held = [getattr(holder, "_self_unconditional_deferred_dependencies", {})]
     positions = [position for names in held for several in names.values() for position in several]
     return [each.full_name for position in positions for each in position.object_proto.attributes]
 
