@@ -72,8 +72,8 @@ class StateCarrier:
     def carry(self, model: Any, reuse: keras_internals.Slots | None = None) -> None:
         """Bring the optimizer's state to the variables the model has now."""
         if self.optimizer is not None and self._moves:
+            self._exclude()  # before it is built: an optimizer that knows no rows refuses
             slots.carry(self._inner, self.sources(model), reuse)
-            self._exclude()
 
     def hand_on(self, optimizer: Any) -> None:
         """Let the weight decay of an optimizer that takes the place of this one leave out what this one leaves out."""

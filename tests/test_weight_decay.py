@@ -48,10 +48,10 @@ def standard_weights(model):
     ],
     ids=["bias", "end of name", "kernel", "layer", "variables", "both of a layer"],
 )
-def test_exclusions_go_on(excluded):
+@pytest.mark.parametrize("trained", [False, True], ids=["new", "with state"])
+def test_exclusions_go_on(excluded, trained):
     """Patterns and variables that were excluded leave out the same rows, there and back, bit for bit."""
     original, model = pair(**excluded)
-    trained = "variables" in excluded  # told to a new optimizer and kept by one that has state: each half of the table
     if trained:
         fit(original)
         fit(model)
