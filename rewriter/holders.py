@@ -141,9 +141,12 @@ def is_of_a_library(cls: type) -> bool:
     return is_library_module(cls.__module__)
 
 
-def is_library_module(name: str | None) -> bool:
-    """Tell whether a module of some name is Python's own, or of a library that this one knows."""
-    return name is None or name.split(".")[0] in _LIBRARIES
+def is_library_module(name: Any) -> bool:
+    """Tell whether a module of some name is Python's own, or of a library that this one knows.
+
+    What is compiled, by Cython say, may have no name, or something else in its place: there is nothing to look into.
+    """
+    return not isinstance(name, str) or name.split(".")[0] in _LIBRARIES
 
 
 def _is_of_a_user(value: Any) -> bool:

@@ -83,7 +83,7 @@ def require_model(model: Any) -> None:
         )
     is_path = isinstance(model, str | os.PathLike)
     remedy = " Load a file with rewriter.load_model(path) first." if is_path else ""
-    raise ModelError(f"expected a tf_keras model or a layer with layers in it, got {given}.{remedy}")
+    raise ModelError(f"expected a tf_keras model, got {given}.{remedy}")
 
 
 def _visit(

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -29,6 +30,7 @@ WITHOUT_REWRITER = "import sys; sys.modules['rewriter'] = None\n"
 
 @pytest.fixture(autouse=True)
 def _seed():
+    logging.getLogger("rewriter").setLevel(logging.NOTSET)  # a sample that was run may have silenced it
     tf_keras.backend.clear_session()
     tf_keras.utils.set_random_seed(7)
 
