@@ -51,6 +51,18 @@ def held_layers(layer: Any) -> list[Any]:
     return list(found.values())
 
 
+def functions_of(*holders: Any) -> list[types.FunctionType]:
+    """List the functions of a user that are called with some objects: of their classes, and of what they hold and call.
+
+    Of a method that a subclass overrides, that of the subclass alone.
+    """
+    seen: dict[int, Any] = {}
+    for holder in holders:
+        for _ in _found_in(_inside(holder), seen):
+            pass
+    return [value for value in seen.values() if isinstance(value, types.FunctionType)]
+
+
 def _inside(layer: Any) -> list[tuple[str, Any]]:
     """List all that a layer holds and that is called with it, each with its name."""
     inside: list[tuple[str, Any]] = [("add_loss", keras_internals.own_losses(layer))]
@@ -62,9 +74,11 @@ def _inside(layer: Any) -> list[tuple[str, Any]]:
 
 def _code_of(cls: type) -> Iterator[tuple[str, Any]]:
     """Yield the functions and other values that a user's class has, and its parents that are a user's."""
+    overridden = set(_BUILT_BY_KERAS)
     for base in cls.__mro__:
         if not is_of_a_library(base):
-            yield from ((name, value) for name, value in vars(base).items() if name not in _BUILT_BY_KERAS)
+            yield from ((name, value) for name, value in vars(base).items() if name not in overridden)
+        overridden |= vars(base).keys()
 
 
 def _found_in(values: list[tuple[str, Any]], seen: dict[int, Any]) -> Iterator[tuple[str, Any]]:

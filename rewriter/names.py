@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rewriter import keras_internals
-from rewriter.holders import is_of_a_library
+from rewriter.holders import functions_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from rewriter.layout import Layout
 
 # What every optimizer has: its own name, and the patterns of weight decay, which are matched with kernel and bias.
-_NOT_NAMES = frozenset({"name", "_name", "_exclude_from_weight_decay_names", "_index_dict", "_variables"})
+_NOT_NAMES = frozenset(
+    {"name", "_name", "_exclude_from_weight_decay_names", "_rewriter_excluded_parts", "_index_dict", "_variables"}
+)
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,12 @@ def warnings_of(model: Any, optimizer: Any, renamed: Iterable[Renamed]) -> Itera
     """Say of an optimizer that is kept, and of a user's model, which strings in them tell replaced variables apart."""
     several = list(renamed)
     inner = keras_internals.inner_optimizer(optimizer)
-    for what, holder in ((f"{type(inner).__name__}", inner), (f"the model {type(model).__name__}", model)):
-        texts = dict.fromkeys(_texts_of(holder, with_attributes=holder is inner))
+    found = {
+        type(inner).__name__: () if inner is None else _texts_of(inner),
+        f"code of the model {type(model).__name__}": _texts_in_functions(model, *keras_internals.layers_below(model)),
+    }
+    for what, of_it in found.items():
+        texts = dict.fromkeys(of_it)
         telling = [text for text in texts if any(each.is_told_apart_by(text) for each in several)]
         if telling:
             example = next(each for each in several if any(map(each.is_told_apart_by, telling)))
@@ -79,18 +85,16 @@ def warnings_of(model: Any, optimizer: Any, renamed: Iterable[Renamed]) -> Itera
             )
 
 
-def _texts_of(holder: Any, with_attributes: bool) -> Iterator[str]:
-    if holder is None:
-        return
-    if with_attributes:
-        for held in (_config_of(holder), vars(holder)):
-            names = [name for name in held if name not in _NOT_NAMES and not keras_internals.is_bookkeeping(name)]
-            yield from _texts_in({name: held[name] for name in names})
-    for cls in type(holder).__mro__:
-        if not is_of_a_library(cls):
-            for value in vars(cls).values():
-                if isinstance(value, types.FunctionType):
-                    yield from _texts_in_code(value.__code__, value.__doc__)
+def _texts_of(optimizer: Any) -> Iterator[str]:
+    for held in (_config_of(optimizer), vars(optimizer)):
+        names = [name for name in held if name not in _NOT_NAMES and not keras_internals.is_bookkeeping(name)]
+        yield from _texts_in({name: held[name] for name in names})
+    yield from _texts_in_functions(optimizer)
+
+
+def _texts_in_functions(*holders: Any) -> Iterator[str]:
+    for function in functions_of(*holders):
+        yield from _texts_in_code(function.__code__, function.__doc__)
 
 
 def _config_of(holder: Any) -> dict[str, Any]:

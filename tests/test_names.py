@@ -116,7 +116,9 @@ def test_a_train_step_that_goes_by_names_is_warned_of(caplog):
     model = build(WithoutDecayOfBiases)
     rewriter.rewrite(model, optimizer="keep")
     (said,) = warned(caplog)
-    assert said.startswith("the model WithoutDecayOfBiases goes by names of variables, 'bias', and some of these")
+    assert said.startswith(
+        "code of the model WithoutDecayOfBiases goes by names of variables, 'bias', and some of these"
+    )
 
 
 def test_no_false_alarm(caplog):
@@ -136,4 +138,57 @@ def test_no_false_alarm(caplog):
     excluding = optimizers.AdamW()
     excluding.exclude_from_weight_decay(var_names=["bias"])  # means the rows
     rewriter.rewrite(build(optimizer=excluding), optimizer="keep")
+    assert warned(caplog) == []
+
+
+def penalty_of_all_but_biases(model):
+    return lambda: 0.1 * sum(tf.nn.l2_loss(v) for v in model.trainable_variables if "bias" not in v.name)
+
+
+class Penalized(tf_keras.losses.Loss):
+    def __init__(self, model):
+        super().__init__()
+        self.penalty = penalty_of_all_but_biases(model)
+
+    def call(self, target, output):
+        return tf.reduce_mean((target - output) ** 2, axis=-1) + self.penalty()
+
+
+def in_a_layer(model):
+    model.layers[0].add_loss(penalty_of_all_but_biases(model))
+
+
+PLACES = {
+    "add_loss": lambda model: model.add_loss(penalty_of_all_but_biases(model)),
+    "add_loss of a layer": in_a_layer,
+    "a loss function": lambda model: model.compile(
+        "sgd", lambda target, output: tf.reduce_mean((target - output) ** 2) + penalty_of_all_but_biases(model)()
+    ),
+    "a loss object": lambda model: model.compile("sgd", Penalized(model)),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_penalty_that_goes_by_names_is_warned_of(place, caplog):
+    """Wherever Keras calls it from."""
+    model = build()
+    PLACES[place](model)
+    rewriter.rewrite(model, optimizer="keep", check=False)
+    (said,) = warned(caplog)
+    assert "goes by names of variables, 'bias'" in said
+
+
+def test_what_a_subclass_overrides_is_not_warned_of(caplog):
+    """It is not called."""
+
+    class Overridden(WithoutDecayOfBiases):
+        def train_step(self, data):
+            return tf_keras.Model.train_step(self, data)
+
+    rewriter.rewrite(build(Overridden), optimizer="keep")
+    excluding = optimizers.AdamW()
+    model = build()
+    excluding.exclude_from_weight_decay(var_list=[model.layers[0].bias])
+    model.compile(excluding, "mse")
+    rewriter.rewrite(model, optimizer="keep")
     assert warned(caplog) == []

@@ -192,6 +192,7 @@ def put_slots(optimizer: Any, slots: Slots, moved: Mapping[int, Any] | None = No
         setattr(optimizer, name, list(variables))
     optimizer._variables = list(slots.variables)
     optimizer._index_dict = index
+    optimizer._built = True  # a build that was begun anew may have failed
     _forget_checkpoint_children(optimizer)
 
 
