@@ -14,6 +14,7 @@ from rewriter.errors import DifferenceError
 from rewriter.holders import held_layers
 from rewriter.layout import is_merged, standard_weights
 from rewriter.log import log
+from rewriter.probe_biases import ProbeBiases
 from rewriter.probing import run_layer, run_model
 from rewriter.walk import locate_layers
 
@@ -67,19 +68,25 @@ def checked_layer(layer: Any, layouts: Sequence[Layout], path: str) -> Iterator[
 
 
 @contextlib.contextmanager
-def checked_model(model: Any, inputs: Any = None, guessed: Sequence[str] = ()) -> Iterator[None]:
-    """Compare the outputs of a model as a whole before and after its layers are merged, or separated, inside.
+def checked_model(
+    model: Any, layers: Sequence[tuple[Any, Sequence[Layout]]], inputs: Any = None, guessed: Sequence[str] = ()
+) -> Iterator[None]:
+    """Compare outputs and losses of a model as a whole before and after its layers are merged, or separated, inside.
 
     Args:
         model: A tf-keras model. One that does not say what it takes, or fails on what is made for it, is not compared,
             and the log warns of that.
+        layers: The layers that change, with the layouts of their weights. Their biases are other numbers while the
+            model runs, so that it is seen what depends on them.
         inputs: A batch it takes; ``None`` makes one.
         guessed: Paths of layers that nobody said anything of, which must not be merged unless the model proves it.
 
     Raises:
         DifferenceError: An output differs by more than its dtype's rounding explains, or nothing proves a guess.
     """
-    before = run_model(model, inputs)
+    biases = ProbeBiases(layers)
+    with biases.in_place():
+        before = run_model(model, inputs)
     if before.note and guessed:
         raise DifferenceError(f"{guessed[0]}: it could not be checked: {before.note}.", guessed[0])
     if before.note:
@@ -87,21 +94,34 @@ def checked_model(model: Any, inputs: Any = None, guessed: Sequence[str] = ()) -
     yield
     if before.note:
         return
-    after = run_model(model, inputs, again=True)
-    _require_no_failure(model, after, guessed)
-    path, difference = first_difference(model, before, after)
-    if difference.explained:
-        return
+    with biases.in_place():
+        after = run_model(model, inputs, again=True)
+        _require_no_failure(model, after, guessed)
+        path, difference = first_difference(model, before, after)
+        losses = compare_all(before.losses, after.losses, _numbers_in(model))
+        if difference.explained and losses.explained:
+            return
+        again = run_model(model, inputs, again=True)
     # A model that draws random numbers differs from itself as well, and proves nothing.
-    if not is_repeatable(model, after, inputs):
+    if not first_difference(model, after, again)[1].explained:
         if guessed:
             raise DifferenceError(f"{guessed[0]}: it could not be checked: the model draws random numbers.", guessed[0])
-    else:
+    elif not difference.explained:
         raise DifferenceError(
             f"{path}: its outputs differ {_by_how_much(difference)} when the model is run as a whole, and are the "
             f"first that differ. The model is as it was{_to_leave_out(model)}.",
             path,
         )
+    elif compare_all(after.losses, again.losses, _numbers_in(model)).explained:
+        raise DifferenceError(
+            f"model: its losses differ {_by_how_much(losses)}, so a penalty that was added with add_loss treats a "
+            f"kernel and its bias otherwise once they are one variable. The model is as it was{_to_leave_out(model)}."
+        )
+
+
+def _numbers_in(model: Any) -> int:
+    """Count the numbers that a penalty may add up."""
+    return sum(weight.shape.num_elements() or 0 for weight in keras_internals.only_variables(model.weights))
 
 
 def _by_how_much(difference: Difference) -> str:

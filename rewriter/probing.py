@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ class Run:
     Attributes:
         outputs: The arrays that the model as a whole gave; none where it was not run.
         layers: Those of all calls of each layer that owns weights, by ``id``, in the order of the first calls.
+        losses: The losses that the call and the layers added, penalties of weights among them.
         note: Why it was not run; empty if it was.
         error: What it raised, if it was run and did.
         failed: The layer whose call raised that, the innermost; ``None`` where none did.
@@ -35,6 +36,7 @@ class Run:
 
     outputs: list[Any]
     layers: dict[int, list[Any]]
+    losses: list[Any] = field(default_factory=list)
     note: str = ""
     error: str = ""
     failed: Any = None
@@ -111,10 +113,10 @@ def run_model(model: Any, inputs: Any = None, like: Any = None, again: bool = Fa
     if inputs is not None:
         _require_batch(inputs)
     if batch is None:
-        return Run([], {}, "the model does not say what it takes; pass inputs=")
+        return Run([], {}, note="the model does not say what it takes; pass inputs=")
     layers = [found.layer for found in locate_layers(model)]
     if guessed and not all(layer.built for layer in layers):
-        return Run([], {}, "the model has layers that are not built, and they would be by a guess; pass inputs=")
+        return Run([], {}, note="the model has layers that are not built, and they would be by a guess; pass inputs=")
     owners = [id(layer) for layer in layers if keras_internals.own_weights(layer)]
     calls: dict[int, list[Any]] = {}
     failed: list[Any] = []
@@ -130,14 +132,15 @@ def run_model(model: Any, inputs: Any = None, like: Any = None, again: bool = Fa
             ),
         ):
             further = _make_all(model, keras_internals.further_specs(model), len(tf.nest.flatten(batch)[0]))
-            return Run(arrays_of(model(batch, **further, **keras_internals.training_argument(model, False))), calls)
+            outputs = arrays_of(model(batch, **further, **keras_internals.training_argument(model, False)))
+            return Run(outputs, calls, arrays_of(list(model.losses)))
     except Exception as error:
         reason = first_line(error)
         if inputs is not None and not again:
             raise ModelError(f"inputs= is no batch that {model.name} takes: {reason}") from error
         # Whatever a model raises on inputs made for it, its weights are compared.
         note = f"the model raised {reason!r}; pass inputs="
-        return Run([], calls, note, reason, failed[0] if failed else None)
+        return Run([], calls, [], note, reason, failed[0] if failed else None)
 
 
 def _require_batch(inputs: Any) -> None:

@@ -159,7 +159,8 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
     try:
         # On inputs of its own a model is run even where nothing is merged: a SavedModel says what its model takes.
         to_run = check and (decided.merges or inputs is not None)
-        with checked_model(model, inputs, guessed) if to_run else contextlib.nullcontext():
+        to_merge = [(layer, layouts) for _, layer, layouts in decided.layers_to_merge()]
+        with checked_model(model, to_merge, inputs, guessed) if to_run else contextlib.nullcontext():
             for path, layer, layouts in progress.each([*decided.layers_to_merge()], "merging"):
                 for layout in layouts:
                     replaced += (keras_internals.remember(getattr(layer, each)) for each in layout.attributes)

@@ -202,7 +202,8 @@ def _separate_all(
     try:
         # On inputs of its own a model is run even where nothing is merged: a SavedModel says what its model takes.
         to_run = check and (located or inputs is not None)
-        with checked_model(model, inputs) if to_run else contextlib.nullcontext():
+        layers = [(found.layer, layouts_in(found.layer)) for found in located]
+        with checked_model(model, layers, inputs) if to_run else contextlib.nullcontext():
             for found in progress.each(located, "splitting"):
                 layer, layouts = found.layer, layouts_in(found.layer)
                 before = _Separated(layer, type(layer), layouts, tuple(augmented_kernels(layer)) if keep else ())
