@@ -51,6 +51,11 @@ def held_layers(layer: Any) -> list[Any]:
     return list(found.values())
 
 
+def variables_of(function: Any) -> list[tuple[str, Any]]:
+    """List the variables that a function, traced or not, holds itself, each with the way to it."""
+    return [(way, value) for way, value in _found_in([("", function)], {}) if isinstance(value, tf.Variable)]
+
+
 def functions_of(*holders: Any) -> list[types.FunctionType]:
     """List the functions of a user that are called with some objects: of their classes, and of what they hold and call.
 

@@ -99,6 +99,19 @@ def choose_optimizer(
     return OptimizerChoice(optimizer, optimizer, lines)
 
 
+def require_for_layer(model: Any, optimizer: Any) -> None:
+    """Raise ``OptimizerError`` unless an optimizer can be carried when a layer that is no model is split."""
+    if isinstance(model, tf_keras.Model):
+        raise OptimizerError(f"split takes optimizer= for a layer that is no model; {model.name} has its own.")
+    if not keras_internals.is_optimizer(optimizer) or is_joint(optimizer):
+        raise OptimizerError(
+            f"optimizer= must be an optimizer of tf_keras that is not joint, as the split layer has no W* for one; got "
+            f"{optimizer!r}."
+        )
+    require_not_stale(optimizer, model)
+    slots.require_own(optimizer, keras_internals.only_variables(model.variables))
+
+
 def _choose_own(model: Any) -> OptimizerChoice:
     """Choose the optimizer that a model is compiled with."""
     current = keras_internals.optimizer_of(model)

@@ -15,7 +15,7 @@ from rewriter.deferred_state import require_loaded_in_its_form, restore_now
 from rewriter.errors import ModelError
 from rewriter.layout import augmented_kernels, layouts_in
 from rewriter.log import log, log_lines
-from rewriter.optimizer_choice import choose_standard_optimizer
+from rewriter.optimizer_choice import choose_standard_optimizer, require_for_layer
 from rewriter.saving import give_back_saving, origin_of, take_over_saving
 from rewriter.stale import let_go, models_over, reset_functions, take_graphs
 from rewriter.walk import locate_layers, require_layers
@@ -48,7 +48,7 @@ def require_changeable(model: Any) -> None:
         )
 
 
-def split(model: Any) -> Any:
+def split(model: Any, optimizer: Any = None) -> Any:
     """Take every ``W*`` of a model apart into kernel and bias again, for good. In place; the inverse of ``rewrite``.
 
     A compiled model stays compiled: under the optimizer it has, slots split as the weights are, or, under
@@ -56,7 +56,9 @@ def split(model: Any) -> Any:
     Under another :class:`rewriter.JointOptimizer` it is what that one's ``standard_optimizer`` returns.
 
     Args:
-        model: A tf-keras model, rewritten or not.
+        model: A tf-keras model, or a layer with layers in it, rewritten or not.
+        optimizer: The optimizer of your own loop that trains a layer which is no model, to go on with its state; a
+            model has its own.
 
     Returns:
         The same model, plain Keras.
@@ -64,13 +66,16 @@ def split(model: Any) -> Any:
     Raises:
         ModelError: ``model`` is no tf-keras model, or was not made under the ``tf.distribute`` strategy that is active,
             or is in :func:`standard_form`.
+        OptimizerError: ``optimizer`` is given for a model, or its state cannot be carried.
     """
     require_layers(model)
     require_changeable(model)
-    restore_now(model)
+    if optimizer is not None:
+        require_for_layer(model, optimizer)
+    restore_now(model, optimizer)
     lines = choose_standard_optimizer(model).lines
     alive, replaced = keras_internals.holders_alive(), _replaced(model)
-    if _separate_all(model, alive, replaced, keep=False)[0]:
+    if _separate_all(model, alive, replaced, keep=False, given=optimizer)[0]:
         log_lines(lines)
     let_go(model, replaced, alive)
     return model
@@ -188,6 +193,7 @@ def _separate_all(
     check: bool = False,
     inputs: Any = None,
     keep: bool = True,
+    given: Any = None,
 ) -> tuple[list[_Separated], list[tuple[Any, dict[str, Any]]]]:
     """Separate every rewritten layer, the optimizer along with them.
 
@@ -196,7 +202,8 @@ def _separate_all(
         traces they had. Where the augmented kernels are not kept, going back makes new ones.
     """
     located = [found for found in locate_layers(model) if isinstance(found.layer, Augmented)]
-    carrier, origin = StateCarrier(keras_internals.optimizer_of(model)), origin_of(model)
+    own = keras_internals.optimizer_of(model) if given is None else given
+    carrier, origin = StateCarrier(own), origin_of(model)
     separated: list[_Separated] = []
     give_back_saving(model)
     try:
@@ -218,7 +225,7 @@ def _separate_all(
                     separated.append(before)
             graphs = take_graphs(alive, replaced)  # before the model is run again
         choice = choose_standard_optimizer(model)
-        if choice.keeps:
+        if choice.keeps or given is not None:
             carrier.carry(model)
         elif choice.optimizer is not None:
             keras_internals.take_over(model, choice.optimizer)

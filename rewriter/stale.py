@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rewriter import keras_internals
 from rewriter.errors import OptimizerError
+from rewriter.holders import variables_of
 from rewriter.log import log
 from rewriter.slots import without_slots
 from rewriter.walk import locate_layers
@@ -68,8 +69,9 @@ class StaleOptimizer:
             raise OptimizerError(
                 f"this {type(self).__name__} was built for weights that rewriter has replaced since, and does not know "
                 f"{unknown[0].name}. Train with model.optimizer if that is another one, else compile the model with a "
-                "new optimizer. To go on with the state of this one, give it to rewriter.rewrite(model, optimizer=...) "
-                "on the model as it was."
+                "new optimizer, or make one for your own loop. To go on with the state of this one, give it to "
+                "rewriter.rewrite(model, optimizer=...) on the model as it was, and for a layer that is no model to "
+                "rewriter.split(layer, optimizer=...) as well."
             )
 
 
@@ -113,6 +115,17 @@ def take_graphs(alive: Iterable[Any], replaced: Iterable[keras_internals.Replace
     handles = frozenset[int]().union(*(each.handles for each in replaced))
     functions = keras_internals.functions_among(alive) if handles else []
     holding = [each for each in functions if keras_internals.has_traced(each, handles)]
+    for function in holding:
+        lists = [
+            way for way, variable in variables_of(function) if keras_internals.remember(variable).handles & handles
+        ]
+        if lists:
+            log.warning(
+                "the function %s is traced again, but it holds variables that are replaced now, %s: make them, or the "
+                "function, again, or nothing trains the new ones.",
+                getattr(function.python_function, "__qualname__", "of your own"),
+                lists[0].removeprefix("()") or "in its closure",
+            )
     return [(function, keras_internals.take_traces(function)) for function in holding]
 
 

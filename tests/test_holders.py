@@ -343,3 +343,20 @@ def test_a_traced_attribute_is_traced_again():
     before = model(x).numpy()
     model.fit(x, y, verbose=0)
     assert np.abs(model(x).numpy() - before).max() > 1e-4
+
+
+def test_a_function_that_holds_old_variables_is_warned_of(caplog):
+    """It is traced again, but with a list in its closure that nobody can renew."""
+    model, _ = build()
+    variables, optimizer = model.trainable_variables, optimizers.SGD(0.03)
+
+    @tf.function
+    def step(x, y):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((model(x, training=True) - y) ** 2)
+        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+
+    step(*map(tf.constant, batch()))
+    rewriter.rewrite(model)
+    said = [each.getMessage() for each in caplog.records if each.name == "rewriter"]
+    assert any("step is traced again, but it holds variables that are replaced now" in line for line in said)

@@ -159,3 +159,20 @@ def test_a_model_around_it_says_what_to_do_and_trains_on():
     before = bits(encoder.pooler.augmented_kernel.numpy())
     model.train_on_batch(data(), y)
     assert bits(encoder.pooler.augmented_kernel.numpy()) != before
+
+
+def test_an_optimizer_goes_back_with_a_layer():
+    """Given to split as it was to rewrite: training goes on bit for bit; a model has its own."""
+    original, encoder = build(), build()
+    pair = [optimizers.Adam(0.03), optimizers.Adam(0.03)]
+    rewriter.rewrite(encoder, optimizer=pair[1])
+    for each, optimizer in zip((original, encoder), pair, strict=True):
+        train(each, optimizer)
+    rewriter.split(encoder, optimizer=pair[1])
+    for each, optimizer in zip((original, encoder), pair, strict=True):
+        train(each, optimizer)
+    assert [bits(weight) for weight in encoder.get_weights()] == [bits(weight) for weight in original.get_weights()]
+    with pytest.raises(rewriter.OptimizerError, match="split takes optimizer= for a layer that is no model"):
+        rewriter.split(tf_keras.Sequential([layers.Dense(2, input_shape=(3,))]), optimizer=pair[1])
+    with pytest.raises(rewriter.OptimizerError, match="optimizer= must be an optimizer of tf_keras that is not joint"):
+        rewriter.split(encoder, optimizer="keep")
