@@ -14,7 +14,7 @@ demo: $(INSTALLED)  ## the main job on real handwritten digits, from a saved mod
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python samples/digits.py
 
 test: lint  ## everything that CI runs: linters, type checker, tests
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 evidence: $(INSTALLED)  ## fine-tune the digits with three optimizers and ten seeds each; takes some minutes
 	$(BIN)/python samples/fine_tuning.py
@@ -24,7 +24,7 @@ bench: $(INSTALLED)  ## training steps on the reference networks against the alt
 	$(BIN)/python samples/reference_costs.py
 
 fuzz: $(INSTALLED)  ## damage real model files in many ways and see what becomes of them: make fuzz CASES=2000
-	$(BIN)/python tests/fuzzing.py $(CASES)
+	$(BIN)/python tests/support/fuzzing.py $(CASES)
 
 docs: $(INSTALLED)  ## build the reference from the docstrings into build/docs; a warning is an error
 	TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/sphinx-build -q -W --keep-going docs build/docs
@@ -48,7 +48,7 @@ clean:  ## remove everything that was made
 	rm -rf $(VENV) build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 
 # Installed again only when what is installed may have changed.
-$(INSTALLED): pyproject.toml
+$(INSTALLED): pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from rewriter.errors import DifferenceError, NotMergeableError, RewriterError
+from rewriter.core.errors import DifferenceError, NotMergeableError, RewriterError
 from rewriter.version import __version__
 
 from . import benchmark, export, inspect, rewrite, verify

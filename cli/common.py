@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from rewriter import tables
-from rewriter.errors import FileError, first_line
-from rewriter.progress import stage
+from rewriter.core import tables
+from rewriter.core.errors import FileError, first_line
+from rewriter.core.progress import stage
 
 from .progress import drawn
 from .words import all_in_options, in_options
@@ -49,7 +49,7 @@ Include = Annotated[
 Exclude = Annotated[
     list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Leave layers alone whose path matches.")
 ]
-_FAMILIES = ("dense", "conv", "einsum", "recurrent", "all")  # rewriter.families has them, and needs TensorFlow
+_FAMILIES = ("dense", "conv", "einsum", "recurrent", "all")  # rewriter.model.families has them, and needs TensorFlow
 Layers = Annotated[
     list[str] | None,
     typer.Option(
@@ -116,11 +116,16 @@ def _silent_standard_error() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def working(imports: list[str] | None, quiet: bool, module: str = "rewriter.conversion") -> Iterator[Any]:
+def working(imports: list[str] | None, quiet: bool, module: str) -> Iterator[Any]:
     """Import TensorFlow and the library, quietly, and then the user's modules; inside, progress is drawn.
 
+    Args:
+        imports: The user's modules.
+        quiet: Draw nothing.
+        module: Which module of ``rewriter.commands`` does the work.
+
     Yields:
-        The module of the library that does the work.
+        That module.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.simplefilter("ignore")
@@ -134,8 +139,8 @@ def working(imports: list[str] | None, quiet: bool, module: str = "rewriter.conv
         sys.path.insert(0, str(Path.cwd()))
         for name in imports or ():
             _import(name)
-        with importlib.import_module("rewriter.log").warned():  # what the library logs, the command prints
-            yield importlib.import_module(module)
+        with importlib.import_module("rewriter.core.log").warned():  # what the library logs, the command prints
+            yield importlib.import_module(f"rewriter.commands.{module}")
 
 
 def _import(name: str) -> None:

@@ -27,8 +27,8 @@ def command(
 
     Example:  rewriter inspect base.keras --exclude 'head'
     """
-    with common.working(imports, quiet) as conversion:
-        inspected = conversion.inspect_file(
+    with common.working(imports, quiet, "inspect") as inspect:
+        inspected = inspect.inspect_file(
             model,
             include=include,
             exclude=exclude,

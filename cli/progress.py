@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from rewriter.progress import listening
+from rewriter.core.progress import listening
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -50,8 +50,8 @@ def command(
         raise typer.BadParameter("give OUTPUT, where to write; only --dry-run needs none.")
     if keep_optimizer and (learning_rate is not None or momentum is not None):
         raise typer.BadParameter("--keep-optimizer keeps learning rate and momentum too; give one or the other.")
-    with common.working(imports, quiet) as conversion:
-        result = conversion.rewrite_file(
+    with common.working(imports, quiet, "rewrite") as rewrite:
+        result = rewrite.rewrite_file(
             model,
             output,
             learning_rate=learning_rate,

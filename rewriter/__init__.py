@@ -4,122 +4,49 @@
     model.fit(...)                          # ordinary Keras from here on
     rewriter.export(model, "tuned.keras")   # plain Keras again, bit for bit
 
-Importing this package imports no TensorFlow; the first use of a name does.
+The public names are listed in ``__init__.pyi``. Importing this package imports no TensorFlow; the first use of a name
+does.
 """
 
 from __future__ import annotations
 
 import difflib
 import importlib
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import Any
 
+import lazy_loader
 import wrapt
 
-from rewriter.version import __version__
+from rewriter.core import errors
+from rewriter.version import __version__ as __version__
 
-if TYPE_CHECKING:
-    from rewriter import callbacks
-    from rewriter.decisions import Decision, Plan
-    from rewriter.errors import (
-        DifferenceError,
-        FileError,
-        ModelError,
-        NotMergeableError,
-        OptimizerError,
-        PairError,
-        RewriterError,
-        SelectorError,
-    )
-    from rewriter.joint_momentum import JointMomentum
-    from rewriter.joint_optimizer import JointOptimizer
-    from rewriter.layout import Layout, Part, layout_of
-    from rewriter.planning import plan
-    from rewriter.reading import load_model
-    from rewriter.rewriting import rewrite
-    from rewriter.separating import split, standard_form
-    from rewriter.told import pair
-    from rewriter.verification import Report, verify
-    from rewriter.writing import export, save_model
+_import, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
-_MODULES = {
-    "errors": (
-        "DifferenceError",
-        "FileError",
-        "ModelError",
-        "NotMergeableError",
-        "OptimizerError",
-        "PairError",
-        "RewriterError",
-        "SelectorError",
-    ),
-    "reading": ("load_model",),
-    "writing": ("export", "save_model"),
-    "joint_momentum": ("JointMomentum",),
-    "joint_optimizer": ("JointOptimizer",),
-    "layout": ("Layout", "Part", "layout_of"),
-    "decisions": ("Decision", "Plan"),
-    "planning": ("plan",),
-    "rewriting": ("rewrite",),
-    "separating": ("split", "standard_form"),
-    "told": ("pair", "unpair"),
-    "verification": ("Report", "verify"),
+# Modules that files of rewritten models name, and where they are now: users' files stay readable whatever moves.
+_NAMED_IN_FILES = {
+    "augmented": "model.augmented_layers",
+    "hidden": "files.nested_layers",
+    "joint_momentum": "optimizers.joint_momentum",
 }
-_SUBMODULES = ("callbacks",)
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
-
-__all__ = [
-    "Decision",
-    "DifferenceError",
-    "FileError",
-    "JointMomentum",
-    "JointOptimizer",
-    "Layout",
-    "ModelError",
-    "NotMergeableError",
-    "OptimizerError",
-    "PairError",
-    "Part",
-    "Plan",
-    "Report",
-    "RewriterError",
-    "SelectorError",
-    "__version__",
-    "callbacks",
-    "export",
-    "layout_of",
-    "load_model",
-    "pair",
-    "plan",
-    "rewrite",
-    "save_model",
-    "split",
-    "standard_form",
-    "unpair",
-    "verify",
-]
+# What must be there before Keras reads a model, trains one, or saves one.
+_WITH_KERAS = (*_NAMED_IN_FILES.values(), "optimizers.build_guard", "files.writing")
 
 
 def __getattr__(name: str) -> Any:
-    if name in _SUBMODULES:
-        return importlib.import_module(f"{__name__}.{name}")
-    if name not in _MODULE_OF:
+    if name not in __all__:
         near = difflib.get_close_matches(name, __all__, n=1)
         hint = f". Did you mean {near[0]!r}?" if near else ""
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
-    if _MODULE_OF[name] != "errors":
-        importlib.import_module("tf_keras")  # first, and what is registered then: a module may be one of these
-    value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    if not hasattr(errors, name):
+        importlib.import_module("tf_keras")  # first: _register imports modules then, and this one may be among them
+    return _import(name)
 
 
 @wrapt.when_imported("tf_keras")
 def _register(_: Any) -> None:
-    # What tf_keras.models.load_model needs to read a rewritten file of any format, however early or late tf_keras
-    # is imported.
-    for module in ("augmented", "hidden", "joint_momentum", "optimizer_guard"):
+    # tf_keras.models.load_model reads a rewritten file of any format, however early or late tf_keras is imported.
+    for module in _WITH_KERAS:
         importlib.import_module(f"{__name__}.{module}")
+    for name, place in _NAMED_IN_FILES.items():
+        sys.modules[f"{__name__}.{name}"] = sys.modules[f"{__name__}.{place}"]

@@ -26,8 +26,8 @@ from rich.table import Table
 
 import rewriter
 from reference_networks import perceptron
-from rewriter.benchmark import joint_like, sgd
-from rewriter.timing import time_in_turn
+from rewriter.commands.benchmark.contestants import joint_like, sgd
+from rewriter.commands.benchmark.timing import time_in_turn
 
 ROUNDS = 15
 COMMAND = str(Path(sys.executable).parent / "rewriter")

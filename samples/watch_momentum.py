@@ -13,7 +13,7 @@ from typing import Any
 
 import rewriter
 from handwriting import LOSS, classifier, split_digits
-from rewriter.timing import time_in_turn
+from rewriter.commands.benchmark.timing import time_in_turn
 
 EPOCHS, BATCH_SIZE, ROUNDS = 20, 32, 9
 

@@ -1,10 +1,8 @@
 """Fixtures. Two runs are compared bit for bit, so every test runs with deterministic ops and the same seed."""
 
 import gc
-import json
 import logging
 import os
-import subprocess
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -18,20 +16,30 @@ import tensorflow as tf
 import tf_keras
 from rewriter.cli import main
 
-tf.config.experimental.enable_op_determinism()
-# A third of a million objects of TensorFlow's, at which Python would look at every collection, and the library whenever
-# it looks for models and optimizers that are alive.
-gc.collect()
-gc.freeze()
+from warm_python import serving
 
-# Whoever imports rewriter in such a process gets an ImportError, installed or not.
-WITHOUT_REWRITER = "import sys; sys.modules['rewriter'] = None\n"
+tf.config.experimental.enable_op_determinism()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm_python():
+    with serving():
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _freeze():
+    # TensorFlow has a third of a million objects, and leaves some thousand behind with every model. Python would look
+    # at them in every collection, and the library whenever it looks for models and optimizers that are alive.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
 def _seed():
     logging.getLogger("rewriter").setLevel(logging.NOTSET)  # a sample that was run may have silenced it
     tf_keras.backend.clear_session()
+    tf_keras.mixed_precision.set_global_policy(None)  # while one is set, the default dtype of Keras means nothing
     tf_keras.utils.set_random_seed(7)
 
 
@@ -55,23 +63,3 @@ def run(monkeypatch, capfd):
         return raised.value.code or 0, captured.out, captured.err
 
     return run
-
-
-def run_python(script, *arguments, prelude=""):
-    """Run a script in a fresh process; returns what its last line of output says, as JSON."""
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-c", prelude + script, *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout.splitlines()[-1])
-
-
-def run_without_rewriter(script, *arguments):
-    """Run a script in a fresh process in which ``rewriter`` cannot be imported."""
-    return run_python(script, *arguments, prelude=WITHOUT_REWRITER)
-
-
-def bits(array):
-    """Everything that makes an array the same as another: dtype, shape and each bit of each number."""
-    array = np.asarray(array)
-    return str(array.dtype), array.shape, array.tobytes()

@@ -1,6 +1,5 @@
 """Files that users wrote with 0e88912 load, resume and export: the names in them are stable names, not places."""
 
-import sys
 import zipfile
 from pathlib import Path
 
@@ -10,25 +9,12 @@ import tensorflow as tf
 import tf_keras
 
 import rewriter
-from conftest import bits, run_python
-
-sys.path.insert(0, str(Path(__file__).parent))
-
+from arrays import bits
 from old_file_models import CASES, batch, train
+from processes import run_script
 
 FOLDER = Path(__file__).parent / "written_by_0e88912"
 FORMATS = (".keras", ".h5", "folder")
-
-LOAD_WITH_KERAS = """
-import json, sys
-import rewriter
-import tf_keras
-sys.path.insert(0, sys.argv[1])
-import old_file_models
-model = tf_keras.models.load_model(sys.argv[2])
-rewriter.split(model)
-print(json.dumps([[str(each.dtype), list(each.shape), each.tobytes().hex()] for each in model.get_weights()]))
-"""
 
 
 def file_of(name, form, folder):
@@ -84,7 +70,7 @@ def series(arrays, kind):
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("name", ["dense_joint", "hidden"])
 def test_keras_alone_loads_a_file_of_an_older_version(name, form, tmp_path):
-    loaded = run_python(LOAD_WITH_KERAS, Path(__file__).parent, file_of(name, form, tmp_path))
+    loaded = run_script("load_with_keras", file_of(name, form, tmp_path))
     with np.load(FOLDER / f"{name}.npz") as arrays:
         expected = series(dict(arrays), "weight")
     assert [(each[0], tuple(each[1]), bytes.fromhex(each[2])) for each in loaded] == [bits(each) for each in expected]

@@ -1,0 +1,30 @@
+# The public names, each with its place. Type checkers read them here, and __init__.py makes them importable.
+
+from . import callbacks as callbacks
+from .core.errors import DifferenceError as DifferenceError
+from .core.errors import FileError as FileError
+from .core.errors import ModelError as ModelError
+from .core.errors import NotMergeableError as NotMergeableError
+from .core.errors import OptimizerError as OptimizerError
+from .core.errors import PairError as PairError
+from .core.errors import RewriterError as RewriterError
+from .core.errors import SelectorError as SelectorError
+from .core.layout import Layout as Layout
+from .core.layout import Part as Part
+from .core.layout import layout_of as layout_of
+from .files.reading import load_model as load_model
+from .files.writing import export as export
+from .files.writing import save_model as save_model
+from .optimizers.joint_momentum import JointMomentum as JointMomentum
+from .optimizers.joint_optimizer import JointOptimizer as JointOptimizer
+from .planning.decisions import Decision as Decision
+from .planning.declared_pairs import pair as pair
+from .planning.declared_pairs import unpair as unpair
+from .planning.plan import Plan as Plan
+from .planning.planner import plan as plan
+from .rewriting.rewrite import rewrite as rewrite
+from .rewriting.split import split as split
+from .rewriting.split import standard_form as standard_form
+from .rewriting.verification import Report as Report
+from .rewriting.verification import verify as verify
+from .version import __version__ as __version__

@@ -1,0 +1,245 @@
+"""Layers: what they hold, and their weights put on and taken off."""
+
+from __future__ import annotations
+
+import functools
+import gc
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+import tf_keras
+from tf_keras.src.mixed_precision.autocast_variable import AutoCastVariable, create_autocast_variable
+from tf_keras.src.saving.legacy.saved_model.load import RevivedLayer
+
+from rewriter.adapters.tf_keras.strategies import strategy_scope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+
+def is_graph_network(layer: Any) -> bool:
+    """Tell whether the layer is a Sequential or Functional model, whose layers go by their names."""
+    return isinstance(layer, tf_keras.Sequential) or bool(getattr(layer, "_is_graph_network", False))
+
+
+def tracked_children(layer: Any) -> list[Any]:
+    """List the layers, modules and containers of them that Keras tracks in a layer, in Keras's order."""
+    return list(getattr(layer, "_self_tracked_trackables", ()))
+
+
+def layers_below(layer: Any) -> list[Any]:
+    """List all layers that Keras finds inside a layer, in any depth."""
+    return list(layer._flatten_layers(include_self=False))
+
+
+def is_revived(layer: Any) -> bool:
+    """Tell whether Keras made a layer from a SavedModel without its class, so that its call is a restored graph."""
+    return isinstance(layer, RevivedLayer)
+
+
+def own_weights(layer: Any) -> list[Any]:
+    """List the variables that belong to the layer itself, not to a layer inside it, in Keras's order."""
+    return only_variables([*getattr(layer, "_trainable_weights", ()), *getattr(layer, "_non_trainable_weights", ())])
+
+
+def own_parameters(layer: Any) -> int:
+    """Count the numbers in the variables that belong to the layer itself."""
+    return sum(weight.shape.num_elements() or 0 for weight in own_weights(layer))
+
+
+def only_variables(weights: Iterable[Any]) -> list[Any]:
+    """Leave out of a list of weights what is no variable: layers with a vocabulary list a handler of it among them."""
+    return [weight for weight in weights if isinstance(weight, tf.Variable)]
+
+
+def untrained_weights(layer: Any) -> list[Any]:
+    """List the variables of the layer itself that no gradient trains: statistics and states that its call changes."""
+    states = tf.nest.flatten(getattr(layer, "states", None) if getattr(layer, "stateful", False) else None)
+    held = [*getattr(layer, "_non_trainable_weights", ()), *states]
+    return only_variables(held)
+
+
+def is_bookkeeping(attribute: str) -> bool:
+    """Tell whether an attribute is one in which Keras itself lists what a layer holds."""
+    lists = (
+        "_self_",
+        "_trainable_weights",
+        "_non_trainable_weights",
+        "_undeduplicated",
+        "_callable_losses",
+        "_serialized_attributes",
+        "keras_api",
+    )
+    return attribute.startswith(lists)
+
+
+def attribute_of(holder: Any, value: Any) -> str | None:
+    """Name the attribute under which ``holder`` keeps ``value`` (by identity), ``None`` if it does not."""
+    return next((name for name, held in vars(holder).items() if held is value), None)
+
+
+def set_class(holder: Any, cls: type) -> None:
+    """Give a layer or an optimizer another class, past Keras's attribute tracking.
+
+    Saving as a SavedModel leaves ``call``, bound to the class of that moment, among the layer's own attributes, where
+    it would hide the ``call`` of the new class; that leftover goes.
+    """
+    leftover = vars(holder).get("call")
+    if leftover is not None and getattr(leftover, "__func__", None) is type(holder).call:
+        del vars(holder)["call"]
+    object.__setattr__(holder, "__class__", cls)
+
+
+def awaited_names(layer: Any) -> list[str]:
+    """Name the variables of a checkpoint that was read, for which a layer has no attribute: it gets them if it has."""
+    return list(getattr(layer, "_self_unconditional_deferred_dependencies", ()))
+
+
+def reads_as_stored(variable: Any) -> bool:
+    """Tell whether a variable is one of TensorFlow's or Keras's own, whose value is what it stores.
+
+    A library that quantizes, say, has variables of its own kind, which a layer reads otherwise than they are stored.
+    """
+    return type(variable).__module__.startswith(("tensorflow.", "tf_keras."))
+
+
+def stored_dtype(variable: Any) -> Any:
+    """Read the dtype in which a variable is stored, which under mixed precision is not the one it is read in."""
+    return getattr(variable, "true_dtype", variable.dtype)
+
+
+def stored_variable(variable: Any) -> Any:
+    """Reach through a mixed-precision variable, which is read in another dtype, to the one that is stored."""
+    return variable._variable if isinstance(variable, AutoCastVariable) else variable
+
+
+def variable_and_wrapped(variable: Any) -> list[Any]:
+    """List a variable and the ones it wraps: autocast wrapper, distributed container, per-device components."""
+    inner = stored_variable(variable)
+    chain = [variable] if inner is variable else [variable, inner]
+    return [*chain, *getattr(inner, "values", ())] if isinstance(inner, tf.distribute.DistributedValues) else chain
+
+
+def single_variables(variable: Any) -> list[Any]:
+    """List the variables that a variable is made of: its component on each device, or itself, as it is stored."""
+    inner = stored_variable(variable)
+    return list(inner.values) if isinstance(inner, tf.distribute.DistributedValues) else [inner]
+
+
+def shorten(values: Any, length: int) -> None:
+    """Take off a list what was appended to it, in such a way that Keras goes on tracking a list of its own."""
+    storage = getattr(values, "_storage", values)
+    del storage[length:]
+    if storage is not values:
+        values._last_wrapped_list_snapshot = list(storage)
+
+
+def handles_of(variable: Any) -> list[Any]:
+    """List the resources by which graphs read a variable, one for each device."""
+    # A container of one for each device has no resource of its own, and raises when it is asked.
+    single = [each for each in variable_and_wrapped(variable) if not isinstance(each, tf.distribute.DistributedValues)]
+    return [each.handle for each in single]
+
+
+def new_variable_like(reference: Any, name: str, value: Any, *, constraint: Any = None) -> Any:
+    """Create a variable that differs from ``reference`` in name, value and constraint alone.
+
+    It is created in the distribution strategy of the reference and, under mixed precision, wrapped as it is.
+    """
+    inner = stored_variable(reference)
+    # A name scope that is open when a layer is built would go before the name, which has its scope already.
+    with tf.init_scope(), strategy_scope(inner), tf.compat.v1.name_scope(None):
+        variable = tf.Variable(
+            value,
+            trainable=reference.trainable,
+            name=name,
+            dtype=inner.dtype,
+            constraint=constraint,
+            synchronization=reference.synchronization,
+            aggregation=reference.aggregation,
+        )
+    return create_autocast_variable(variable) if inner is not reference else variable
+
+
+def drop_weight(layer: Any, attribute: str) -> None:
+    """Take a variable off a layer and out of every list in which Keras keeps it."""
+    variable = vars(layer).pop(attribute)
+    layer._obj_reference_counts.pop(variable, None)
+    for weights in (layer._trainable_weights, layer._non_trainable_weights):
+        weights[:] = [weight for weight in weights if weight is not variable]
+    untrack(layer, attribute)
+
+
+def untrack(holder: Any, name: str) -> None:
+    """Take an attribute out of what is saved in checkpoints."""
+    dependencies = holder._self_unconditional_checkpoint_dependencies
+    dependencies[:] = [reference for reference in dependencies if reference.name != name]
+    holder._self_unconditional_dependency_names.pop(name, None)
+
+
+def add_weight_at(layer: Any, attribute: str, variable: Any, position: int) -> None:
+    """Put a variable on a layer as Keras's ``add_weight`` would, at a given place among the layer's own weights."""
+    object.__setattr__(layer, attribute, variable)
+    layer._obj_reference_counts[variable] = 1
+    trainable = layer._trainable_weights
+    if variable.trainable:
+        trainable.insert(position, variable)
+    else:
+        layer._non_trainable_weights.insert(position - len(trainable), variable)
+    # Also hands the variable its value from a checkpoint that was restored before the layer was built.
+    layer._track_trackable(variable, name=attribute, overwrite=True)
+
+
+def replace_weight_losses(layer: Any, replacement: Callable[[Any], Any]) -> None:
+    """Replace the layer's weight regularization losses, in place.
+
+    Keras keeps each as ``partial(tag, partial(loss, variable))``, closed over the variable, so that after a swap of
+    variables it would go on regularizing a dead one, silently.
+
+    Args:
+        layer: The layer.
+        replacement: Gets each loss, ``partial(loss, variable)`` where Keras made it, and returns the one that takes
+            its place: itself, to leave it.
+    """
+    losses = layer._callable_losses
+    losses[:] = [functools.partial(tagged.func, replacement(*tagged.args)) for tagged in losses]
+
+
+def own_losses(layer: Any) -> list[Any]:
+    """List the functions that a user gave to a layer's ``add_loss``; Keras makes those of weight regularizers."""
+    losses = [each.args[0] for each in getattr(layer, "_callable_losses", ()) if isinstance(each, functools.partial)]
+    return [loss for loss in losses if not (isinstance(loss, functools.partial) and loss.args)]
+
+
+def call_arguments(layer: Any) -> list[Any]:
+    """List what a layer was called with in a Functional model, where an operation may have been given a variable."""
+    nodes = getattr(layer, "_inbound_nodes", ())
+    return [given for node in nodes for given in (node.call_args, node.call_kwargs)]
+
+
+def may_hold_users_code(value: Any) -> bool:
+    """Tell whether Keras calls an object in training, or what it was given, so that a user's code may be behind it."""
+    kinds = (
+        tf_keras.losses.Loss,
+        tf_keras.metrics.Metric,
+        tf_keras.regularizers.Regularizer,
+        tf_keras.constraints.Constraint,
+        tf_keras.optimizers.Optimizer,
+        tf_keras.optimizers.legacy.Optimizer,
+        tf_keras.optimizers.schedules.LearningRateSchedule,
+    )
+    return isinstance(value, kinds)
+
+
+def instances_alive(*classes: type) -> list[Any]:
+    """List every object there is of some classes."""
+    kinds = {kind for cls in classes for kind in _with_subclasses(cls)}
+    # The type: a dead weak proxy raises when it is asked for its class.
+    return [each for each in gc.get_objects() if type(each) in kinds]
+
+
+def _with_subclasses(cls: type) -> Iterator[type]:
+    yield cls
+    subclass: type
+    for subclass in cls.__subclasses__():
+        yield from _with_subclasses(subclass)

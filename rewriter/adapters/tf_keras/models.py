@@ -1,0 +1,260 @@
+"""Models: what was compiled and traced, and what they take."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+import tf_keras
+from tf_keras.src.engine.training_utils import RespectCompiledTrainableState
+from tf_keras.src.mixed_precision.autocast_variable import enable_auto_cast_variables
+
+from rewriter.adapters.tf_keras.layers import instances_alive, is_graph_network, untrack
+from rewriter.adapters.tf_keras.optimizers import OPTIMIZERS, build_slots, inner_optimizer
+from rewriter.adapters.tf_keras.strategies import strategy_scope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+
+@contextlib.contextmanager
+def autocast_of(layer: Any) -> Iterator[None]:
+    """Inside, mixed-precision variables read in the layer's compute dtype, as they do in its ``__call__``."""
+    with enable_auto_cast_variables(layer._compute_dtype_object):
+        yield
+
+
+def stored_dtypes() -> Any:
+    """Inside, mixed-precision variables read in the dtype they are stored in, be it in a layer's ``__call__``."""
+    return enable_auto_cast_variables(None)
+
+
+_FUNCTIONS = ("train_function", "test_function", "predict_function", "train_tf_function")
+
+
+def traced_functions(model: Any) -> dict[str, Any]:
+    """Read the functions that ``fit``, ``evaluate`` and ``predict`` have traced on a model."""
+    return {name: getattr(model, name) for name in _FUNCTIONS} if isinstance(model, tf_keras.Model) else {}
+
+
+def restore_traced_functions(model: Any, functions: dict[str, Any]) -> None:
+    """Put traced functions back, valid again because the variables they hold are the model's again."""
+    for name, function in functions.items():
+        object.__setattr__(model, name, function)
+
+
+# Each function that is traced and kept, by what makes it.
+_MADE_BY = {
+    "train_function": "make_train_function",
+    "test_function": "make_test_function",
+    "predict_function": "make_predict_function",
+}
+
+
+def reset_traced_functions(model: Any) -> None:
+    """Replace the functions that ``fit``, ``evaluate`` and ``predict`` traced, which hold the old variables.
+
+    The new ones trace when they are called. A ``fit`` that is under way calls them at its next step, so there must be
+    some. Keras's own ``_reset_compile_cache`` would also record anew which layers ``compile`` found trainable.
+    """
+    if not isinstance(model, tf_keras.Model):
+        return
+    vars(model).pop("_shard_test_function", None)  # of a parameter server
+    model.train_tf_function = None
+    for name, make in _MADE_BY.items():
+        if getattr(model, name, None) is not None:
+            setattr(model, name, None)
+            with strategy_scope(model):
+                getattr(model, make)()
+
+
+def trained_variables(model: Any) -> list[Any]:
+    """List the variables that training a model trains: those of what was trainable when it was compiled."""
+    if not is_compiled(model):
+        return list(model.trainable_variables)
+    with RespectCompiledTrainableState(model):
+        return list(model.trainable_variables)
+
+
+def forget_traced_methods(layer: Any) -> None:
+    """Forget what ``tf.function`` methods of a layer have traced: it holds the old variables, silently."""
+    for cls in type(layer).__mro__:
+        for method in vars(cls).values():
+            if isinstance(method, tf.types.experimental.PolymorphicFunction):
+                method._descriptor_cache.pop(layer, None)
+
+
+def holders_alive() -> list[Any]:
+    """List what there is that may hold variables of a model, also if nothing in the model leads to it.
+
+    That is every model, every optimizer and every ``tf.function``.
+    """
+    return instances_alive(tf_keras.Model, *OPTIMIZERS, tf.types.experimental.PolymorphicFunction)
+
+
+def models_among(objects: Iterable[Any]) -> list[Any]:
+    """Pick the models out of :func:`holders_alive`."""
+    return [each for each in objects if isinstance(each, tf_keras.Model)]
+
+
+@contextlib.contextmanager
+def recorded_calls(
+    layers: Iterable[int], record: Callable[[Any, Any], None], failed: Callable[[Any], None]
+) -> Iterator[None]:
+    """Inside, ``record(layer, outputs)`` is called after each eager call of some layers, by ``id``, in this thread.
+
+    ``failed(layer)`` is called for any layer whose call raises, the innermost first.
+    """
+    wanted, thread = frozenset(layers), threading.get_ident()
+    original = tf_keras.layers.Layer.__call__
+
+    @functools.wraps(original)
+    def recorded(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            outputs = original(layer, *args, **kwargs)
+        except Exception:
+            failed(layer)
+            raise
+        if id(layer) in wanted and threading.get_ident() == thread and tf.executing_eagerly():
+            record(layer, outputs)
+        return outputs
+
+    tf_keras.layers.Layer.__call__ = recorded
+    try:
+        yield
+    finally:
+        tf_keras.layers.Layer.__call__ = original
+
+
+@contextlib.contextmanager
+def kept_call_state(*holders: Any) -> Iterator[None]:
+    """Put back afterwards what layers, and those below them, keep of their last call: its losses and random seeds."""
+    layers = [each for holder in holders for each in holder._flatten_layers() if hasattr(each, "_losses")]
+    before = [(each, list(each._losses), list(each._eager_losses)) for each in layers]
+    generators = [vars(each)["_random_generator"] for each in layers if "_random_generator" in vars(each)]
+    seeds = [(each, each._seed) for each in generators if hasattr(each, "_seed")]
+    try:
+        yield
+    finally:
+        for each, symbolic, eager in before:
+            each._losses[:] = symbolic
+            each._eager_losses = eager
+        for generator, seed in seeds:
+            generator._seed = seed
+
+
+def input_specs(model: Any) -> Any:
+    """Read the structure of ``TensorSpec`` of a model's inputs, ``None`` where it was never told or called."""
+    if getattr(model, "inputs", None) and is_graph_network(model):
+        return tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, _dtype_taken(tensor)), model.input)
+    return model._saved_model_inputs_spec
+
+
+def built_specs(model: Any) -> Any:
+    """Read the structure of ``TensorSpec`` with which a model was built, as a ``.keras`` file says it.
+
+    That is all that is known of a subclassed model that was read from one and has not been called: shapes, which Keras
+    builds it with as floats. ``None`` where it was not built so.
+    """
+    try:
+        return None if model._build_input_shape is None else _specs_of(model._build_input_shape)
+    except ValueError:  # of an input of unknown rank, or one that there need not be
+        return None
+
+
+def _specs_of(shapes: Any) -> Any:
+    if isinstance(shapes, dict):
+        return {name: _specs_of(shape) for name, shape in shapes.items()}
+    if isinstance(shapes, list | tuple) and not all(isinstance(size, int | None) for size in shapes):
+        return [_specs_of(shape) for shape in shapes]
+    shape = tf.TensorShape(shapes).as_list()
+    return tf.TensorSpec([None, *shape[1:]] if shape else [], tf_keras.backend.floatx())
+
+
+@contextlib.contextmanager
+def kept_input_specs(model: Any) -> Iterator[None]:
+    """Put back afterwards what a model says of its inputs, which it learns when it is called first."""
+    before = (model._saved_model_inputs_spec, model._saved_model_arg_spec)
+    try:
+        yield
+    finally:
+        model._saved_model_inputs_spec, model._saved_model_arg_spec = before
+
+
+def _dtype_taken(tensor: Any) -> Any:
+    """Say what an input holds: whole numbers where an embedding looks them up, which a Sequential calls floats."""
+    consumers = [node.layer for node in tensor._keras_history.layer._outbound_nodes]
+    return tf.int32 if any(isinstance(each, tf_keras.layers.Embedding) for each in consumers) else tensor.dtype
+
+
+def remember_input_shape(model: Any) -> None:
+    """Note of a model read from a SavedModel how it is built, which ``.keras`` files say, and Keras forgets."""
+    spec = model._saved_model_inputs_spec
+    if model._build_input_shape is None and spec is not None:
+        model._build_input_shape = tf.nest.map_structure(lambda each: each.shape, spec)
+
+
+def further_specs(model: Any) -> dict[str, Any]:
+    """Read the structures of ``TensorSpec`` of what a model was called with besides its inputs, by argument."""
+    if is_graph_network(model) or model._saved_model_arg_spec is None:
+        return {}
+    places, names = model._saved_model_arg_spec
+    given = {**dict(zip(model._call_spec.arg_names, places, strict=False)), **names}
+    first, *_ = model._call_spec.arg_names
+    return {name: spec for name, spec in given.items() if spec is not None and name not in (first, "training")}
+
+
+def is_compiled(model: Any) -> bool:
+    """Tell whether ``compile`` was called on the model."""
+    return bool(getattr(model, "_is_compiled", False))
+
+
+def compiled_with(model: Any) -> dict[str, Any]:
+    """Read what ``compile`` was called with: the optimizer, losses, metrics and so on; nothing where it was not."""
+    return dict(model._compile_config.config) if is_compiled(model) and hasattr(model, "_compile_config") else {}
+
+
+def compilation(model: Any) -> Any:
+    """Name what the last ``compile`` made: another object after each."""
+    return getattr(model, "compiled_loss", None)
+
+
+def optimizer_of(model: Any) -> Any:
+    """Read the optimizer of a model, ``None`` where it has none; a layer that is no model never has one."""
+    return model.optimizer if isinstance(model, tf_keras.Model) else None
+
+
+def training_argument(model: Any, training: bool) -> dict[str, bool]:
+    """Give what says whether a call of a model is in training; nothing to a layer whose call does not ask for it."""
+    asks = isinstance(model, tf_keras.Model) or model._expects_training_arg
+    return {"training": training} if asks else {}
+
+
+def set_optimizer(model: Any, optimizer: Any) -> None:
+    """Give a model another optimizer, leaving loss, metrics and all else that was compiled as it is.
+
+    A layer that is no model has no place for one: whoever trains it has the optimizer.
+    """
+    if not isinstance(model, tf_keras.Model):
+        return
+    if is_compiled(model):
+        # Saving reads the optimizer from what compile() was called with.
+        model._compile_config.config["optimizer"] = optimizer
+    model.optimizer = optimizer
+
+
+def take_over(model: Any, optimizer: Any) -> None:
+    """Give a model a fresh optimizer in the place of its own, counting on where that stopped.
+
+    A model that is not compiled gets none. The fresh one is built, so that what is saved of it is whole.
+    """
+    if not is_compiled(model):
+        model.optimizer = None
+        untrack(model, "optimizer")
+        return
+    build_slots(inner_optimizer(optimizer), trained_variables(model))
+    optimizer.iterations.assign(model.optimizer.iterations)
+    set_optimizer(model, optimizer)

@@ -1,0 +1,355 @@
+"""Optimizers, current and legacy: their slots, their settings, and what Keras keeps of them beside both."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import tensorflow as tf
+import tf_keras
+from tf_keras.src.mixed_precision.loss_scale_optimizer import BaseLossScaleOptimizer
+from tf_keras.src.optimizers.legacy.optimizer_v2 import _var_key as legacy_variable_key
+
+from rewriter.adapters.tf_keras.layers import is_bookkeeping
+from rewriter.adapters.tf_keras.strategies import strategy_scope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+
+@dataclass(frozen=True)
+class Slots:
+    """The slots of an optimizer.
+
+    Attributes:
+        index: The place of each variable's slot in every list, by :func:`variable_key`.
+        lists: The lists of slots, by the optimizer's name for them, each in the order of ``index``.
+        variables: All variables of the optimizer, in the order in which they are saved.
+    """
+
+    index: dict[Any, int]
+    lists: dict[str, list[Any]]
+    variables: list[Any]
+
+
+OPTIMIZERS = (tf_keras.optimizers.Optimizer, tf_keras.optimizers.legacy.Optimizer)
+
+
+def inner_optimizer(optimizer: Any) -> Any:
+    """Reach through a ``LossScaleOptimizer`` to the optimizer that keeps the slots; through no wrapper of a user's."""
+    return optimizer.inner_optimizer if isinstance(optimizer, BaseLossScaleOptimizer) else optimizer
+
+
+def is_legacy(optimizer: Any) -> bool:
+    """Tell whether an optimizer is one of ``tf_keras.optimizers.legacy``."""
+    return isinstance(optimizer, tf_keras.optimizers.legacy.Optimizer)
+
+
+def is_optimizer(value: Any) -> bool:
+    """Tell whether a value is an optimizer of tf-keras, current or legacy."""
+    return is_legacy(value) or isinstance(value, tf_keras.optimizers.Optimizer)
+
+
+def registered_optimizers() -> dict[str, Any]:
+    """Find the optimizer classes that are registered, by their bare names.
+
+    An ``.h5`` file names the optimizer inside a ``LossScaleOptimizer`` by nothing else.
+    """
+    registered = tf_keras.saving.get_custom_objects().values()
+    return {cls.__name__: cls for cls in registered if isinstance(cls, type) and issubclass(cls, OPTIMIZERS)}
+
+
+def optimizers_among(objects: Iterable[Any]) -> list[Any]:
+    """Pick out of some objects the optimizers that keep slots, current or legacy."""
+    return [each for each in objects if is_optimizer(each) and inner_optimizer(each) is each]
+
+
+def key_of(variable: Any) -> Any:
+    """Read the key by which optimizers know a variable, current ones and legacy ones alike outside of graphs."""
+    return legacy_variable_key(variable)
+
+
+def set_key(tensor: Any, key: Any) -> None:
+    """Give a tensor outside of graphs a key: an optimizer takes it where it asks a variable for nothing else."""
+    tensor._unique_id = key
+
+
+def given_key(tensor: Any) -> Any:
+    """Read the key that :func:`set_key` gave a tensor, ``None`` where it gave none."""
+    return getattr(tensor, "_unique_id", None)
+
+
+def variable_key(optimizer: Any, variable: Any) -> Any:
+    """Read the key by which an optimizer knows a variable."""
+    return legacy_variable_key(variable) if is_legacy(optimizer) else optimizer._var_key(variable)
+
+
+def optimizer_slots(optimizer: Any) -> Slots | None:
+    """Read the slots of an optimizer, ``None`` where it is not built."""
+    if optimizer is not None and is_legacy(optimizer):
+        if not optimizer._weights:
+            return None
+        index = {key: place for place, key in enumerate(optimizer._slots)}
+        lists = {
+            name: [slots[name] for slots in optimizer._slots.values()]
+            for name in optimizer.get_slot_names()
+            if all(name in slots for slots in optimizer._slots.values())
+        }
+        return Slots(index, lists, list(optimizer._weights))
+    if not getattr(optimizer, "_built", False):
+        return None
+    index = dict(optimizer._index_dict)
+    lists = {
+        name: list(value)
+        for name, value in vars(optimizer).items()
+        if name != "_variables" and name in getattr(optimizer, "slot_lists", vars(optimizer))
+        if isinstance(value, list) and len(value) == len(index)
+        if all(isinstance(slot, tf.Variable) for slot in value)
+    }
+    return Slots(index, lists, list(optimizer._variables))
+
+
+def state_beside_slots(optimizer: Any) -> list[str]:
+    """Name the attributes that hold state of an optimizer for single weights, beside its :func:`optimizer_slots`.
+
+    That is a variable that is no scalar, also inside containers, and another optimizer that has slots of its own.
+    """
+    slots = optimizer_slots(optimizer)
+    of_all = [*slots.lists.values()] if slots else []
+    known = {id(slot) for of_one in of_all for slot in of_one}
+    found = []
+    for name, value in vars(optimizer).items():
+        if name in {"_variables", "_weights", "_slots", "_index_dict"} or is_bookkeeping(name):
+            continue
+        waiting, seen = [value], set[int]()
+        while waiting:
+            each = waiting.pop()
+            if id(each) in seen:
+                continue
+            seen.add(id(each))
+            if isinstance(each, dict):
+                waiting += each.values()
+            elif isinstance(each, list | tuple | set | frozenset):
+                waiting += each
+            elif (isinstance(each, tf.Variable) and each.shape.rank != 0 and id(each) not in known) or (
+                is_optimizer(each) and (of_it := optimizer_slots(inner_optimizer(each))) and of_it.lists
+            ):
+                found.append(name)
+                break
+    return found
+
+
+def build_slots(optimizer: Any, variables: Sequence[Any]) -> None:
+    """Make the slots of an optimizer for some variables, where it has none yet, under its distribution strategy."""
+    with strategy_scope(optimizer):
+        if is_legacy(optimizer):
+            optimizer._create_all_weights(variables)
+        else:
+            optimizer.build(variables)
+
+
+def rebuild_slots(optimizer: Any, variables: Sequence[Any]) -> None:
+    """Build an optimizer anew for other variables, all but its slots kept as they are.
+
+    The optimizer's own ``build`` makes the slots, so that their names and order are those of a loaded optimizer.
+    """
+    slots = optimizer_slots(optimizer)
+    replaced = {id(slot) for slots_of_one in slots.lists.values() for slot in slots_of_one} if slots else set()
+    if is_legacy(optimizer):
+        optimizer._slots = {}
+        optimizer._weights = [variable for variable in optimizer._weights if id(variable) not in replaced]
+        build_slots(optimizer, variables)
+        return
+    kept = dict(vars(optimizer))
+    optimizer._variables = [variable for variable in optimizer._variables if id(variable) not in replaced]
+    optimizer._built = False
+    build_slots(optimizer, variables)
+    # Nadam's build also starts its running product anew.
+    for name, value in kept.items():
+        if isinstance(value, tf.Variable | int) and name != "_built":
+            object.__setattr__(optimizer, name, value)
+    _forget_checkpoint_children(optimizer)
+
+
+def put_slots(optimizer: Any, slots: Slots, moved: Mapping[int, Any] | None = None) -> None:
+    """Give an optimizer slots it had before, the very same variables.
+
+    Args:
+        optimizer: The optimizer.
+        slots: The slots.
+        moved: The variables that the slots at some places belong to from now on, instead of those they belonged to.
+    """
+    moved_keys = {place: variable_key(optimizer, variable) for place, variable in (moved or {}).items()}
+    index = {moved_keys.get(place, key): place for key, place in slots.index.items()}
+    if is_legacy(optimizer):
+        optimizer._slots = {
+            key: {name: values[place] for name, values in slots.lists.items()} for key, place in index.items()
+        }
+        optimizer._weights = list(slots.variables)
+        return
+    for name, variables in slots.lists.items():
+        setattr(optimizer, name, list(variables))
+    optimizer._variables = list(slots.variables)
+    optimizer._index_dict = index
+    optimizer._built = True  # a build that was begun anew may have failed
+    _forget_checkpoint_children(optimizer)
+
+
+def _forget_checkpoint_children(optimizer: Any) -> None:
+    # Made once, at the first checkpoint, and never looked at again.
+    vars(optimizer).pop("_coalesced_children", None)
+
+
+def awaited_values(optimizer: Any) -> list[str]:
+    """Name the values of a checkpoint that an optimizer which is not built yet gets when it is built.
+
+    Keras restores the slots of such an optimizer then, by their position; a legacy one its iterations.
+    """
+    if optimizer is None or getattr(optimizer, "_built", False):
+        return []
+    holder = optimizer if is_legacy(optimizer) else optimizer._variables
+    held = [getattr(holder, "_self_unconditional_deferred_dependencies", {})]
+    positions = [position for names in held for several in names.values() for position in several]
+    return [each.full_name for position in positions for each in position.object_proto.attributes]
+
+
+def check_before_build(check: Callable[[Any, Sequence[Any]], None]) -> None:
+    """Call ``check(optimizer, variables)`` whenever an optimizer of this process is about to make its slots.
+
+    Keras offers no hook between ``compile`` and the first update, and a loop of a user's own calls no ``compile``. So
+    the one method that every current optimizer passes through is replaced, here and for good.
+    """
+    base = next(cls for cls in tf_keras.optimizers.Optimizer.__mro__ if "build" in vars(cls))
+    build = base.build
+
+    @functools.wraps(build)
+    def checked(optimizer: Any, var_list: Sequence[Any]) -> None:
+        if not getattr(optimizer, "_built", False):
+            check(optimizer, var_list)
+        build(optimizer, var_list)
+
+    base.build = checked
+
+
+def is_constructed(optimizer: Any) -> bool:
+    """Tell whether the ``__init__`` of tf-keras's optimizers has been called, and that of a joint one."""
+    return "_learning_rate" in vars(optimizer)
+
+
+def variables_not_saved(optimizer: Any) -> list[str]:
+    """List the attributes of an optimizer that are variables, and none of those that Keras saves or makes anew."""
+    saved = {id(variable) for variable in optimizer._variables}
+    anew = {"_iterations", "_learning_rate", "_current_learning_rate"}
+    return [
+        name
+        for name, value in vars(optimizer).items()
+        if isinstance(value, tf.Variable) and name not in anew and id(value) not in saved
+    ]
+
+
+def learning_rate_of(optimizer: Any) -> Any:
+    """Read the learning rate as given: a float, or the schedule itself.
+
+    The time decay of a legacy optimizer, ``rate / (1 + decay * iterations)``, is given as the schedule it is.
+    """
+    rate = optimizer._get_hyper("learning_rate") if is_legacy(optimizer) else optimizer._learning_rate
+    if isinstance(rate, tf_keras.optimizers.schedules.LearningRateSchedule):
+        return rate
+    decay = optimizer._initial_decay if is_legacy(optimizer) else 0.0
+    if decay:
+        return tf_keras.optimizers.schedules.InverseTimeDecay(_number(rate), decay_steps=1, decay_rate=decay)
+    return _number(rate)
+
+
+def iterations_of(optimizer: Any) -> int:
+    """Read how many steps an optimizer has made."""
+    return int(_number(optimizer.iterations))
+
+
+def _number(value: Any) -> float:
+    # A variable of a distribution strategy is no number to Python.
+    return float(value.numpy() if isinstance(value, tf.Variable) else value)
+
+
+def setting_of(optimizer: Any, name: str) -> Any:
+    """Read a numeric setting of an optimizer, such as its momentum, as a Python number."""
+    return _number(optimizer._get_hyper(name)) if is_legacy(optimizer) else getattr(optimizer, name)
+
+
+class DecayExclusions(NamedTuple):
+    """What weight decay leaves out: variables, by :func:`variable_key`, and patterns of variable names."""
+
+    keys: list[Any]
+    patterns: list[str]
+
+
+def decay_exclusions(optimizer: Any) -> DecayExclusions:
+    """Read what was told to ``exclude_from_weight_decay``; legacy optimizers have no weight decay."""
+    keys = getattr(optimizer, "_exclude_from_weight_decay", None) or []
+    return DecayExclusions(list(keys), list(getattr(optimizer, "_exclude_from_weight_decay_names", None) or []))
+
+
+def exclude_from_decay(optimizer: Any, keys: Sequence[Any], patterns: Sequence[str] | None = None) -> None:
+    """Exclude variables from weight decay, by key and, where they are given, by patterns of names; built or not."""
+    optimizer._exclude_from_weight_decay = list(keys)
+    if patterns is not None:
+        optimizer._exclude_from_weight_decay_names = list(patterns)
+
+
+def update_on_every_replica(optimizer: Any, variable: Any, update: Callable[[Any], None]) -> None:
+    """Run an update on a variable, or under ``tf.distribute`` on its copy on each replica, as Keras does its own."""
+
+    def on_all(strategy: Any, variable: Any) -> None:
+        strategy.extended.update(variable, update, group=False)
+
+    merge_call = tf.__internal__.distribute.interim.maybe_merge_call
+    merge_call(on_all, optimizer._distribution_strategy, variable)
+
+
+def saved_variables(optimizer: Any) -> list[Any]:
+    """List the variables of an optimizer in the order in which Keras saves them."""
+    return list(inner_optimizer(optimizer).weights if is_legacy(optimizer) else optimizer.variables)
+
+
+def load_variables(optimizer: Any, values: Sequence[Any]) -> None:
+    """Give an optimizer, built, the values of :func:`saved_variables`; ``ValueError`` where they do not fit."""
+    inner_optimizer(optimizer).set_weights(values)
+
+
+def uncounted_variables(optimizer: Any) -> dict[str, Any]:
+    """List the state of an optimizer that Keras leaves out of ``.keras`` and ``.h5`` files, by name.
+
+    That is the scale and the counter of a dynamic loss scale, and the running product of Nadam.
+    """
+    inner = inner_optimizer(optimizer)
+    scale = getattr(optimizer, "_loss_scale", None) if inner is not optimizer else None
+    found = {f"loss_scale.{name}": variable for (name, _), variable in getattr(scale, "_weights", {}).items()}
+    if isinstance(getattr(inner, "_u_product", None), tf.Variable):
+        found["u_product"] = inner._u_product
+    return found
+
+
+def recount_steps(optimizer: Any) -> None:
+    """Make a loaded Nadam count the steps it has done, as it does while it trains eagerly."""
+    inner = inner_optimizer(optimizer)
+    if hasattr(inner, "_u_product_counter"):
+        inner._u_product_counter = iterations_of(inner) + 1
+
+
+def with_loss_scale_of(wrapper: Any, optimizer: Any) -> Any:
+    """Wrap an optimizer in a ``LossScaleOptimizer`` where another one is wrapped in it, with the scale that has now."""
+    if not isinstance(wrapper, tf_keras.mixed_precision.LossScaleOptimizer):
+        return optimizer
+    if isinstance(optimizer, tf_keras.mixed_precision.LossScaleOptimizer):
+        return optimizer
+    wrapped = tf_keras.mixed_precision.LossScaleOptimizer(
+        optimizer,
+        dynamic=wrapper.dynamic,
+        initial_scale=wrapper.initial_scale,
+        dynamic_growth_steps=wrapper.dynamic_growth_steps,
+    )
+    if wrapper.dynamic:
+        wrapped._loss_scale.current_loss_scale.assign(wrapper.loss_scale)
+        wrapped._loss_scale.counter.assign(wrapper.dynamic_counter)
+    return wrapped

@@ -1,0 +1,1 @@
+"""One command, from file to file."""

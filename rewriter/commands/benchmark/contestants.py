@@ -1,0 +1,29 @@
+"""The optimizers that a benchmark compares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tf_keras
+
+from rewriter.adapters import tf_keras as keras
+from rewriter.optimizers.joint_momentum import JointMomentum
+from rewriter.optimizers.joint_optimizer import is_joint
+
+# Small enough that no model leaves the region in which its numbers are ordinary, however many steps are timed.
+LEARNING_RATE = 1e-4
+MOMENTUM = 0.9
+
+
+def sgd() -> Any:
+    """Make the SGD with momentum that every comparison is with."""
+    return tf_keras.optimizers.SGD(LEARNING_RATE, momentum=MOMENTUM)
+
+
+def joint_like(optimizer: Any = None) -> Any:
+    """Make the joint optimizer that is compared with it: joint momentum, or one like that of a model that has one."""
+    if not is_joint(optimizer):
+        return JointMomentum(LEARNING_RATE, MOMENTUM)
+    rule = keras.inner_optimizer(optimizer)
+    config = rule.get_config()
+    return type(rule).from_config({**config, **({"learning_rate": LEARNING_RATE} if "learning_rate" in config else {})})

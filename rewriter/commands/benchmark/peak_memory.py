@@ -1,0 +1,93 @@
+"""The memory that training a model takes at most, seen from outside: each model in a process of its own."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rewriter.commands.benchmark.contestants import joint_like, sgd
+from rewriter.commands.benchmark.training_steps import training_step
+from rewriter.commands.data_batches import batch_for
+from rewriter.core.errors import FileError
+from rewriter.files.reading import read_model
+from rewriter.rewriting.rewrite import rewrite
+from rewriter.rewriting.split import split
+
+_STATUS = Path("/proc/self/status")
+_FORGET_PEAK = Path("/proc/self/clear_refs")
+_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is trained: the arguments of ``benchmark_file``; whether, and what, is rewritten."""
+
+    path: str
+    is_rewritten: bool
+    chosen: dict[str, Any]
+    batch_size: int
+    data: str | None
+    safe_mode: bool
+    imports: tuple[str, ...]
+
+
+def peak_memory(subject: Subject) -> int:
+    """Train a model for some steps in a new process; returns the bytes it took at most, beside TensorFlow itself.
+
+    Where the system keeps no resettable peak (it is Linux that does), reading the model counts too.
+    """
+    command = [sys.executable, "-m", __name__, json.dumps(asdict(subject))]
+    done = subprocess.run(  # noqa: S603  this interpreter, this module
+        command, capture_output=True, text=True, check=False, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    )
+    if done.returncode:
+        last = done.stderr.strip().rpartition("\n")[2]
+        raise FileError(f"{subject.path}: its memory could not be measured, the process that trained it said: {last}")
+    return int(done.stdout.strip().rpartition("\n")[2])
+
+
+def _train(subject: Subject) -> int:
+    sys.path.insert(0, str(Path.cwd()))
+    for module in subject.imports:
+        importlib.import_module(module)
+    before = _resident()
+    model, _ = read_model(Path(subject.path), safe_mode=subject.safe_mode)
+    optimizer = joint_like(model.optimizer) if subject.is_rewritten else sgd()
+    if subject.is_rewritten:
+        rewrite(model, optimizer, check=False, **subject.chosen)
+    else:
+        split(model)
+    batch = batch_for(model, subject.batch_size, None if subject.data is None else Path(subject.data))
+    step = training_step(model, optimizer, batch)
+    if _FORGET_PEAK.exists():
+        _FORGET_PEAK.write_text("5")
+    for _ in range(_STEPS):
+        step()
+    return max(0, _peak() - before)
+
+
+def _resident() -> int:
+    return _in_status("VmRSS") if _STATUS.exists() else _peak()
+
+
+def _peak() -> int:
+    if _STATUS.exists():
+        return _in_status("VmHWM")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _in_status(name: str) -> int:
+    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(f"{name}:"))
+    return int(line.split()[1]) * 1024
+
+
+if __name__ == "__main__":
+    print(_train(Subject(**json.loads(sys.argv[1]))))  # noqa: T201  its result

@@ -1,0 +1,93 @@
+"""``rewriter inspect``: what a rewrite would do to the model in a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rewriter.commands.arguments import inputs_from
+from rewriter.commands.plots import kernel_plot
+from rewriter.commands.plots.drawing import require_drawable
+from rewriter.files.formats import read_manifest
+from rewriter.files.manifest import render
+from rewriter.files.reading import read_model
+from rewriter.optimizers.optimizer_choice import choose_optimizer
+from rewriter.optimizers.state.state_size import StateSize, state_sizes
+from rewriter.planning.planner import plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from rewriter.core.tables import Parts
+    from rewriter.model.selectors import Selectors
+    from rewriter.planning.plan import Plan
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """A model file, seen before anything is done.
+
+    Attributes:
+        path: The file.
+        plan: What a rewrite would do to each layer.
+        manifest: What a rewritten file says of itself, ``None`` for a standard model.
+        before: The state of the optimizer in standard form.
+        after: That of the optimizer a rewrite gives the model, or gave it already, in rewritten form.
+        lost: What of the model's optimizer a rewrite would not carry, a line each, unless it is told to keep it.
+    """
+
+    path: Path
+    plan: Plan
+    manifest: dict[str, Any] | None
+    before: StateSize
+    after: StateSize
+    lost: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return ``file``, ``manifest`` (``null`` for a standard model) and the keys of ``Plan.to_dict``.
+
+        Beside them ``optimizer_state``, with ``before`` and ``after``, each as ``StateSize.to_dict``, in bytes, and
+        ``not_carried``, what of the optimizer a rewrite leaves behind unless it is told to keep it.
+        """
+        state = {"before": self.before.to_dict(), "after": self.after.to_dict(), "not_carried": list(self.lost)}
+        return {"file": str(self.path), "manifest": self.manifest, "optimizer_state": state, **self.plan.to_dict()}
+
+    def parts(self, width: int) -> Parts:
+        """Show the plan with the bytes of state of each layer, and what a rewritten file says of itself."""
+        now, then, name = self.before, self.after, "rewritten"
+        if self.plan.is_carried_out:
+            now, then, name = self.after, self.before, "exported"
+        columns = {
+            head: {path: f"{size:,}" for path, size in {"": state.total, **state.layers}.items() if size}
+            for head, state in (("state", now), (name, then))
+        }
+        described = [] if self.manifest is None else ["", *render(self.manifest)]
+        return [
+            *self.plan.parts(width, columns),
+            f"optimizer state: {now}; {name} {then}",
+            *self.lost,
+            *described,
+        ]
+
+
+def inspect_file(
+    path: Path,
+    include: Selectors = None,
+    exclude: Selectors = None,
+    layers: str | Iterable[str] = "dense",
+    discover: bool = False,
+    data: Path | None = None,
+    safe_mode: bool = True,
+    plot: Path | None = None,
+) -> Inspected:
+    """Read a model file and plan its rewrite; draw each ``W*`` if it is said where to."""
+    if plot is not None:
+        require_drawable(plot)
+    model, _ = read_model(path, safe_mode=safe_mode)
+    inputs = inputs_from(data, model)
+    decided = plan(model, include=include, exclude=exclude, layers=layers, discover=discover, inputs=inputs)
+    if plot is not None:
+        kernel_plot.draw(decided, plot)
+    lost = choose_optimizer(model).lost if decided.merges else ()
+    return Inspected(path, decided, read_manifest(path), *state_sizes(decided, model), lost)

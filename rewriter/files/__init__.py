@@ -1,0 +1,1 @@
+"""Models to disk and back."""

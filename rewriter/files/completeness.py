@@ -1,0 +1,144 @@
+"""What a file just written holds, counted against the model: Keras leaves things out without a word."""
+
+from __future__ import annotations
+
+import contextlib
+import zipfile
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import tensorflow as tf
+import tf_keras
+
+from rewriter.adapters import tf_keras as keras
+from rewriter.core.errors import FileError
+from rewriter.files.archive import weights_member
+from rewriter.files.formats import Format
+from rewriter.model.walk import locate_layers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_Shape = tuple[int, ...]
+_OPTIMIZER_IN_H5 = "optimizer_weights"
+
+
+@dataclass(frozen=True)
+class Holding:
+    """The shapes of the arrays in a model file.
+
+    Attributes:
+        weights: Of everything but the optimizer.
+        optimizer: Of the optimizer's variables, in the order in which they are saved.
+        is_scaled: Whether the optimizer was in a ``LossScaleOptimizer``, as far as the file says.
+    """
+
+    weights: list[_Shape]
+    optimizer: list[_Shape]
+    is_scaled: bool = False
+
+
+def holding(path: Path, kind: Format, model: Any) -> Holding:
+    """Read which arrays a ``.keras`` or ``.h5`` file of a model holds; their values are not read."""
+    found: list[tuple[str, _Shape]] = []
+    with _weights_file(path, kind) as file:
+        file.visititems(lambda name, item: found.append((name, item.shape)) if hasattr(item, "shape") else None)
+        if kind is Format.KERAS:
+            optimizer = keras.optimizer_path_in_keras_format(model)
+            is_scaled = any(name.startswith(f"{optimizer}/inner_optimizer/") for name, _ in found)
+            prefix = f"{optimizer}/vars/"
+            state = sorted((int(name.removeprefix(prefix)), shape) for name, shape in found if name.startswith(prefix))
+        else:
+            is_scaled = False
+            prefix = f"{_OPTIMIZER_IN_H5}/"
+            names = keras.weight_names(file[_OPTIMIZER_IN_H5]) if _OPTIMIZER_IN_H5 in file else []
+            state = [(index, file[prefix + name].shape) for index, name in enumerate(names)]
+    weights = [shape for name, shape in found if not name.startswith(prefix)]
+    return Holding(weights, [shape for _, shape in state], is_scaled)
+
+
+@contextlib.contextmanager
+def _weights_file(path: Path, kind: Format) -> Iterator[Any]:
+    if kind is Format.H5:
+        with h5py.File(path, "r") as file:
+            yield file
+        return
+    with zipfile.ZipFile(path) as archive, weights_member(archive) as member, h5py.File(member, "r") as file:
+        yield file
+
+
+def optimizer_shapes(optimizer: Any) -> list[_Shape]:
+    """List the shapes of an optimizer's variables, in the order in which Keras saves them."""
+    return [tuple(variable.shape) for variable in keras.saved_variables(optimizer)]
+
+
+def require_readable(model: Any, destination: Path) -> None:
+    """Raise ``FileError`` for what is known to be lost in the ``.keras`` format, before anything is written."""
+    located = locate_layers(model)
+    saved = keras.layers_saved_in_keras_format(model)
+    left_out = [found.paths[0] for found in located if keras.own_weights(found.layer) and id(found.layer) not in saved]
+    if left_out:
+        raise FileError(
+            f"{destination}: not written, Keras's .keras format would silently leave out the weights of "
+            f"{', '.join(left_out)}: it does not look into containers inside containers. Use .h5 or a SavedModel."
+        )
+    for found in located:
+        models = {id(owner) for owner in found.owners if keras.is_graph_network(owner)}
+        if len(models) > 1 and keras.own_weights(found.layer):
+            raise FileError(
+                f"{destination}: not written, Keras could not read it again: {' and '.join(found.paths)} are one layer "
+                "in several models, whose weights the .keras format mixes up. Use .h5 or a SavedModel."
+            )
+    if _saves_optimizer(model) and keras.is_legacy(model.optimizer):
+        count = len(keras.saved_variables(model.optimizer))
+        if count:
+            name = type(keras.inner_optimizer(model.optimizer)).__name__
+            raise FileError(
+                f"{destination}: not written, Keras's .keras format would silently leave out the state of the legacy "
+                f"{name}, {count} variables. Use .h5, or compile the model with tf_keras.optimizers.{name}."
+            )
+
+
+def require_all_written(model: Any, written: Path, kind: Format, destination: Path, with_optimizer: bool) -> None:
+    """Raise ``FileError`` unless a file holds as many arrays of each shape as the model and its optimizer have."""
+    weights = Counter(tuple(weight.shape) for weight in _counted_weights(model))
+    state = Counter(optimizer_shapes(model.optimizer) if with_optimizer and _saves_optimizer(model) else ())
+    if kind is Format.SAVED_MODEL:
+        # One graph of objects, in which a variable has one name, wherever that leads through.
+        held = tf.train.list_variables(str(written / "variables" / "variables"))
+        checks = [("variables", weights + state, Counter(tuple(shape) for _, shape in held))]
+    else:
+        arrays = holding(written, kind, model)
+        checks = [
+            ("weights", weights, Counter(arrays.weights)),
+            ("optimizer's variables", state, Counter(arrays.optimizer)),
+        ]
+    for what, needed, there in checks:
+        missing = needed - there
+        if missing:
+            shapes = ", ".join(f"{count} of shape {shape}" for shape, count in missing.items())
+            other = ".h5 or a SavedModel" if kind is Format.KERAS else "a SavedModel"
+            raise FileError(
+                f"{destination}: not written, Keras has left out {missing.total()} of the {needed.total()} {what} "
+                f"({shapes}). Use {other}."
+            )
+
+
+def _counted_weights(model: Any) -> list[Any]:
+    """List the weights that a file must hold: all but those of layers that have a way of their own to save them."""
+    layers = [model, *(found.layer for found in locate_layers(model))]
+    weights = {
+        id(weight): weight
+        for layer in layers
+        if type(layer).save_own_variables is tf_keras.layers.Layer.save_own_variables
+        for weight in keras.own_weights(layer)
+        if weight.shape.is_fully_defined()
+    }
+    return list(weights.values())
+
+
+def _saves_optimizer(model: Any) -> bool:
+    return keras.is_compiled(model) and keras.is_optimizer(model.optimizer)

@@ -1,0 +1,141 @@
+"""The optimizer of a model in a file: what Keras leaves there and does not read again, and what it leaves out."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from rewriter.adapters import tf_keras as keras
+from rewriter.core.errors import first_line
+from rewriter.files.completeness import holding, optimizer_shapes
+from rewriter.files.formats import Format
+from rewriter.rewriting.model_run import run_model
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+_CONFIG, _STATE = "rewriter_optimizer.json", "rewriter_optimizer.npz"
+
+
+def read_uncounted(optimizer: Any) -> dict[str, float]:
+    """Read the numbers of an optimizer that Keras does not save in ``.keras`` and ``.h5``, each exact in JSON."""
+    return {name: value.numpy().item() for name, value in keras.uncounted_variables(optimizer).items()}
+
+
+def restore_uncounted(model: Any, values: Mapping[str, float]) -> None:
+    """Give the optimizer of a loaded model the numbers that :func:`read_uncounted` read."""
+    for name, variable in keras.uncounted_variables(model.optimizer).items():
+        if name in values:
+            variable.assign(values[name])
+    if model.run_eagerly:
+        keras.recount_steps(model.optimizer)
+
+
+def restore_from_file(path: Path, kind: Format, model: Any) -> str:
+    """See that the optimizer of a model loaded from a ``.keras`` or ``.h5`` file has the state in it.
+
+    Keras leaves an optimizer fresh, or filled in part, where the state does not fit it, and only logs that; it is made
+    anew then. In ``.h5`` Keras also fails at any state inside a ``LossScaleOptimizer``; that is loaded here.
+
+    Returns:
+        Why the state could not be loaded, ``""`` where it was, or where there is none.
+    """
+    held = holding(path, kind, model)
+    if held.is_scaled and keras.inner_optimizer(model.optimizer) is model.optimizer:
+        # Keras writes the optimizer that compile was given, and wraps it anew only under the policy it was made under.
+        keras.set_optimizer(model, tf_keras.mixed_precision.LossScaleOptimizer(model.optimizer))
+    stored = held.optimizer
+    # A state that was saved before the first step is a count of iterations.
+    if len(stored) <= 1:
+        return ""
+    if stored != optimizer_shapes(model.optimizer):
+        needed = len(optimizer_shapes(model.optimizer))
+        return _start_anew(model, f"{len(stored)} variables in the file, {needed} needed")
+    if kind is Format.H5 and keras.inner_optimizer(model.optimizer) is not model.optimizer:
+        with h5py.File(path, "r") as file:
+            group = file["optimizer_weights"]
+            values = [group[name][()] for name in keras.weight_names(group)]
+        keras.load_variables(model.optimizer, values)
+    return ""
+
+
+def restore_from_checkpoint(folder: Path, model: Any) -> str:
+    """Give a model loaded from a SavedModel what Keras has written there and not read.
+
+    That is the state of its optimizer, and weights that some custom layers make anew when Keras revives them.
+
+    Returns:
+        Why the optimizer's state could not be restored, ``""`` where it was, or where there is none.
+    """
+    path = str(folder / "variables" / "variables")
+    has_slots = any("/_variables/" in key or ".OPTIMIZER_SLOT" in key for key, _ in tf.train.list_variables(path))
+    _settle(model)
+    optimizer = model.optimizer if keras.is_compiled(model) else None
+    try:
+        if optimizer is not None and has_slots:
+            trained = keras.trained_variables(model)
+            keras.build_slots(keras.inner_optimizer(optimizer), trained)
+        status = tf.train.Checkpoint(root=model).read(path)
+        # Metrics have values in it that nothing asks for; TensorFlow would say so once the model is gone.
+        status.expect_partial()
+        if optimizer is not None:
+            status.assert_existing_objects_matched()
+            if model.run_eagerly:
+                keras.recount_steps(optimizer)
+    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        return "" if optimizer is None else _start_anew(model, first_line(error))
+    return ""
+
+
+def _settle(model: Any) -> None:
+    """Have layers make now what they would make at the first call, in place of what was revived.
+
+    A ``MultiHeadAttention`` does, in a subclassed model; a model of a graph of layers has been called already.
+    """
+    if keras.is_graph_network(model):
+        return
+    revived = [id(variable) for variable in keras.trained_variables(model)]
+    run_model(model)
+    keras.remember_input_shape(model)
+    trained = [id(variable) for variable in keras.trained_variables(model)]
+    if trained != revived and keras.is_compiled(model):
+        _renew_optimizer(model)
+
+
+def _renew_optimizer(model: Any) -> None:
+    optimizer = model.optimizer
+    keras.set_optimizer(model, type(optimizer).from_config(optimizer.get_config()))
+
+
+def _start_anew(model: Any, reason: str) -> str:
+    optimizer = model.optimizer
+    _renew_optimizer(model)
+    name = type(keras.inner_optimizer(optimizer)).__name__
+    return f"the state of its {name} does not fit the model and is not loaded, training starts anew: {reason}"
+
+
+def write_optimizer(folder: Path, optimizer: Any, state: Mapping[str, Any]) -> None:
+    """Write an optimizer's settings and its state, as :func:`read_state` read it, into a SavedModel folder."""
+    (folder / _CONFIG).write_text(json.dumps(tf_keras.optimizers.serialize(optimizer)), "utf-8")
+    np.savez(folder / _STATE, **state)
+
+
+def read_state(optimizer: Any) -> dict[str, Any]:
+    """Read an optimizer's variables, numbered in the order in which Keras saves them; copies."""
+    return {str(index): value.numpy() for index, value in enumerate(keras.saved_variables(optimizer))}
+
+
+def restore_optimizer(folder: Path, model: Any) -> None:
+    """Give a model loaded from a SavedModel folder the optimizer, with its state, that was written beside it."""
+    optimizer = tf_keras.optimizers.deserialize(json.loads((folder / _CONFIG).read_text("utf-8")))
+    keras.build_slots(keras.inner_optimizer(optimizer), keras.trained_variables(model))
+    with np.load(folder / _STATE, allow_pickle=False) as state:
+        keras.load_variables(optimizer, [state[str(index)] for index in range(len(state))])
+    keras.set_optimizer(model, optimizer)

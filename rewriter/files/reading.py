@@ -1,0 +1,130 @@
+"""Models read: ``load_model`` for both forms, after a look at the file, and with all that Keras leaves there."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import tf_keras
+
+from rewriter.adapters import tf_keras as keras
+from rewriter.core import progress
+from rewriter.core.errors import FileError, RewriterError, first_line
+from rewriter.core.flags import require_flags
+from rewriter.core.layout import is_merged
+from rewriter.files import manifest
+from rewriter.files.formats import Format, as_path, format_of, read_manifest
+from rewriter.files.nested_layers import merge_at
+from rewriter.files.optimizer_state import (
+    restore_from_checkpoint,
+    restore_from_file,
+    restore_optimizer,
+    restore_uncounted,
+)
+from rewriter.files.untrusted.code_objects import explain, require_safe, require_safe_graph
+from rewriter.files.untrusted.integrity import allowance, limited_variables, sound_config
+from rewriter.model.walk import locate_layers, require_model
+from rewriter.rewriting.invalidation import reset_functions
+from rewriter.rewriting.save_method import take_over_saving
+
+if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
+
+def load_model(
+    path: str | os.PathLike[str],
+    custom_objects: dict[str, Any] | None = None,
+    compile: bool = True,  # noqa: A002  the name Keras gives it
+    safe_mode: bool = True,
+) -> Any:
+    """Read a model, rewritten or standard, from a ``.keras`` or ``.h5`` file or a SavedModel folder.
+
+    Args:
+        path: Where from.
+        custom_objects: The user's own classes and functions by name, as Keras takes them.
+        compile: Compile the model as it was.
+        safe_mode: Refuse what would run code from the file, a Lambda layer above all, in every format.
+
+    Returns:
+        The model.
+
+    Raises:
+        FileError: The file is missing, is not a model, or Keras cannot read it.
+        TypeError: ``compile`` or ``safe_mode`` is neither ``True`` nor ``False``.
+    """
+    require_flags(compile=compile, safe_mode=safe_mode)
+    model, dropped = read_model(path, custom_objects, compile, safe_mode)
+    if dropped:
+        warnings.warn(f"{path}: {dropped}", stacklevel=2)
+    return model
+
+
+def read_model(
+    path: str | os.PathLike[str],
+    custom_objects: dict[str, Any] | None = None,
+    compile: bool = True,  # noqa: A002  the name Keras gives it
+    safe_mode: bool = True,
+) -> tuple[Any, str]:
+    """Read a model as :func:`load_model` does.
+
+    Returns:
+        The model, and what of its optimizer's state could not be loaded; ``""`` if all was.
+    """
+    file = as_path(path)
+    with progress.stage(f"reading {file.name}"):
+        return _read(file, custom_objects, compile, safe_mode)
+
+
+def _read(
+    source: Path,
+    custom_objects: dict[str, Any] | None,
+    compile: bool,  # noqa: A002  the name Keras gives it
+    safe_mode: bool,
+) -> tuple[Any, str]:
+    kind = format_of(source)
+    configs = sound_config(source, kind)
+    try:
+        described = read_manifest(source)
+    except (ValueError, OSError, KeyError) as error:
+        raise FileError(f"{source}: damaged, {first_line(error)}") from error
+    if described is not None:
+        manifest.require_readable(described, str(source))
+    require_safe(source, configs, custom_objects, safe_mode)
+    if kind is Format.SAVED_MODEL:
+        require_safe_graph(source, safe_mode)
+    options = {"safe_mode": safe_mode} if kind is Format.KERAS else {}
+    if kind is Format.H5:
+        custom_objects = {**keras.registered_optimizers(), **(custom_objects or {})}
+    try:
+        with keras.safe_mode_scope(safe_mode), limited_variables(source, allowance(source)):
+            model = tf_keras.models.load_model(str(source), custom_objects=custom_objects, compile=compile, **options)
+            require_model(model)
+            return model, _restore(source, kind, model, described or {})
+    except FileError:
+        raise
+    except RewriterError as error:
+        raise FileError(f"{source}: {error}") from error
+    except Exception as error:
+        raise FileError(f"{source}: {explain(error)}") from error
+
+
+def _restore(source: Path, kind: Format, model: Any, described: dict[str, Any]) -> str:
+    """Bring back what Keras does not of a model it has loaded; returns what of its optimizer is lost."""
+    dropped = restore_from_checkpoint(source, model) if kind is Format.SAVED_MODEL else ""
+    hidden = described.get("standard_form", False)
+    if hidden:
+        merge_at(model, manifest.places(described))
+        reset_functions(model)
+    if any(is_merged(found.layer) for found in locate_layers(model)):
+        take_over_saving(model, manifest.origin(described))
+    if not keras.is_compiled(model) or not keras.is_optimizer(model.optimizer):
+        return ""
+    if hidden:
+        restore_optimizer(source, model)
+        dropped = ""
+    elif kind is not Format.SAVED_MODEL:
+        dropped = restore_from_file(source, kind, model)
+    if not dropped:
+        restore_uncounted(model, described.get("optimizer_state", {}))
+    return dropped

@@ -1,0 +1,1 @@
+"""What a model file may not do: code, and damage."""

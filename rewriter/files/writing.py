@@ -1,0 +1,234 @@
+"""Models written: ``save_model`` for the rewritten form, ``export`` for the standard one."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+import tf_keras
+
+from rewriter.adapters import tf_keras as keras
+from rewriter.core import progress
+from rewriter.core.errors import FileError, first_line
+from rewriter.core.log import log, log_lines
+from rewriter.files import manifest
+from rewriter.files.atomic_write import place, writable
+from rewriter.files.completeness import require_all_written, require_readable
+from rewriter.files.formats import Format, edit_config, format_to_write, names_format, write_manifest
+from rewriter.files.nested_layers import hidden_layers, wrap_config
+from rewriter.files.optimizer_state import read_state, read_uncounted, write_optimizer
+from rewriter.model.walk import locate_layers, require_model, unknown_classes
+from rewriter.optimizers.joint_optimizer import is_joint
+from rewriter.optimizers.optimizer_choice import LOSS_SCALE, choose_standard_optimizer
+from rewriter.optimizers.state.pending_restore import restore_now
+from rewriter.rewriting.save_method import save_with
+from rewriter.rewriting.split import standard_form
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def export(model: Any, path: str | os.PathLike[str], overwrite: bool = False, inputs: Any = None) -> None:
+    """Write the standard form of a model, to a file that loads where this library is not installed.
+
+    The model stays as it is and training can go on. With several workers of a ``tf.distribute`` strategy each must
+    call this, as weights are made in step; the chief's file is kept.
+
+    Args:
+        model: A tf-keras model, rewritten or not.
+        path: Where to; the ending says the format: ``.keras``, ``.h5``, or none for a SavedModel folder.
+        overwrite: Replace what is there.
+        inputs: A batch that the model takes: its outputs, and those of each layer, are compared in both forms.
+            ``None`` makes one from what the model says of its inputs.
+
+    Raises:
+        ModelError: ``model`` is no tf-keras model, or ``inputs`` is no batch that it takes.
+        DifferenceError: A layer computes something else in standard form.
+        FileError: ``path`` exists, has no parent folder, or an ending that names no format; or Keras cannot save the
+            model, or not all of it, in that format. Nothing is written then.
+        TypeError: ``overwrite`` is neither ``True`` nor ``False``.
+    """
+    require_model(model)
+    destination = _destination(model, path, overwrite)
+    lines = exported_state(model, destination)
+    with standard_form(model, check=True, inputs=inputs):
+        _write(model, destination)
+    log_lines(lines)
+
+
+def exported_state(model: Any, destination: Path) -> tuple[str, ...]:
+    """Say what becomes of the optimizer of a model that is exported to a file, as plain Keras will read it."""
+    lines = choose_standard_optimizer(model).lines
+    if not keras.is_optimizer(model.optimizer):
+        return lines
+    if format_to_write(destination) is Format.SAVED_MODEL:
+        return (*lines, "note: plain Keras reads no state of an optimizer from a SavedModel; rewriter.load_model does")
+    if keras.inner_optimizer(model.optimizer) is model.optimizer:
+        return lines
+    kept = [line for line in lines if not line.startswith(LOSS_SCALE)]
+    return (*kept, f"{LOSS_SCALE} not in the file, .keras and .h5 have no place for it")
+
+
+def save_model(
+    model: Any,
+    path: str | os.PathLike[str],
+    overwrite: bool = False,
+    source_sha256: str | None = None,
+    **options: Any,
+) -> None:
+    """Write a model in the form it has, rewritten layers merged, with its optimizer's state and a manifest.
+
+    With several workers of a ``tf.distribute`` strategy each must call this; the chief's file is kept.
+
+    Args:
+        model: A tf-keras model.
+        path: Where to, as in :func:`export`.
+        overwrite: Replace what is there.
+        source_sha256: Digest of the file the model was rewritten from, for the manifest.
+        **options: What ``tf_keras.Model.save`` takes beside these: ``include_optimizer``, ``signatures``, ``options``.
+
+    Raises:
+        ModelError: ``model`` is no tf-keras model.
+        FileError: As in :func:`export`.
+        TypeError: As in :func:`export`.
+    """
+    require_model(model)
+    destination = _destination(model, path, overwrite)
+    restore_now(model)
+    described = manifest.describe(model, source_sha256)
+    if not described["layers"]:
+        _write(model, destination, options=options)
+        return
+    if options.get("include_optimizer", True) and keras.is_optimizer(model.optimizer):
+        described["optimizer_state"] = read_uncounted(model.optimizer)
+    if is_joint(model.optimizer):
+        try:
+            keras.inner_optimizer(model.optimizer).require_saveable()
+        except TypeError as error:
+            raise FileError(f"{destination}: not written, {error}") from error
+        _warn_of_a_bare_name(type(keras.inner_optimizer(model.optimizer)), destination)
+    hidden = hidden_layers(model)
+    if hidden and format_to_write(destination) is Format.SAVED_MODEL:
+        _save_hidden_folder(model, destination, described, options)
+        return
+
+    def finish(written: Path) -> None:
+        write_manifest(written, described)
+        if hidden:
+            edit_config(written, lambda config: wrap_config(config, manifest.places(described)))
+
+    _write(model, destination, finish, options)
+
+
+def _warn_of_a_bare_name(cls: type, destination: Path) -> None:
+    bare = tf_keras.saving.get_registered_name(cls) == cls.__name__
+    if bare and format_to_write(destination) is not Format.KERAS:
+        log.warning(
+            "%s is not registered, and so %s can only be read with custom_objects={%r: %s}; "
+            "tf_keras.saving.register_keras_serializable registers it.",
+            cls.__name__,
+            destination.name,
+            cls.__name__,
+            cls.__name__,
+        )
+
+
+def _destination(model: Any, path: str | os.PathLike[str], overwrite: bool) -> Path:
+    # A worker that is not the chief keeps nothing, and the chief may have written already.
+    return writable(path, overwrite if keras.is_chief(model) else True)
+
+
+def _save_hidden_folder(model: Any, destination: Path, described: dict[str, Any], options: dict[str, Any]) -> None:
+    """Write a SavedModel in standard form: Keras revives its layers one by one and could not know which are merged."""
+    optimizer = model.optimizer
+    state = read_state(optimizer) if keras.is_optimizer(optimizer) else None
+    described["standard_form"] = True
+
+    def finish(written: Path) -> None:
+        write_manifest(written, described)
+        if state is not None:
+            write_optimizer(written, optimizer, state)
+
+    with standard_form(model):
+        _write(model, destination, finish, options)
+
+
+def _write(
+    model: Any,
+    destination: Path,
+    finish: Callable[[Path], None] = lambda _: None,
+    options: dict[str, Any] | None = None,
+) -> None:
+    """Write a model as Keras does, in one step, and only if the file holds all of it."""
+    kind = format_to_write(destination)
+    given = options or {}
+    classes = ", ".join(unknown_classes(model))
+    unknown = (
+        f"{classes} of its classes are not known here, and Keras runs a graph in their place: import MODULE first, the "
+        "one that defines them"
+    )
+    if classes and kind is not Format.SAVED_MODEL:
+        raise FileError(f"{destination}: not written, it might be a file that nothing reads. {unknown}.")
+    if kind is Format.SAVED_MODEL and given.get("save_traces", True) and keras.input_specs(model) is None:
+        raise FileError(
+            f"{destination}: not written, a SavedModel says what its model takes, and {model.name} has not been called "
+            "since it was made or read: call it on a batch first, as rewrite and export do with inputs=."
+        )
+    if kind is Format.KERAS:
+        require_readable(model, destination)
+        _build_scaled(model)
+
+    def write(temporary: Path) -> None:
+        with warnings.catch_warnings():
+            # Keras recommends .keras over .h5 each time; whoever wrote .h5 meant it.
+            warnings.filterwarnings("ignore", message="You are saving your model as an HDF5 file")
+            type(model).save(model, str(temporary), save_format=kind.value, **given)
+        finish(temporary)
+        require_all_written(model, temporary, kind, destination, given.get("include_optimizer", True))
+
+    try:
+        with progress.stage(f"writing {destination.name}"):
+            place(destination, write, keep=keras.is_chief(model))
+    except OSError as error:
+        raise FileError(f"{destination}: not written, {error.strerror or first_line(error)}") from error
+    except (AssertionError, ValueError, TypeError, NotImplementedError, RuntimeError, tf.errors.OpError) as error:
+        why = f"Keras cannot save this model: {first_line(error)}"
+        raise FileError(f"{destination}: not written, {f'{unknown}. ' if classes else ''}{why}") from error
+    if kind is Format.SAVED_MODEL and (anew := _made_anew(model)):
+        log.warning(
+            "tf_keras.models.load_model makes the weights of %s anew, without a word, where it knows the model's "
+            "classes; rewriter.load_model, the signatures of %s and .keras files have the right ones",
+            ", ".join(anew),
+            destination.name,
+        )
+
+
+def _made_anew(model: Any) -> list[str]:
+    """List the paths of the layers that Keras makes anew when it reads a SavedModel: they build others at a call."""
+    return [
+        found.paths[0]
+        for found in locate_layers(model)
+        if isinstance(found.layer, tf_keras.layers.MultiHeadAttention)
+        and not all(map(keras.is_graph_network, found.owners))
+    ]
+
+
+def _build_scaled(model: Any) -> None:
+    """Make the slots of an optimizer in a ``LossScaleOptimizer``: Keras fails at a ``.keras`` file that has none."""
+    inner = keras.inner_optimizer(model.optimizer)
+    if inner is not model.optimizer and keras.optimizer_slots(inner) is None:
+        keras.build_slots(inner, keras.trained_variables(model))
+
+
+def _save(model: Any, filepath: Any, overwrite: bool, save_format: str | None, **options: Any) -> None:
+    """Save a rewritten model as ``model.save`` was asked to; Keras answers for formats that it alone knows."""
+    if names_format(filepath, save_format):
+        save_model(model, filepath, overwrite=overwrite, **options)
+    else:
+        type(model).save(model, filepath, overwrite=overwrite, save_format=save_format, **options)
+
+
+save_with(_save)

@@ -1,0 +1,1 @@
+"""What a model is made of, layer by layer, plain or merged."""

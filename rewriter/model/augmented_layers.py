@@ -1,0 +1,316 @@
+"""``Augmented<Class>``: a layer class whose kernel and bias are views of one augmented kernel.
+
+A rewritten layer keeps its own ``call``; what changes is that ``layer.kernel`` and ``layer.bias`` are no longer
+variables but slices of ``layer.augmented_kernel``. A layer that runs a loop over rewritten cells gets such a class as
+well, with nothing merged of its own, so that the cells' kernels are sliced before the loop and not in every step of it.
+
+The class is a subclass of the layer's own class, so everything
+else about the layer, isinstance checks included, stays as it was.
+
+The class shows itself as ``AugmentedDense`` (its ``__qualname__``) but keeps the ``__name__`` of the class it
+stands for: Keras derives from that name the path of a weight inside ``.keras`` and ``.weights.h5`` files, and files
+of the original model must load into the rewritten one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import functools
+import inspect
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import tensorflow as tf
+import tf_keras
+
+from rewriter.adapters import tf_keras as keras
+from rewriter.adapters.tf_keras.merged_product import is_worthwhile, product
+from rewriter.core.errors import ModelError
+from rewriter.core.layout import (
+    ViewKey,
+    augmented_kernels,
+    is_merged,
+    layouts_in,
+    places_among_weights,
+    standard_weights,
+)
+from rewriter.model import surgery
+from rewriter.model.pairs import DENSE, Pair, layouts_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from rewriter.core.layout import Layout
+
+# Files of users name this module and the classes in it: these are names, not places, and stay when the module moves.
+MODULE_IN_FILES = "rewriter.augmented"
+REGISTERED_NAME = "rewriter>Augmented"
+# The class name in files. Where the library is missing, Keras's error quotes it, so it says what to install.
+_LOADER = "AugmentedByKerasRewriter"
+_STANDARD_CLASS = "standard_class"
+_EXACT = "exact_gradients"
+_PAIRS = "augmented_pairs"
+
+# The views of the calls under way, by layer, and the graph that each were made in. A context variable, because replicas
+# of a layer run in threads.
+_VIEWS: contextvars.ContextVar[Mapping[int, tuple[Any, dict[str, Any]]]] = contextvars.ContextVar(
+    "views", default=MappingProxyType({})
+)
+
+# The key under which a config says of which layer it is, where that is asked for.
+CONFIGURED = "configured_layer"
+_TO_SET = "Set weights inside `with rewriter.standard_form(model):`, or assign to the layer's augmented_kernel."
+_SIGNED: contextvars.ContextVar[bool] = contextvars.ContextVar("signed", default=False)
+
+
+@contextlib.contextmanager
+def signed_configs() -> Iterator[None]:
+    """Inside, the config of an augmented layer has the layer's ``id`` under the key ``CONFIGURED``."""
+    token = _SIGNED.set(True)
+    try:
+        yield
+    finally:
+        _SIGNED.reset(token)
+
+
+def _views_of(layer: Any) -> dict[str, Any] | None:
+    """Find the views of a layer that a call under way has made, if they can be used in what is traced now."""
+    graph, views = _VIEWS.get().get(id(layer), (None, None))
+    return views if views is not None and keras.is_usable_here(graph) else None
+
+
+def _fresh_views(layer: Any) -> dict[str, Any]:
+    """Take a layer's augmented kernels apart, in such a way that graphs compute with the parts as they do unmerged.
+
+    TensorFlow would fold the transposition of a view into the product that reads it, and on some processors that
+    product rounds otherwise. It does not look behind an operation that states the shape.
+    """
+    views = standard_weights(layer)
+    if not views or not is_exact(layer):
+        return views
+    transposed = [part for layout in layouts_in(layer) for part in layout.parts if part.transposed]
+    return {**views, **{part.attribute: tf.ensure_shape(views[part.attribute], part.shape) for part in transposed}}
+
+
+@contextlib.contextmanager
+def _shared_views(layer: Any) -> Iterator[None]:
+    """Let all reads of the layer's views inside share one split, so that a call has one gradient concat."""
+    if is_merged(layer):
+        # A cell that is called in a loop goes on with the views made before the loop.
+        fresh = {id(layer): _fresh_views(layer)} if _views_of(layer) is None else {}
+    else:
+        # As stored, so that what flows back is summed over the steps in that dtype, as it is without a merge: where
+        # precision is mixed, each read inside the loop casts.
+        with keras.stored_dtypes():
+            fresh = {id(each): _fresh_views(each) for each in keras.layers_below(layer)}
+    graph = keras.current_graph()
+    token = _VIEWS.set({**_VIEWS.get(), **{layer: (graph, views) for layer, views in fresh.items()}})
+    try:
+        yield
+    finally:
+        _VIEWS.reset(token)
+
+
+class Augmented:
+    """What every augmented layer class has beside the layer's own class.
+
+    As a class of its own it serves Keras as the loader of every augmented class: the config names the standard
+    class, so that no augmented class has to be registered before a file is read.
+    """
+
+    augmented_kernel: Any
+    exact_gradients: ClassVar[bool]
+    augmented_pairs: ClassVar[tuple[Pair, ...]]
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """Make an unbuilt augmented layer from the config of :meth:`get_config`; it merges when it is built."""
+        standard = keras.class_from_config(config[_STANDARD_CLASS])
+        own = {key: value for key, value in config.items() if key not in {_STANDARD_CLASS, _EXACT, _PAIRS}}
+        layer = standard.from_config(own)
+        pairs = tuple(map(Pair.from_config, config[_PAIRS])) if _PAIRS in config else (DENSE,)
+        keras.set_class(layer, augmented_class(standard, bool(config.get(_EXACT, True)), pairs))
+        return layer
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the layer's own config, the standard class it is for, what is merged, and whether it is exact."""
+        config: dict[str, Any] = super().get_config()  # type: ignore[misc]
+        return {
+            **config,
+            **({CONFIGURED: id(self)} if _SIGNED.get() else {}),
+            _STANDARD_CLASS: keras.class_to_config(standard_class(self)),
+            _EXACT: is_exact(self),
+            **({} if pairs_in(self) == (DENSE,) else {_PAIRS: [pair.to_config() for pair in pairs_in(self)]}),
+        }
+
+    def build(self, input_shape: Any) -> None:
+        """Build the layer as its own class does, then merge what it made."""
+        cls = type(self)
+        if is_merged(self):
+            surgery.discard(self)  # to be built anew
+        keras.set_class(self, standard_class(self))
+        self.build(input_shape)
+        tf_keras.layers.Layer.build(self, input_shape)  # a class may not, and Keras would build it again
+        if pairs := _pairs_of(cls):
+            surgery.merge(self, cls, layouts_for(self, pairs))
+        else:
+            keras.set_class(self, cls)
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """Build the layer when it is loaded, in its own name scope: Keras builds its own layers of a file in theirs."""
+        shape = config.get("input_shape")
+        if isinstance(shape, list) and all(size is None or isinstance(size, int) for size in shape):
+            # JSON has made a list of it, which recurrent layers of tf-keras 2.18 take for a list of shapes.
+            config = {**config, "input_shape": tuple(shape)}
+        with tf.name_scope(self.name):  # type: ignore[attr-defined]
+            super().build_from_config(config)  # type: ignore[misc]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[misc]
+        if is_merged(self):
+            # A copied variable has lost its mark; the copied layer has kept its own.
+            surgery.mark(self, augmented_kernels(self), layouts_in(self))
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Set the weights, as they are merged; ``ModelError`` for those of the standard form."""
+        layer: Any = self
+        if is_merged(layer) and len(weights) != len(layer.weights):
+            raise ModelError(
+                f"{layer.name} is merged and has {len(layer.weights)} weights, and was given {len(weights)}. {_TO_SET}"
+            )
+        super().set_weights(weights)  # type: ignore[misc]
+
+    def load_own_variables(self, store: Mapping[str, Any]) -> None:
+        """Load the weights of an augmented layer, or of the standard layer it stands for, stacked here."""
+        weights = keras.own_weights(self)
+        layouts = layouts_in(self)
+        if len(store) == len(weights) + sum(len(layout.parts) - 1 for layout in layouts):
+            store = _stack_store(store, layouts)
+        super().load_own_variables(store)  # type: ignore[misc]
+
+    def _lookup_dependency(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        # Asked by a checkpoint that is being restored, before it restores anything.
+        if any(name in layout.attributes for layout in layouts_in(self)):
+            raise ModelError(
+                f"the checkpoint has {name} of {self.name} by itself, as the standard form has it, and the layer is "  # type: ignore[attr-defined]
+                "merged. Load it inside `with rewriter.standard_form(model):`. Nothing was loaded."
+            )
+        return super()._lookup_dependency(name, *args, **kwargs)  # type: ignore[misc]
+
+    @property
+    def _use_input_spec_as_call_signature(self) -> bool:
+        # Keras answers by whether the class has a public name; an augmented class always has one.
+        return keras.has_public_name(standard_class(self))
+
+
+def _stack_store(store: Mapping[str, Any], layouts: Sequence[Layout]) -> dict[str, Any]:
+    """Turn the stored weights of a standard layer, numbered in order, into those of its augmented layer."""
+    stacked = {part.position for layout in layouts for part in layout.parts}
+    values = [store[str(index)] for index in range(len(store)) if index not in stacked]
+    for place, layout in sorted(zip(places_among_weights(layouts), layouts, strict=True), key=lambda each: each[0]):
+        values.insert(place, layout.stack([store[str(part.position)][()] for part in layout.parts]))
+    return {str(index): value for index, value in enumerate(values)}
+
+
+def standard_class(layer: Any) -> type:
+    """Name the class a layer has, or had before it was rewritten."""
+    cls = type(layer)
+    return cls.__mro__[2] if issubclass(cls, Augmented) else cls
+
+
+def is_exact(layer: Any) -> bool:
+    """Tell whether the gradients of a rewritten layer are those of its standard class bit for bit."""
+    # Of the class: a layer may have an attribute of its own of any name.
+    exact: bool = type(layer).exact_gradients
+    return exact
+
+
+def pairs_in(layer: Any) -> tuple[Pair, ...]:
+    """Tell which weights of a rewritten layer are merged, or will be when it is built."""
+    return _pairs_of(type(layer))
+
+
+def _pairs_of(cls: Any) -> tuple[Pair, ...]:
+    pairs: tuple[Pair, ...] = vars(cls)[_PAIRS]
+    return pairs
+
+
+@functools.cache
+def augmented_class(standard: type, exact: bool, pairs: tuple[Pair, ...]) -> type:
+    """Make the augmented class of a standard layer class: one class for each, however often it is asked for.
+
+    Args:
+        standard: The standard class.
+        exact: Whether gradients must be those of the standard layer bit for bit, as an optimizer needs that goes on
+            with the state of the unmerged model. If not, a layer that calls itself as Keras's ``Dense`` does trains
+            faster, with gradients equal to rounding; its outputs without XLA are the same bit for bit all the same.
+        pairs: What is merged; none for a layer that loops over rewritten cells.
+    """
+    attributes = [attribute for pair in pairs for attribute in pair.attributes]
+    name = f"Augmented{standard.__name__}"
+    call = _call_with_shared_views(standard)
+    if not exact and standard.call is tf_keras.layers.Dense.call:  # type: ignore[attr-defined]
+        call = _call_by_product(call)
+    # Wrappers and the saving code look at the parameters of call to decide what to pass.
+    call.__signature__ = inspect.signature(standard.call)  # type: ignore[attr-defined]
+    call.__doc__ = standard.call.__doc__  # type: ignore[attr-defined]
+    body = {
+        "__module__": MODULE_IN_FILES,
+        "__qualname__": name,
+        "__doc__": f"{standard.__name__} whose {' and '.join(attributes)} are views of augmented kernels.",
+        _EXACT: exact,
+        _PAIRS: pairs,
+        "call": call,
+        **{attribute: _view(attribute) for attribute in attributes},
+    }
+    cls = type(standard.__name__, (Augmented, standard), body)
+    keras.register_class(cls, f"{MODULE_IN_FILES}.{_LOADER}", REGISTERED_NAME)
+    return cls
+
+
+def _view(attribute: str) -> property:
+    def view(self: Any) -> Any:
+        shared = _views_of(self)
+        for layout in layouts_in(self):
+            if attribute in layout.attributes:
+                kernel = getattr(self, layout.attribute)
+                view = (shared or _fresh_views(self))[attribute]
+                view = view if view.dtype == kernel.dtype else tf.cast(view, kernel.dtype)
+                if shared is None and tf.executing_eagerly():
+                    # exclude_from_weight_decay asks each variable that it is given for its key.
+                    keras.set_key(view, ViewKey(keras.key_of(kernel), attribute))
+                return view
+        raise AttributeError(f"{self.name} is not built, so it has no {attribute} yet")
+
+    def assign(self: Any, _: Any) -> None:
+        # No AttributeError, in the place of which Keras would say that the name conflicts with a property.
+        raise ModelError(f"{attribute} of {self.name} is a view of a merged variable, to read. {_TO_SET}")
+
+    return property(view, assign, doc=f"The {attribute}: a slice of an augmented kernel, in its own shape.")
+
+
+def _call_with_shared_views(standard: Any) -> Callable[..., Any]:
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with _shared_views(self):
+            # Bound, so that where it is a tf.function the traces of this layer are its own, and can be forgotten.
+            return standard.call.__get__(self, standard)(*args, **kwargs)
+
+    return call
+
+
+def _call_by_product(otherwise: Callable[..., Any]) -> Callable[..., Any]:
+    def call(self: Any, inputs: Any) -> Any:
+        if not is_worthwhile(inputs):
+            return otherwise(self, inputs)
+        inputs = tf.cast(inputs, self.compute_dtype)
+        outputs = product(inputs, tf.convert_to_tensor(self.augmented_kernel), layouts_in(self)[0])
+        return outputs if self.activation is None else self.activation(outputs)
+
+    return call
+
+
+# The current format imports this module by the class's public name. The legacy formats (.h5, SavedModel) look up the
+# registered name, and wrappers such as TimeDistributed look up the bare last part of the public name.
+globals()[_LOADER] = Augmented
+tf_keras.saving.get_custom_objects().update({REGISTERED_NAME: Augmented, _LOADER: Augmented})

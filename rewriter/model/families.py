@@ -1,0 +1,111 @@
+"""The one table of layer families: which layers have weights that can be stacked, and how.
+
+To add a layer, add a line. What is paired in a layer that is not here, its user can tell (``rewriter.pair``) or the
+model's graph (``discover=True``).
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tf_keras import layers
+
+from rewriter.core.errors import SelectorError
+from rewriter.model.pairs import DENSE, Pair, Weight
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def _kernel(attribute: str, *outgoing: int) -> Pair:
+    return Pair((Weight(attribute, outgoing or (-1,)),), DENSE.biases)
+
+
+def _by_equation(layer: Any) -> Pair | str:
+    """Read the axes of an ``EinsumDense`` layer from its equation, or say why it cannot be stacked."""
+    _, kernel, output = re.split(",|->", layer.equation.replace(".", "").replace(" ", ""))
+    units = [axis for axis in kernel if axis in output]
+    if set(layer.bias_axes) != set(units):
+        return (
+            f"in {layer.equation} the kernel's output axes are {''.join(units)!r} and its bias_axes "
+            f"{layer.bias_axes!r}: a unit of its own for each number of the bias is not there"
+        )
+    first = min(map(output.index, layer.bias_axes))
+    rank = len(layer.bias.shape)
+    return Pair(
+        (Weight("kernel", tuple(kernel.index(axis) - len(kernel) for axis in units)),),
+        (Weight("bias", tuple(output.index(axis) - first - rank for axis in units)),),
+    )
+
+
+@dataclass(frozen=True)
+class Family:
+    """Layers whose weights are stacked alike.
+
+    Attributes:
+        name: How the family is called in ``layers=`` (``--layers``).
+        classes: The classes whose instances, subclasses included, belong to it.
+        pair: What is stacked, or what tells it for a built layer that has a bias, or why it cannot be.
+    """
+
+    name: str
+    classes: tuple[type, ...]
+    pair: Pair | Callable[[Any], Pair | str]
+
+
+# The first that fits: to Keras a depthwise and a transposed convolution are convolutions too.
+FAMILIES = (
+    Family("dense", (layers.Dense,), DENSE),
+    Family("conv", (layers.SeparableConv1D, layers.SeparableConv2D), _kernel("pointwise_kernel")),
+    Family("conv", (layers.DepthwiseConv1D, layers.DepthwiseConv2D), _kernel("depthwise_kernel", -2, -1)),
+    Family("conv", (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose), _kernel("kernel", -2)),
+    Family("conv", (layers.Conv1D, layers.Conv2D, layers.Conv3D), _kernel("kernel")),
+    Family("einsum", (layers.EinsumDense,), _by_equation),
+    Family(
+        "recurrent",
+        (layers.SimpleRNNCell, layers.LSTMCell, layers.GRUCell),
+        Pair((Weight("kernel"), Weight("recurrent_kernel")), DENSE.biases),
+    ),
+)
+NAMES = tuple(dict.fromkeys(family.name for family in FAMILIES))
+ALL = "all"
+
+
+def family_of(layer: Any) -> Family | None:
+    """Tell to which family a layer belongs, ``None`` if to no known one."""
+    return family_of_class(type(layer))
+
+
+def family_of_class(cls: type) -> Family | None:
+    """Tell to which family the layers of a class belong, ``None`` if to no known one."""
+    return next((family for family in FAMILIES if issubclass(cls, family.classes)), None)
+
+
+def names_of(chosen: str | Iterable[str]) -> tuple[str, ...]:
+    """Read ``layers=``: the name of a family, ``"all"``, or several of these, ``"conv,recurrent"`` too.
+
+    Raises:
+        SelectorError: There is no such family.
+    """
+    several = (chosen,) if isinstance(chosen, str) else chosen
+    if not isinstance(several, Iterable):
+        raise SelectorError(f"layers= takes the names of families, {', '.join(NAMES)} or {ALL}; got {chosen!r}.")
+    names = tuple(name.strip() for each in several for name in str(each).split(","))
+    for name in names:
+        if name not in (*NAMES, ALL):
+            near = difflib.get_close_matches(name.lower(), [*NAMES, ALL], n=1) or _families_with(name)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise SelectorError(f"layers={name!r} is no family of layers: {', '.join(NAMES)} or {ALL}.{hint}")
+    return NAMES if ALL in names else names
+
+
+def _families_with(name: str) -> list[str]:
+    """List the families that have layers of some name, ``"LSTM"``, or like it."""
+    classes = {cls.__name__.lower(): family.name for family in FAMILIES for cls in family.classes}
+    classes |= {"multiheadattention": "einsum"}  # its kernels are those of the EinsumDense layers in it
+    near = difflib.get_close_matches(name.lower(), classes, cutoff=0.5) + [c for c in classes if name.lower() in c]
+    return [classes[each] for each in near]

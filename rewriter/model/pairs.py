@@ -1,0 +1,100 @@
+"""Which weights of a layer belong together: the kernels and biases that are stacked in one augmented kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rewriter.adapters import tf_keras as keras
+from rewriter.core.layout import AUGMENTED_KERNEL, Layout, Part
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One weight of a pair.
+
+    Attributes:
+        attribute: The layer's attribute that holds it.
+        outgoing: Its axes that are the layer's units, counted from the end; each index in all others is a row.
+    """
+
+    attribute: str
+    outgoing: tuple[int, ...] = (-1,)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The weights that flow into the same units of a layer, from the top row of the augmented kernel to the bottom.
+
+    Attributes:
+        kernels: The kernels: mostly one, two where a layer is fed by its own state as well.
+        biases: The biases; one weight may hold several for a unit.
+    """
+
+    kernels: tuple[Weight, ...]
+    biases: tuple[Weight, ...]
+
+    @property
+    def weights(self) -> tuple[Weight, ...]:
+        """All weights, the biases last."""
+        return self.kernels + self.biases
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """The attributes that hold the weights."""
+        return tuple(weight.attribute for weight in self.weights)
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the pair as JSON data."""
+        return {
+            name: [{"attribute": weight.attribute, "outgoing": list(weight.outgoing)} for weight in weights]
+            for name, weights in (("kernels", self.kernels), ("biases", self.biases))
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Pair:
+        """Make a pair from the data of :meth:`to_config`."""
+        kernels, biases = (
+            tuple(Weight(weight["attribute"], tuple(weight["outgoing"])) for weight in config[name])
+            for name in ("kernels", "biases")
+        )
+        return cls(kernels, biases)
+
+
+DENSE = Pair((Weight("kernel"),), (Weight("bias"),))
+
+
+def layouts_for(layer: Any, pairs: Sequence[Pair]) -> tuple[Layout, ...]:
+    """Describe how the weights of a built standard layer are stacked, one layout a pair; touches nothing."""
+    positions = {id(weight): position for position, weight in enumerate(keras.own_weights(layer))}
+
+    def part(weight: Weight) -> Part:
+        variable = getattr(layer, weight.attribute)
+        name = variable.name.rsplit(":", 1)[0]
+        return Part(weight.attribute, name, tuple(variable.shape), positions[id(variable)], weight.outgoing)
+
+    return tuple(
+        Layout(
+            tuple(part(weight) for weight in pair.weights),
+            biases=len(pair.biases),
+            attribute=f"{AUGMENTED_KERNEL}_{index}" if index else AUGMENTED_KERNEL,
+            scope=_scope_for(layer, pair),
+        )
+        for index, pair in enumerate(pairs)
+    )
+
+
+def _scope_for(layer: Any, pair: Pair) -> str:
+    """Name the scope for what is stacked of variables that no layer has named, which would all be called alike."""
+    # Of a SavedModel, Keras names the weights of a layer by their attributes alone; they keep that.
+    of_keras = any(getattr(layer, each).name.partition(":")[0] == each for each in pair.attributes)
+    return "" if of_keras else f"{layer.name}/"
+
+
+def pair_of(layout: Layout) -> Pair:
+    """Read from a layout which weights are paired, the inverse of :func:`layouts_for`."""
+    weights = tuple(Weight(part.attribute, part.outgoing) for part in layout.parts)
+    return Pair(weights[: -layout.biases], weights[-layout.biases :])

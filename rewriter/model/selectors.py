@@ -1,0 +1,108 @@
+"""Which layers the user wants rewritten: shell globs on the layer's path, or callables on the layer."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import tf_keras
+
+from rewriter.core.errors import SelectorError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rewriter.model.walk import LocatedLayer
+
+Selector = str | Callable[[Any], bool]
+Selectors = Selector | Iterable[Selector] | None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a user's selectors chose.
+
+    Attributes:
+        chosen: The ``id`` of each chosen layer.
+        excluded: The ``id`` of each layer that ``exclude`` matched.
+        matched: How many layers each selector matched, by the selector as text.
+    """
+
+    chosen: frozenset[int]
+    excluded: frozenset[int]
+    matched: dict[str, int]
+
+
+def select(candidates: Sequence[LocatedLayer], include: Selectors, exclude: Selectors) -> Selection:
+    """Choose among layers: those that any of ``include`` matches (all, if ``None``) and none of ``exclude`` does.
+
+    Args:
+        candidates: The layers to choose from.
+        include: One selector or several; ``None`` for every layer.
+        exclude: One selector or several; ``None`` for none.
+
+    Raises:
+        SelectorError: A selector matches no candidate, or is neither a string nor callable.
+    """
+    included = _matched(candidates, include, "include")
+    left_out = _matched(candidates, exclude, "exclude")
+    chosen = {id(located.layer) for located in candidates} if include is None else set().union(*included.values())
+    excluded = frozenset().union(*left_out.values())
+    matched = {selector: len(hits) for selector, hits in {**included, **left_out}.items()}
+    return Selection(frozenset(chosen - excluded), excluded, matched)
+
+
+def _matched(candidates: Sequence[LocatedLayer], selectors: Selectors, option: str) -> dict[str, set[int]]:
+    """Find the layers that each selector of an option matches."""
+    if selectors is None:
+        return {}
+    several = selectors if isinstance(selectors, Iterable) and not isinstance(selectors, str) else (selectors,)
+    matched = {}
+    for selector in several:
+        hits = {id(located.layer) for located in candidates if _matches(selector, located, option)}
+        if not hits:
+            raise SelectorError(_no_match(candidates, selector, option))
+        text = repr(selector) if isinstance(selector, str) else getattr(selector, "__name__", repr(selector))
+        matched[f"{option}={text}"] = hits
+    return matched
+
+
+def _matches(selector: Selector, located: LocatedLayer, option: str) -> bool:
+    if isinstance(selector, str):
+        return any(fnmatch.fnmatchcase(path, selector) for path in located.paths)
+    takes = f"{option} takes shell globs on the layer's path, or callables on the layer, got"
+    if isinstance(selector, type):
+        raise SelectorError(
+            f"{takes} the class {selector.__name__}; give lambda layer: isinstance(layer, {selector.__name__})."
+        )
+    if isinstance(selector, tf_keras.layers.Layer):
+        raise SelectorError(f"{takes} the layer {selector.name} itself; give its path.")
+    if callable(selector):
+        return bool(selector(located.layer))
+    raise SelectorError(f"{takes} {selector!r} of type {type(selector).__name__}.")
+
+
+def _no_match(candidates: Sequence[LocatedLayer], selector: Selector, option: str) -> str:
+    paths = [path for located in candidates for path in located.paths]
+    near = []
+    if isinstance(selector, str):
+        # A recurrent layer's kernels are its cell's.
+        inside = [path for path in paths if path.startswith(f"{selector}/")]
+        names = {path.lower(): path for path in reversed(paths)}
+        named = [path for path in paths if path.endswith(f"/{selector}")]
+        near = (inside or named)[:3] or [
+            names[each] for each in difflib.get_close_matches(selector.lower(), names, cutoff=0.5)
+        ]
+        kinds = {cls.__name__ for located in candidates for cls in type(located.layer).__mro__}
+        if selector in kinds:
+            return (
+                f"{option}={selector!r} matches no layer: it is matched with paths, and {selector} is a class. Give a "
+                f"callable, lambda layer: isinstance(layer, {selector}), or paths: `rewriter.plan(model)` lists all."
+            )
+    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    if not hint:
+        hint = f" The first are {', '.join(map(repr, paths[:5]))}." if paths else " The model has no such layer."
+    return f"{option}={selector!r} matches no layer that owns a kernel.{hint} `rewriter.plan(model)` lists all paths."

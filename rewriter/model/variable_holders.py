@@ -1,0 +1,172 @@
+"""Which variables a layer holds, and by which ways: a variable that is reached by two cannot be replaced on one.
+
+A way leads through everything from which Keras or TensorFlow calls a user's code in training: functions given to
+``add_loss``, losses, metrics, regularizers, constraints and schedules, a ``train_step`` or ``call`` of one's own, and
+the arguments that a layer was called with in a Functional model.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+import tf_keras
+
+from rewriter.adapters import tf_keras as keras
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import CodeType
+
+_LIBRARIES = ("builtins", "tf_keras", "tensorflow", "keras", "numpy", "rewriter")
+_HOLDS_NOTHING = (str, bytes, int, float, tf.Tensor, tf.TensorSpec, type)
+_BUILT_BY_KERAS = frozenset({"build", "__init__"})  # what these read is what the layer is made of
+
+
+def held_variables(layer: Any, seen: dict[int, Any] | None = None) -> Iterator[tuple[str, Any]]:
+    """Yield the variables that a layer holds, each with the way to it, first those that are its attributes.
+
+    Then those in containers, modules and objects that are attributes, however deep, in functions by their closures and
+    by the names of globals that they use, and in the code of a user's class; not those in Keras's own lists, nor in
+    layers inside it.
+
+    Args:
+        layer: A layer or model.
+        seen: What was looked into for other layers, by ``id``, and is not looked into again: who holds a variable in
+            common code is named once.
+    """
+    attributes = {name: value for name, value in vars(layer).items() if not keras.is_bookkeeping(name)}
+    yield from ((name, value) for name, value in attributes.items() if isinstance(value, tf.Variable))
+    inside = [(name, value) for name, value in _inside(layer) if not isinstance(value, tf.Variable)]
+    for way, value in _found_in(inside, {} if seen is None else seen):
+        if isinstance(value, tf.Variable):
+            yield way, value
+
+
+def held_layers(layer: Any) -> list[Any]:
+    """List the layers that a layer holds itself, or that its code reaches by other ways; not those inside of these."""
+    found = {id(value): value for _, value in _found_in(_inside(layer), {}) if not isinstance(value, tf.Variable)}
+    return list(found.values())
+
+
+def variables_of(function: Any) -> list[tuple[str, Any]]:
+    """List the variables that a function, traced or not, holds itself, each with the way to it."""
+    return [(way, value) for way, value in _found_in([("", function)], {}) if isinstance(value, tf.Variable)]
+
+
+def functions_of(*holders: Any) -> list[types.FunctionType]:
+    """List the functions of a user that are called with some objects: of their classes, and of what they hold and call.
+
+    Of a method that a subclass overrides, that of the subclass alone.
+    """
+    seen: dict[int, Any] = {}
+    for holder in holders:
+        for _ in _found_in(_inside(holder), seen):
+            pass
+    return [value for value in seen.values() if isinstance(value, types.FunctionType)]
+
+
+def _inside(layer: Any) -> list[tuple[str, Any]]:
+    """List all that a layer holds and that is called with it, each with its name."""
+    inside: list[tuple[str, Any]] = [("add_loss", keras.own_losses(layer))]
+    inside += [(name, value) for name, value in vars(layer).items() if not keras.is_bookkeeping(name)]
+    inside.append(("compile", keras.compiled_with(layer)))
+    inside.append(("a call of it", keras.call_arguments(layer)))
+    return [*inside, *_code_of(type(layer))]
+
+
+def _code_of(cls: type) -> Iterator[tuple[str, Any]]:
+    """Yield the functions and other values that a user's class has, and its parents that are a user's."""
+    overridden = set(_BUILT_BY_KERAS)
+    for base in cls.__mro__:
+        if not is_of_a_library(base):
+            yield from ((name, value) for name, value in vars(base).items() if name not in overridden)
+        overridden |= vars(base).keys()
+
+
+def _found_in(values: list[tuple[str, Any]], seen: dict[int, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the variables and layers that some values lead to, each with its way.
+
+    A loop and no recursion, as a chain of functions may be long.
+    """
+    waiting = values[::-1]
+    while waiting:
+        way, value = waiting.pop()
+        if isinstance(value, tf.Variable) or _is_a_layer_by_itself(value):
+            yield way, value
+        elif not (id(value) in seen or isinstance(value, _HOLDS_NOTHING)):
+            seen[id(value)] = value  # kept, so that its id stays its own
+            waiting += [(f"{way}{step}", each) for step, each in _members(value)][::-1]
+
+
+def _is_a_layer_by_itself(value: Any) -> bool:
+    # Metrics are layers to Python, but no part of what the model computes.
+    return isinstance(value, tf_keras.layers.Layer) and not isinstance(value, tf_keras.metrics.Metric)
+
+
+def _members(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what a container, function or object holds, each with the step to it."""
+    if isinstance(value, dict):
+        yield from ((f"[{key!r}]", each) for key, each in list(value.items()))
+    elif isinstance(value, list | tuple | set | frozenset):
+        yield from ((f"[{index}]", each) for index, each in enumerate(value))
+    elif isinstance(value, functools.partial):
+        yield from (("()", each) for each in (value.func, *value.args, *value.keywords.values()))
+    elif isinstance(value, types.MethodType):
+        yield from (("()", each) for each in (value.__self__, value.__func__))
+    elif isinstance(value, property):
+        yield from (("()", each) for each in (value.fget, value.fset) if each is not None)
+    elif isinstance(value, staticmethod | classmethod):
+        yield "()", value.__func__
+    elif isinstance(value, types.FunctionType):
+        yield from _used_by(value)
+    elif isinstance(value, tf.types.experimental.PolymorphicFunction):
+        yield "", value.python_function
+    elif keras.may_hold_users_code(value) or _is_of_a_user(value):
+        yield from ((f".{name}", each) for name, each in list(getattr(value, "__dict__", {}).items()))
+        yield from ((f".{name}", each) for name, each in _code_of(type(value)))
+
+
+def _used_by(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    """Yield what a function has in its closure and defaults, and the globals that its code names."""
+    if is_library_module(function.__module__):
+        return
+    for cell in function.__closure__ or ():
+        try:
+            yield "()", cell.cell_contents
+        except ValueError:  # not filled yet
+            continue
+    yield from (("()", each) for each in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()))
+    names = frozenset(_names_in(function.__code__))
+    for name in names & function.__globals__.keys():
+        used = function.__globals__[name]
+        if not isinstance(used, types.ModuleType):
+            yield f"() global {name}", used
+        elif not is_library_module(used.__name__):
+            yield from ((f"() global {name}.{each}", vars(used)[each]) for each in names & vars(used).keys())
+
+
+def _names_in(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names_in(constant)
+
+
+def is_of_a_library(cls: type) -> bool:
+    """Tell whether a class is Python's own, or of a library that this one knows: not of a user's code."""
+    return is_library_module(cls.__module__)
+
+
+def is_library_module(name: Any) -> bool:
+    """Tell whether a module of some name is Python's own, or of a library that this one knows.
+
+    What is compiled, by Cython say, may have no name, or something else in its place: there is nothing to look into.
+    """
+    return not isinstance(name, str) or name.split(".")[0] in _LIBRARIES
+
+
+def _is_of_a_user(value: Any) -> bool:
+    return isinstance(value, tf.Module) or not is_of_a_library(type(value))

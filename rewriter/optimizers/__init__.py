@@ -1,0 +1,1 @@
+"""Rules that see a layer whole."""

@@ -1,0 +1,20 @@
+"""What is checked of every optimizer of the process before it makes its slots, be it this library's or not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rewriter.adapters import tf_keras as keras
+from rewriter.optimizers import weight_decay
+from rewriter.optimizers.state import pending_restore
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def _check(optimizer: Any, variables: Sequence[Any]) -> None:
+    pending_restore.require_same_form(optimizer, variables)
+    weight_decay.require_rows_known(optimizer, variables)
+
+
+keras.check_before_build(_check)

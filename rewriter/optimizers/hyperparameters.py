@@ -1,0 +1,75 @@
+"""Hyperparameters are checked when an optimizer is made: what is given, what is legal, and what was meant."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+import tf_keras
+
+from rewriter.optimizers.saved_settings import settings_named
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+
+# Settings as other libraries call them; tf-keras warns of the first in its log, and trains with another.
+_ALSO_CALLED = {"lr": "learning_rate", "beta": "momentum", "beta_1": "momentum", "mu": "momentum"}
+
+
+def scalar(value: Any, dtype: Any) -> Any:
+    """Return a setting as a scalar tensor of some dtype, not rounded before: ``tf.cast`` takes a float for a float32.
+
+    Args:
+        value: A number, a tensor or a variable.
+        dtype: The dtype of the variable that it acts on.
+    """
+    return tf.cast(value, dtype) if isinstance(value, tf.Tensor | tf.Variable) else tf.constant(value, dtype)
+
+
+def require_number(name: str, value: Any, low: float, high: float = math.inf, optional: bool = False) -> None:
+    """Raise ``ValueError`` unless a hyperparameter is a number from ``low`` to ``high``, or ``None`` if optional."""
+    if optional and value is None:
+        return
+    legal = f"a number in [{low:g}, {high:g}]" if high < math.inf else f"a finite number >= {low:g}"
+    try:
+        number = math.nan if isinstance(value, str | bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not (low <= number <= high and math.isfinite(number)):
+        raise ValueError(f"{name} must be {legal}{' or None' if optional else ''}, got {value!r}.")
+
+
+def require_learning_rate(value: Any) -> None:
+    """Raise ``ValueError`` unless a learning rate is a number of at least 0 or a schedule."""
+    if isinstance(value, tf_keras.optimizers.schedules.LearningRateSchedule):
+        return
+    try:
+        require_number("learning_rate", value, 0)
+    except ValueError as error:
+        raise ValueError(f"{str(error).partition(', got')[0]} or a LearningRateSchedule, got {value!r}.") from None
+
+
+def require_count(name: str, value: Any, optional: bool = False) -> None:
+    """Raise ``ValueError`` unless a hyperparameter is a whole number of at least 1, or ``None`` if optional."""
+    if optional and value is None:
+        return
+    if not (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        raise ValueError(f"{name} must be a whole number >= 1{' or None' if optional else ''}, got {value!r}.")
+
+
+def require_one_of(name: str, value: Any, legal: Collection[Any]) -> None:
+    """Raise ``ValueError`` unless a hyperparameter is one of some values."""
+    if value not in list(legal):
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, legal))}, got {value!r}.")
+
+
+def require_known(cls: type, given: Collection[str]) -> None:
+    """Raise ``TypeError`` for an argument that a class of joint optimizers does not take, and say which it takes."""
+    named = sorted(settings_named(cls)[0])
+    for name in given:
+        meant = _ALSO_CALLED.get(name) or next(iter(difflib.get_close_matches(name, named)), None)
+        hint = f" Did you mean {meant}=?" if meant in named else ""
+        raise TypeError(f"{cls.__name__} takes no {name}=.{hint} It takes {', '.join(named)}.")

@@ -1,0 +1,136 @@
+"""Joint momentum: each unit's momentum is its mean over all incoming connections, the bias among them.
+
+With ``G`` the gradient of ``W*``, so that its last row is the bias gradient, the rule is
+
+    V ← G + μ · 1 · mean(V)        the mean over the incoming axis, per unit
+    W* ← W* - η V
+
+Only the mean ``m`` of ``V`` is ever read again, and it obeys its own recursion, so ``V`` is not stored:
+
+    W* ← W* - η (G + μ 1 m)
+    m ← mean(G) + μ m
+
+With Nesterov's look-ahead (Sutskever et al. 2013, as in tf-keras's SGD) the second ``m`` comes first, and moves the
+weights: ``W* ← W* - η (G + μ 1 · mean(V))`` with the ``V`` of this step.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+import tf_keras
+
+from rewriter.adapters.tf_keras.momentum_step import step
+from rewriter.core.flags import require_flags
+from rewriter.optimizers.hyperparameters import require_number, require_one_of, scalar
+from rewriter.optimizers.joint_optimizer import JointOptimizer
+
+if TYPE_CHECKING:
+    from rewriter.core.layout import Layout
+    from rewriter.optimizers.joint_optimizer import Extent
+
+# By what is averaged: what is kept of V.
+_EXTENT: dict[str, Extent] = {"incoming": "unit", "outgoing": "incoming"}
+
+
+class _Slots:
+    """What is kept, by what is averaged; of the class itself, what is kept if nothing else is said."""
+
+    def __get__(self, optimizer: JointMomentum | None, _: type) -> dict[str, Extent]:
+        return {"momentums": _EXTENT["incoming" if optimizer is None else optimizer.average]}
+
+
+@tf_keras.saving.register_keras_serializable(package="rewriter")
+class JointMomentum(JointOptimizer):
+    """Momentum that sees a layer whole: one number a unit, averaged over its incoming connections and its bias.
+
+    Variables that are not augmented kernels get ordinary heavy-ball momentum, ``V ← G + μV``, with a slot of their
+    own size. The learning rate multiplies at the update, not inside ``V``.
+
+    Args:
+        learning_rate: η, a number of at least 0 or a ``LearningRateSchedule``.
+        momentum: μ, in [0, 1].
+        average: ``"incoming"`` averages over axis 0 of ``W*``, the rows that feed a unit, and keeps ``units`` numbers
+            a layer. ``"outgoing"`` averages over axis 1, which is what a literal mean over ``axis=1`` of a Keras kernel
+            computes, and keeps ``fan_in + 1`` numbers; it is here for comparison.
+        nesterov: Whether the weights move by the momentum that this step makes instead of the one it finds.
+        name: Name of the optimizer.
+        **kwargs: The settings of every :class:`rewriter.JointOptimizer`: ``weight_decay``, ``decay_bias``,
+            ``clipnorm``, ``clipvalue``, ``global_clipnorm``, ``use_ema``, ``ema_momentum``,
+            ``ema_overwrite_frequency``, ``jit_compile``.
+
+    Raises:
+        ValueError: A hyperparameter is not in its legal range; the message says which that is.
+    """
+
+    # The mean momentum of each layer, the full momentum of each other variable.
+    slots = _Slots()
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.01,
+        momentum: float = 0.9,
+        average: str = "incoming",
+        nesterov: bool = False,
+        name: str = "JointMomentum",
+        **kwargs: Any,
+    ) -> None:
+        require_number("momentum", momentum, 0, 1)
+        require_one_of("average", average, _EXTENT)
+        require_flags(nesterov=nesterov)
+        super().__init__(learning_rate, name=name, **kwargs)
+        self.momentum = momentum
+        self.average = average
+        self.nesterov = nesterov
+
+    def update_layer(self, gradient: Any, variable: Any, layout: Layout) -> None:  # noqa: ARG002
+        """Apply one step of the rule to a whole layer.
+
+        Args:
+            gradient: The gradient of the augmented kernel.
+            variable: The augmented kernel.
+            layout: Its layout.
+        """
+        rate, momentum = tf.cast(self.learning_rate, variable.dtype), scalar(self.momentum, variable.dtype)
+        slot = self.slot("momentums", variable)
+        if self.average == "incoming":
+            step(variable, slot, gradient, rate, momentum, self.nesterov)
+            return
+        found = momentum * slot
+        made = tf.reduce_mean(gradient, axis=1) + found
+        moving = momentum * made if self.nesterov else found
+        variable.assign_sub(rate * (gradient + moving[:, tf.newaxis]))
+        slot.assign(made)
+
+    def standard_optimizer(self, **settings: Any) -> Any:
+        """Return an SGD of the same learning rate, momentum and all else that it has, fresh.
+
+        Args:
+            **settings: Further settings of the SGD.
+        """
+        return super().standard_optimizer(momentum=self.momentum, nesterov=self.nesterov, **settings)
+
+    def update_other(self, gradient: Any, variable: Any) -> None:
+        """Apply one step of heavy-ball momentum to a variable that is no augmented kernel.
+
+        Args:
+            gradient: Its gradient, dense or ``tf.IndexedSlices``.
+            variable: The variable.
+        """
+        velocity = self.slot("momentums", variable)
+        momentum = scalar(self.momentum, variable.dtype)
+        if isinstance(gradient, tf.IndexedSlices):
+            # Rows without a gradient move on too; what is saved is a gradient as large as the variable.
+            velocity.assign(momentum * velocity)
+            velocity.scatter_add(gradient)
+            if self.nesterov:
+                super().update_other(gradient, variable)
+            super().update_other(momentum * velocity if self.nesterov else velocity, variable)
+        else:
+            velocity.assign(gradient + momentum * velocity)
+            super().update_other(gradient + momentum * velocity if self.nesterov else velocity, variable)
+
+
+# An .h5 file names the optimizer inside a LossScaleOptimizer by nothing but its class.
+tf_keras.saving.get_custom_objects()[JointMomentum.__name__] = JointMomentum

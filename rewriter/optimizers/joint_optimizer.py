@@ -1,0 +1,397 @@
+"""The place to write a rule about whole layers: a Keras optimizer that gets kernel and bias together.
+
+A subclass says which slots it keeps for each layer and writes one method:
+
+    class Centralized(rewriter.JointOptimizer):
+        def update_layer(self, gradient, variable, layout):
+            centered = gradient - tf.reduce_mean(gradient, axis=layout.incoming_axis, keepdims=True)
+            variable.assign_sub(tf.cast(self.learning_rate, variable.dtype) * centered)
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import tensorflow as tf
+import tf_keras
+
+from rewriter.adapters import tf_keras as keras
+from rewriter.core.flags import require_flags
+from rewriter.core.layout import ViewKey, layout_of
+from rewriter.optimizers import rule_errors
+from rewriter.optimizers.hyperparameters import (
+    require_count,
+    require_known,
+    require_learning_rate,
+    require_number,
+    scalar,
+)
+from rewriter.optimizers.saved_settings import KeptSettings
+from rewriter.optimizers.state.slots import require_slots_for
+from rewriter.optimizers.weight_decay import RowwiseWeightDecay
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rewriter.core.layout import Layout
+
+Extent = Literal["unit", "incoming", "layer", "full"]
+
+# The settings of every optimizer of tf-keras, beside its learning rate, its name and jit_compile.
+BOUNDS = ("weight_decay", "clipnorm", "clipvalue", "global_clipnorm")
+AVERAGING = ("use_ema", "ema_momentum", "ema_overwrite_frequency")
+# The axes of W* that a slot of each extent has been averaged over, where it is made of slots of full size.
+_AVERAGED: dict[str, tuple[int, ...]] = {"unit": (0,), "incoming": (1,), "layer": (0, 1), "full": ()}
+
+_LEARNING_RATE = float("0.01")  # an object of its own, by which it is known that none was given
+_NO_RULE = "{} must implement update_layer(self, gradient, variable, layout)."
+
+
+class JointOptimizer(RowwiseWeightDecay, KeptSettings):
+    """A Keras optimizer whose rule sees a layer whole: kernel and bias in one variable, ``W* = [W; b]``.
+
+    It is compiled, wrapped in a ``LossScaleOptimizer``, distributed and saved as any optimizer of tf-keras. Weight
+    decay, clipping and moving averages are done here; a subclass writes :meth:`update_layer` and, where it wants
+    another rule than gradient descent for the variables that are no augmented kernels, :meth:`update_other`.
+
+    Each argument of a subclass's ``__init__`` is kept under its own name, ``self.momentum = momentum``, as in
+    scikit-learn; :meth:`get_config` finds it there. Register the subclass with
+    ``tf_keras.saving.register_keras_serializable`` so that files with it can be read, and let its ``__init__`` take and
+    pass on ``**kwargs``.
+
+    Args:
+        learning_rate: η, a number of at least 0 or a ``LearningRateSchedule``.
+        weight_decay: Decoupled weight decay, times the learning rate; of an augmented kernel on the kernel rows only.
+            Variables that are no augmented kernels decay as in every tf-keras optimizer.
+        decay_bias: Let the bias rows decay too.
+        clipnorm: As in every tf-keras optimizer; an augmented kernel is clipped whole.
+        clipvalue: As in every tf-keras optimizer.
+        global_clipnorm: As in every tf-keras optimizer.
+        use_ema: As in every tf-keras optimizer.
+        ema_momentum: As in every tf-keras optimizer, in [0, 1].
+        ema_overwrite_frequency: As in every tf-keras optimizer.
+        jit_compile: As in every tf-keras optimizer.
+        name: Name of the optimizer; that of its class if not given.
+        **kwargs: What tf-keras adds when it loads an optimizer.
+
+    Attributes:
+        slots: What a subclass keeps for each variable: the name of each slot and its extent. For an augmented kernel
+            of shape ``(incoming, units)`` a slot of extent ``"unit"`` has shape ``(units,)``, ``"incoming"``
+            ``(incoming,)``, ``"layer"`` ``()`` and ``"full"`` that of the kernel. Beside the kernel one of extent
+            ``"unit"`` is broadcast as it is, and one of ``"incoming"`` as ``slot[:, tf.newaxis]``. Any other variable
+            counts as one in which each number is a unit of its own: its slot has the variable's shape, of extent
+            ``"layer"`` ``()``; it is made whether or not :meth:`update_other` reads it.
+            Slots have the dtype of the variable and start at zero, unless :meth:`initial_slot` says otherwise. Those
+            of a parent class are named again, ``slots = {**Parent.slots, ...}``. A state of the optimizer as a whole is
+            made in ``__init__``, by ``self.add_variable((), name=...)``.
+
+    Raises:
+        ValueError: A hyperparameter is not in its legal range; the message says which that is.
+    """
+
+    slots: ClassVar[Mapping[str, Extent]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        rule_errors.require_rule_class(cls)
+        if "__init__" in vars(cls):
+            cls.__init__ = rule_errors.checked_constructor(cls.__init__)  # type: ignore[method-assign]
+
+    def __init__(
+        self,
+        learning_rate: Any = _LEARNING_RATE,
+        weight_decay: float | None = None,
+        decay_bias: bool = False,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        jit_compile: bool = True,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        # Said when it is made, and not in the middle of the first epoch.
+        if type(self).update_layer is JointOptimizer.update_layer:
+            raise NotImplementedError(_NO_RULE.format(type(self).__name__))
+        # A property may need settings that are yet to be kept.
+        if not hasattr(inspect.getattr_static(type(self), "slots"), "__get__"):
+            rule_errors.require_extents(self, _AVERAGED)
+        require_known(type(self), kwargs.keys() - {"is_legacy_optimizer"})
+        require_flags(decay_bias=decay_bias, use_ema=use_ema)
+        require_learning_rate(learning_rate)
+        for setting, value in (
+            ("weight_decay", weight_decay),
+            ("clipnorm", clipnorm),
+            ("clipvalue", clipvalue),
+            ("global_clipnorm", global_clipnorm),
+        ):
+            require_number(setting, value, 0, optional=True)
+        require_number("ema_momentum", ema_momentum, 0, 1)
+        require_count("ema_overwrite_frequency", ema_overwrite_frequency, optional=True)
+        super().__init__(
+            name=name or type(self).__name__,
+            weight_decay=weight_decay,
+            clipnorm=clipnorm,
+            clipvalue=clipvalue,
+            global_clipnorm=global_clipnorm,
+            use_ema=use_ema,
+            ema_momentum=ema_momentum,
+            ema_overwrite_frequency=ema_overwrite_frequency,
+            jit_compile=jit_compile,
+            **kwargs,
+        )
+        self._has_rate_of_its_own = learning_rate is not _LEARNING_RATE
+        self._learning_rate = self._build_learning_rate(learning_rate)
+        self.decay_bias = decay_bias
+
+    def update_layer(self, gradient: Any, variable: Any, layout: Layout) -> None:
+        """Apply one step of the rule to a whole layer.
+
+        It runs inside a ``tf.function``: once, when that is traced, and its operations at every step. What it does to
+        Python's own numbers is done once; ``self.iterations`` counts the steps, 0 in the first, and a setting that is
+        to change is made in ``__init__``, by ``self.add_variable``. Under ``tf.distribute`` it runs once for each copy
+        of the variable, with the gradient summed over the replicas; ``variable`` and :meth:`slot` are that copy's then.
+
+        Args:
+            gradient: Tensor of the shape and dtype of ``variable``, clipped; its bias rows are the bias gradient.
+            variable: The augmented kernel ``W*``, of shape ``(incoming, units)``, weight decay done; assign to it.
+                Under mixed precision it is the variable that is stored, in its own dtype.
+            layout: Its layout: ``incoming_axis``, ``units``, ``kernel_rows`` and ``bias_rows``.
+
+        Returns:
+            Nothing: what is returned is assigned by nobody, and a tensor is refused.
+
+        Raises:
+            OptimizerError: Whatever is raised here is raised again in training with the layer, its rows and its slots.
+        """
+        raise NotImplementedError(_NO_RULE.format(type(self).__name__))
+
+    def update_other(self, gradient: Any, variable: Any) -> None:
+        """Apply one step to a variable that is no augmented kernel: gradient descent, unless overridden.
+
+        Args:
+            gradient: Its gradient: a tensor, or ``tf.IndexedSlices`` without repeated indices, as of an ``Embedding``.
+            variable: The variable; assign to it.
+        """
+        rate = tf.cast(self.learning_rate, variable.dtype)
+        if isinstance(gradient, tf.IndexedSlices):
+            variable.scatter_sub(tf.IndexedSlices(rate * gradient.values, gradient.indices))
+        else:
+            variable.assign_sub(rate * gradient)
+
+    def slot(self, name: str, variable: Any) -> Any:
+        """Return the slot of a variable, itself a variable to read and assign.
+
+        Args:
+            name: One of :attr:`slots`.
+            variable: The variable that :meth:`update_layer` or :meth:`update_other` was given.
+        """
+        if name not in self.slots:
+            raise ValueError(rule_errors.no_slot(self, name))
+        place = self._index_dict.get(self._var_key(variable))
+        if place is None:
+            raise ValueError(
+                f"{type(self).__name__} has no slot {name!r} of {variable.name}: it was not built for that variable. "
+                "Give the one that the rule was given."
+            )
+        return getattr(self, name)[place]
+
+    def initial_slot(self, name: str, variable: Any, shape: tuple[int, ...]) -> Any:
+        """Say what a slot starts with: zeros, unless overridden; ``super().initial_slot`` gives those for the others.
+
+        Args:
+            name: The slot's name.
+            variable: The variable it belongs to.
+            shape: The slot's shape.
+
+        Returns:
+            A tensor of that shape and the variable's stored dtype, or numbers of that shape; all else is refused.
+        """
+        del name
+        return tf.zeros(shape, keras.stored_dtype(variable))
+
+    def condense(self, name: str, values: Sequence[Any], layout: Layout) -> Any:
+        """Make the slot of an augmented kernel from the slots its parts had before they were merged.
+
+        That is what happens to a state when part of a model was rewritten, trained, and the rest is rewritten. Here it
+        is the mean; override it where the rule wants another.
+
+        Args:
+            name: The slot's name.
+            values: The slot of each part, of the part's own shape (scalars, for a slot of extent ``"layer"``).
+            layout: The layout of the augmented kernel.
+
+        Returns:
+            The slot's value, of the shape that its extent says.
+        """
+        extent = self.slots.get(name, "full")  # not ours: a moving average of the weights, say
+        if extent == "layer":
+            return tf.reduce_mean(tf.stack(values))
+        return (
+            tf.reduce_mean(layout.stack(values), axis=_AVERAGED[extent]) if extent != "full" else layout.stack(values)
+        )
+
+    def standard_optimizer(self, **settings: Any) -> Any:
+        """Return the optimizer of an exported or split model: a fresh SGD of the same learning rate and clipping.
+
+        It is made under the distribution strategy of this one. Override it where another optimizer of tf-keras is
+        nearer; none that is joint, as the standard form has no layers for it to see.
+
+        Args:
+            **settings: Further settings of the SGD.
+        """
+        shared = {name: getattr(self, name) for name in (*BOUNDS, *AVERAGING, "jit_compile")}
+        with keras.strategy_scope(self):
+            return tf_keras.optimizers.SGD(keras.learning_rate_of(self), **shared, **settings)
+
+    def build(self, var_list: Sequence[Any]) -> None:
+        """Make the slots; tf-keras calls it before the first step.
+
+        Args:
+            var_list: The variables to train.
+
+        Raises:
+            ValueError: A slot's extent in :attr:`slots` is none of those there are, or its name is taken.
+            OptimizerError: The slots were made before, and not for one of these variables.
+        """
+        super().build(var_list)
+        if getattr(self, "_built", False):
+            require_slots_for(self, var_list)
+            return
+        if var_list and not any(map(layout_of, var_list)):
+            warnings.warn(
+                f"{self.name} was given {len(var_list)} variables and none of them is an augmented kernel, so it "
+                "trains each by itself, as if there were no layers. Call rewriter.rewrite(model, optimizer=...) before "
+                "training, so that kernel and bias are seen together; where that merged nothing, rewriter.plan(model) "
+                "says why.",
+                stacklevel=2,
+            )
+        made = getattr(self, "_slots_made", False)
+        rule_errors.require_extents(self, _AVERAGED)
+        taken = next((name for name in self.slots if hasattr(self, name) and not made), None)
+        if taken is not None:
+            raise ValueError(f"{type(self).__name__} has an attribute {taken}, so a slot must be called otherwise.")
+        initial = {
+            name: [
+                rule_errors.initial_slot(self, name, variable, _slot_shape(variable, extent)) for variable in var_list
+            ]
+            for name, extent in self.slots.items()
+        }
+        for name, values in initial.items():
+            slots = [
+                self.add_variable_from_reference(variable, name, initial_value=value)
+                for variable, value in zip(var_list, values, strict=True)
+            ]
+            setattr(self, name, slots)
+        self._slots_made = self._built = True
+
+    @property
+    def slot_lists(self) -> set[str]:
+        """The attributes that hold one variable for each that is trained: the slots, and Keras's moving average."""
+        return {*self.slots, "_model_variables_moving_average"}
+
+    def update_step(self, gradient: Any, variable: Any) -> None:
+        """Apply one step to one variable; tf-keras calls it for each.
+
+        Args:
+            gradient: Its gradient, dense or ``tf.IndexedSlices``.
+            variable: The variable; an augmented kernel is known by its layout.
+        """
+        variable = keras.stored_variable(variable)
+        layout = layout_of(variable)
+        if layout is None:
+            rule_errors.take_step(self, "update_other", gradient, variable)
+        else:
+            rule_errors.take_step(self, "update_layer", tf.convert_to_tensor(gradient), variable, layout)
+
+    def aggregate_gradients(self, grads_and_vars: Any) -> Any:
+        """Sum gradients over the replicas; tf-keras calls it before the first update.
+
+        Where there is no strategy and so no second replica, they pass untouched. Keras sends them through one
+        operation even then, for which every gradient must exist before any variable can move.
+
+        Args:
+            grads_and_vars: Pairs of gradient and variable.
+        """
+        return super().aggregate_gradients(grads_and_vars) if tf.distribute.has_strategy() else list(grads_and_vars)
+
+    def exclude_from_weight_decay(self, var_list: Any = None, var_names: Any = None) -> None:
+        """Leave variables out of weight decay, before the optimizer is built.
+
+        Args:
+            var_list: Variables, or views of a merged layer's kernel or bias; an augmented kernel is left out whole.
+            var_names: Patterns of variable names. Kernel and bias go by the names they have in the standard form,
+                ``"dense/kernel"``, merged or not.
+
+        Raises:
+            ValueError: One of ``var_list`` is neither a variable nor a view as ``layer.bias`` gives it outside of a
+                graph.
+            TypeError: ``var_names`` is a string, of which tf-keras would take each letter for a pattern.
+        """
+        if isinstance(var_names, str):
+            raise TypeError(f"var_names is a list of patterns, as [{var_names!r}]; {var_names!r} alone is a string.")
+        for variable in var_list or ():
+            if not isinstance(variable, tf.Variable) and not isinstance(keras.given_key(variable), ViewKey):
+                raise ValueError(  # noqa: TRY004  the type is right where it is a view
+                    "exclude_from_weight_decay was given a tensor that is no view of a merged layer. Give layer.kernel "
+                    "or layer.bias as it is, the layer's augmented_kernel, or a name: var_names=['dense/kernel']."
+                )
+        super().exclude_from_weight_decay(var_list, var_names)
+
+    def decayed_parts(self, variable: Any, layout: Layout) -> tuple[str, ...]:
+        """Name the parts of an augmented kernel that weight decay acts on.
+
+        Args:
+            variable: The augmented kernel.
+            layout: Its layout.
+        """
+        parts = super().decayed_parts(variable, layout)
+        return parts if self.decay_bias else tuple(part for part in parts if part != layout.parts[-1].attribute)
+
+    def decay_rate(self, variable: Any) -> Any:
+        """Return the weight decay as a scalar of a variable's dtype, unrounded.
+
+        Args:
+            variable: The variable that decays.
+        """
+        return scalar(self.weight_decay, variable.dtype)
+
+    def _decay_whole(self, variables: Sequence[Any]) -> None:
+        for variable in filter(self._use_weight_decay, variables):
+            keras.update_on_every_replica(self, variable, self._decay_variable)
+
+    def _decay_variable(self, variable: Any) -> None:
+        variable.assign_sub(variable * self.decay_rate(variable) * tf.cast(self.learning_rate, variable.dtype))
+
+    def load_own_variables(self, store: Mapping[str, Any]) -> None:
+        """Load the state.
+
+        Args:
+            store: The saved variables, numbered in order. A state that was saved for other variables is not loaded,
+                and tf-keras logs that.
+        """
+        if len(store) == 1:  # saved before the first step: there is a count of iterations and no state yet
+            self.iterations.assign(store["0"][()])
+            return
+        super().load_own_variables(store)
+
+
+def _slot_shape(variable: Any, extent: Extent) -> tuple[int, ...]:
+    if (layout := layout_of(variable)) is None:
+        return () if extent == "layer" else tuple(variable.shape)
+    return tuple(size for axis, size in enumerate(layout.shape) if axis not in _AVERAGED[extent])
+
+
+def has_no_rule_for_others(optimizer: Any) -> bool:
+    """Tell whether an optimizer is a joint one that leaves what is not merged to gradient descent."""
+    cls = type(keras.inner_optimizer(optimizer))
+    return issubclass(cls, JointOptimizer) and cls.update_other is JointOptimizer.update_other
+
+
+def is_joint(optimizer: Any) -> bool:
+    """Tell whether an optimizer is a joint one, be it inside a ``LossScaleOptimizer``."""
+    return isinstance(keras.inner_optimizer(optimizer), JointOptimizer)

@@ -1,0 +1,317 @@
+"""Which optimizer a model gets, and what becomes of the state of the one it has: decided before anything is done."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import tf_keras
+
+from rewriter.adapters import tf_keras as keras
+from rewriter.core.errors import OptimizerError
+from rewriter.core.layout import layout_of
+from rewriter.optimizers.joint_momentum import JointMomentum
+from rewriter.optimizers.joint_optimizer import BOUNDS, is_joint
+from rewriter.optimizers.state import slots, warm_start
+from rewriter.optimizers.state.replaced_weights import require_not_stale
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KEEP = "keep"
+LOSS_SCALE = "loss scale:"
+_NOT_CARRIED = "not carried"
+
+
+@dataclass(frozen=True)
+class OptimizerChoice:
+    """The optimizer a model gets.
+
+    Attributes:
+        optimizer: The optimizer; ``None`` where the model has none to keep.
+        state_of: The optimizer whose state it goes on with: itself, one that it can start from, or ``None``.
+        lines: What is carried, converted and reset, one line each.
+    """
+
+    optimizer: Any
+    state_of: Any
+    lines: tuple[str, ...]
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the optimizer goes on with its own state."""
+        return self.optimizer is not None and self.optimizer is self.state_of
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """Those of the lines that say of a state that it is not carried."""
+        return tuple(line for line in self.lines if _NOT_CARRIED in line)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the model is to train bit for bit as it would unmerged, which a joint optimizer cannot mean."""
+        return not is_joint(self.optimizer)
+
+
+def choose_optimizer(
+    model: Any, optimizer: Any = None, learning_rate: float | None = None, momentum: float | None = None
+) -> OptimizerChoice:
+    """Decide which optimizer a rewritten model gets; touches nothing.
+
+    Args:
+        model: The model.
+        optimizer: As in :func:`rewriter.rewrite`.
+        learning_rate: Of the joint momentum, where ``optimizer`` is ``None``; that of a compiled SGD if not given.
+        momentum: Likewise.
+
+    Raises:
+        OptimizerError: ``optimizer`` is none of the choices, or the state of the model's own cannot be kept.
+    """
+    if isinstance(optimizer, str) and optimizer == KEEP:
+        return _choose_own(model)
+    if optimizer is None:
+        settings = {"learning_rate": learning_rate, "momentum": momentum}
+        return _choose_default(model, {name: value for name, value in settings.items() if value is not None})
+    current = keras.optimizer_of(model)
+    if not keras.is_optimizer(optimizer):
+        raise OptimizerError(
+            f"optimizer must be None, 'keep' or a tf_keras optimizer, got {optimizer!r} of type "
+            f"{type(optimizer).__module__}.{type(optimizer).__name__}.{_meant(optimizer)}"
+        )
+    if keras.strategy_of(model) is not keras.strategy_of(optimizer):
+        raise OptimizerError(
+            f"optimizer= is a {_name(optimizer)} that was made outside the tf.distribute strategy of this model; make "
+            "it inside: with strategy.scope(): ..."
+        )
+    require_not_stale(optimizer, model)
+    # As compile does under mixed_float16, where gradients would vanish without.
+    bare, optimizer = optimizer, keras.with_loss_scale_of(current, optimizer)
+    if optimizer is current or slots.has_slots_of(optimizer, keras.only_variables(model.variables)):
+        return _kept(model, optimizer)
+    state = keras.optimizer_slots(keras.inner_optimizer(optimizer))
+    if state is not None and state.index:
+        raise OptimizerError(
+            f"optimizer= is a {_name(optimizer)} that is built for other variables than those of this model; "
+            "give it one that is new, or the one that trained this model."
+        )
+    scaled = ", in a LossScaleOptimizer" if optimizer is not bare else ""
+    lines = (f"optimizer: {_name(optimizer)}, as given{scaled}", *_not_carried(model, chosen=True))
+    return OptimizerChoice(optimizer, optimizer, lines)
+
+
+def require_for_layer(model: Any, optimizer: Any) -> None:
+    """Raise ``OptimizerError`` unless an optimizer can be carried when a layer that is no model is split."""
+    if isinstance(model, tf_keras.Model):
+        raise OptimizerError(f"split takes optimizer= for a layer that is no model; {model.name} has its own.")
+    if not keras.is_optimizer(optimizer) or is_joint(optimizer):
+        raise OptimizerError(
+            f"optimizer= must be an optimizer of tf_keras that is not joint, as the split layer has no W* for one; got "
+            f"{optimizer!r}."
+        )
+    require_not_stale(optimizer, model)
+    slots.require_own(optimizer, keras.only_variables(model.variables))
+
+
+def _choose_own(model: Any) -> OptimizerChoice:
+    """Choose the optimizer that a model is compiled with."""
+    current = keras.optimizer_of(model)
+    if current is None:
+        return OptimizerChoice(None, None, ("optimizer: none to keep, the model is not compiled",))
+    require_not_stale(current, model)
+    if not is_joint(current):
+        slots.require_known(current, keras.only_variables(model.variables))
+    return _kept(model, current)
+
+
+def _choose_default(model: Any, given: dict[str, Any]) -> OptimizerChoice:
+    """Choose a joint optimizer: the one that a model has, or joint momentum; none for a layer that is no model."""
+    if not isinstance(model, tf_keras.Model):
+        line = "optimizer: none, a layer has none: whoever trains it makes one, rewriter.JointMomentum() or another"
+        return OptimizerChoice(None, None, (line,))
+    if is_joint(keras.optimizer_of(model)) and not given:
+        return _kept(model, keras.optimizer_of(model))
+    with keras.strategy_scope(model):
+        return _joint(model, given)
+
+
+def _meant(given: Any) -> str:
+    """Say what is likely meant by something that is no optimizer."""
+    if isinstance(given, type):
+        return f" Make one: {given.__name__}(...)."
+    if not isinstance(given, str):
+        other = type(given).__module__.split(".")[0] == "keras"
+        return " That is one of Keras 3; make one of tf_keras.optimizers." if other else ""
+    if difflib.get_close_matches(given.lower(), [KEEP]):
+        return f" Did you mean {KEEP!r}?"
+    return " A name has no settings: make one, as in tf_keras.optimizers.Adam(1e-3) or rewriter.JointMomentum(0.01)."
+
+
+def choose_standard_optimizer(model: Any) -> OptimizerChoice:
+    """Decide which plain Keras optimizer the standard form of a model gets: an SGD for a joint one, else its own."""
+    optimizer = keras.optimizer_of(model)
+    if optimizer is None:
+        return OptimizerChoice(None, None, ("optimizer: none, the model is not compiled",))
+    if not is_joint(optimizer):
+        lines: tuple[str, ...] = (f"optimizer: {_name(optimizer)} kept", *_kept_state(optimizer, model))
+        return OptimizerChoice(optimizer, optimizer, lines)
+    inner = keras.inner_optimizer(optimizer)
+    standard = inner.standard_optimizer()
+    if not keras.is_optimizer(standard) or is_joint(standard):
+        raise OptimizerError(
+            f"{_name(optimizer)}.standard_optimizer must return an optimizer of tf_keras for the model in standard "
+            f"form, which knows of no layers, and returned {standard!r}."
+        )
+    standard = keras.with_loss_scale_of(optimizer, standard)
+    lines = (
+        f"optimizer: {_name(optimizer)} replaced by {_name(standard)}{_in_common(inner, standard)}",
+        _left_behind(inner, standard),
+        f"iterations: {keras.iterations_of(inner)} carried",
+    )
+    if inner.weight_decay:
+        rows = "" if inner.decay_bias else "; a split leaves the biases out of it, which an exported file cannot say"
+        lines += (f"weight_decay: {_shown(inner.weight_decay)} carried{rows}",)
+    return OptimizerChoice(standard, None, lines)
+
+
+def _in_common(inner: Any, standard: Any) -> str:
+    """Say which settings an optimizer of the standard form has of the joint one in the place of which it is."""
+    rates = [keras.learning_rate_of(keras.inner_optimizer(each)) for each in (inner, standard)]
+    same = ["learning rate"] if rates[0] is rates[1] or rates[0] == rates[1] else []
+    own, momentum = (getattr(keras.inner_optimizer(each), "momentum", None) for each in (inner, standard))
+    same += ["momentum"] if isinstance(own, int | float) and own == momentum else []
+    return f" of the same {' and '.join(same)}" if same else ""
+
+
+def _left_behind(inner: Any, standard: Any) -> str:
+    if isinstance(inner, JointMomentum):
+        return f"velocity: reset, {_name(standard)} starts without"
+    names = f"slots: {', '.join(inner.slots)} left behind" if inner.slots else "slots: none"
+    return f"{names}; {type(inner).__name__}.standard_optimizer says which optimizer goes on, and how"
+
+
+def _kept(model: Any, optimizer: Any) -> OptimizerChoice:
+    slots.require_own(optimizer, keras.only_variables(model.variables), elementwise=not is_joint(optimizer))
+    replaced = () if optimizer is keras.optimizer_of(model) else _not_carried(model)
+    lines = (f"optimizer: {_name(optimizer)} kept", *_kept_state(optimizer), *replaced)
+    return OptimizerChoice(optimizer, optimizer, lines)
+
+
+def _joint(model: Any, given: dict[str, Any]) -> OptimizerChoice:
+    """Choose the joint momentum of a model: with the settings given, else those of its SGD, else the defaults."""
+    current = keras.optimizer_of(model)
+    if is_joint(current) and not warm_start.can_start_from(current):
+        raise OptimizerError(
+            f"this model trains under {_name(current)}, a rule of your own: {' and '.join(given)} would be joint "
+            "momentum's and cannot be given for it. Without, it is kept as it is; set it on model.optimizer, in Python."
+        )
+    if not warm_start.can_start_from(current):
+        joint = JointMomentum(**given)
+        rate = joint.get_config()["learning_rate"]
+        head = f"optimizer: JointMomentum, new, learning rate {_shown(rate)}, momentum {_shown(joint.momentum)}"
+        if current is None:
+            return OptimizerChoice(joint, None, (f"{head}, for compile(optimizer=model.optimizer, ...)",))
+        optimizer = keras.with_loss_scale_of(current, joint)
+        return OptimizerChoice(optimizer, None, (head, *_settings_not_carried(current), *_not_carried(model)))
+    settings = {**warm_start.settings_from(current), **given}
+    optimizer = keras.with_loss_scale_of(current, JointMomentum(**settings))
+    return OptimizerChoice(optimizer, current, tuple(_warm_lines(current, settings, given)))
+
+
+def _warm_lines(current: Any, settings: dict[str, Any], given: dict[str, Any]) -> Iterator[str]:
+    inner = keras.inner_optimizer(current)
+    goes_on = isinstance(inner, JointMomentum)
+    yield f"optimizer: {_name(current)} converted to JointMomentum"
+    if left := warm_start.left_behind(inner):
+        yield f"state of {_name(current)}: {_NOT_CARRIED}, {', '.join(left)}"
+    for name, value in settings.items():
+        rows = ", from now on on kernel rows only" if name == "weight_decay" and not goes_on else ""
+        yield f"{name}: {_shown(value)} {'as given' if name in given else 'carried'}{rows}"
+    count = warm_start.velocity_count(inner)
+    if not count:
+        yield "velocity: none yet"
+    elif goes_on:
+        yield f"velocity: {count} slots carried"
+    elif warm_start.last_learning_rate(inner):
+        yield f"velocity: {count} slots converted, divided by the learning rate, to their mean per unit where merged"
+    else:
+        yield f"velocity: {count} slots reset, at a learning rate of 0 they say nothing"
+    yield f"iterations: {keras.iterations_of(inner)} carried"
+    yield from _loss_scale(current)
+
+
+def _kept_state(optimizer: Any, split_model: Any = None) -> Iterator[str]:
+    """Say what state is kept; of a model that is split, how many slots there are then."""
+    inner = keras.inner_optimizer(optimizer)
+    yield f"slots: {_slot_count(inner) if split_model is None else _split_slot_count(inner, split_model)} carried"
+    yield f"iterations: {keras.iterations_of(inner)} carried"
+    yield from _loss_scale(optimizer)
+    if (clipnorm := getattr(inner, "clipnorm", None)) is not None:
+        yield f"clipnorm: {_shown(clipnorm)} carried; it bounds a merged kernel and bias as one"
+
+
+def _settings_not_carried(current: Any) -> Iterator[str]:
+    """Say which settings of an optimizer, beside its learning rate, a new joint momentum is without."""
+    inner = keras.inner_optimizer(current)
+    rate = keras.learning_rate_of(inner)
+    left = [_shown(rate)] if isinstance(rate, tf_keras.optimizers.schedules.LearningRateSchedule) else []
+    left += [f"{name} {_shown(value)}" for name in (*BOUNDS, "use_ema") if (value := getattr(inner, name, None))]
+    if left:
+        yield f"settings of {_name(current)}: {_NOT_CARRIED}, {', '.join(left)}; give them to JointMomentum"
+
+
+def _can_keep(model: Any, current: Any) -> bool:
+    try:
+        choose_optimizer(model, KEEP)
+    except OptimizerError:
+        return False
+    return keras.optimizer_of(model) is current
+
+
+def _not_carried(model: Any, chosen: bool = False) -> Iterator[str]:
+    """Say what state of an optimizer is left behind, and what would keep it, unless another was chosen on purpose."""
+    current = keras.optimizer_of(model)
+    if current is None:
+        return
+    inner = keras.inner_optimizer(current)
+    count, iterations = _slot_count(inner), keras.iterations_of(inner)
+    remedy = "; optimizer='keep' keeps it" if not chosen and _can_keep(model, current) else ""
+    if count or iterations:
+        yield f"state of {_name(current)}: {_NOT_CARRIED}, {count} slots and {iterations} iterations{remedy}"
+    yield from _loss_scale(current)
+
+
+def _loss_scale(optimizer: Any) -> Iterator[str]:
+    if keras.inner_optimizer(optimizer) is not optimizer:
+        yield f"{LOSS_SCALE} {float(optimizer.loss_scale):.6g} carried"
+
+
+def _slot_count(inner: Any) -> int:
+    state = keras.optimizer_slots(inner)
+    return 0 if state is None else sum(len(slots) for slots in state.lists.values())
+
+
+def _split_slot_count(inner: Any, model: Any) -> int:
+    """Count the slots there are once each of an augmented kernel's is split as the kernel is."""
+    state = keras.optimizer_slots(inner)
+    if state is None:
+        return 0
+    variables = keras.only_variables(model.variables)
+    places = slots.slot_places(inner, variables, state)
+    parts = {
+        place: len(layout.parts) if (layout := layout_of(variable)) else 1
+        for variable, place in zip(variables, places, strict=True)
+        if place is not None
+    }
+    return sum(parts.get(place, 1) for of_all in state.lists.values() for place in range(len(of_all)))
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tf_keras.optimizers.schedules.LearningRateSchedule):
+        return type(value).__name__
+    return str(value) if isinstance(value, bool) or not isinstance(value, int | float) else f"{value:.6g}"
+
+
+def _name(optimizer: Any) -> str:
+    inner = keras.inner_optimizer(optimizer)
+    return f"legacy {type(inner).__name__}" if keras.is_legacy(inner) else type(inner).__name__

@@ -1,0 +1,194 @@
+"""What is wrong with a rule of a user's own, said when it is made or, where it fails, of the layer it fails at."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import re
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from rewriter.adapters import tf_keras as keras
+from rewriter.core.errors import OptimizerError, first_line
+from rewriter.core.layout import layout_of
+from rewriter.optimizers.hyperparameters import require_one_of
+from rewriter.optimizers.saved_settings import settings_named
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+# What a rule may write, and what each is given.
+_HOOKS = {
+    "update_layer": ("gradient", "variable", "layout"),
+    "update_other": ("gradient", "variable"),
+    "initial_slot": ("name", "variable", "shape"),
+    "condense": ("name", "values", "layout"),
+}
+_NOT_TO_WRITE = {
+    # Keras calls it at every eager step, and a merge would have to undo what it does.
+    "build": "which makes the slots: name them in slots, say what they start with in initial_slot, and make a state of "
+    "the whole optimizer in __init__ with self.add_variable",
+    "update_step": "which hands out the variables: write update_layer for whole layers, and update_other for the rest",
+}
+
+
+_MAY_ASSIGN = re.compile(r"Assign|Scatter|Apply|StatefulPartitionedCall|^If$|^While$")
+
+
+def require_rule_class(cls: type) -> None:
+    """Raise ``TypeError`` if a class writes what is not a rule's to write, or a method that takes something else."""
+    own = vars(cls)
+    for name, instead in _NOT_TO_WRITE.items():
+        if name in own:
+            raise TypeError(f"{cls.__name__} must not override {name}, {instead}.")
+    for name, given in _HOOKS.items():
+        if not inspect.isfunction(own.get(name)):
+            continue
+        try:
+            inspect.signature(own[name]).bind(None, *given)
+        except TypeError:
+            takes = inspect.signature(own[name])
+            raise TypeError(
+                f"{cls.__name__}.{name} must take (self, {', '.join(given)}), in that order; it takes "
+                f"({', '.join(takes.parameters)})."
+            ) from None
+
+
+def checked_constructor(construct: Callable[..., None]) -> Callable[..., None]:
+    """Wrap the ``__init__`` of a rule, so that what it forgets is said when it is made."""
+
+    @functools.wraps(construct)
+    def constructed(self: Any, *args: Any, **kwargs: Any) -> None:
+        name = type(self).__name__
+        forgotten = f"{name}.__init__ must call super().__init__(learning_rate, **kwargs) before anything else."
+        try:
+            construct(self, *args, **kwargs)
+        except (AttributeError, ValueError) as error:
+            if keras.is_constructed(self) or not _is_for_want_of_parent(error, self):
+                raise
+            raise TypeError(f"{forgotten} ({first_line(error)})") from error
+        if type(self).__init__ is not constructed:
+            return  # that of a parent; there is more to come
+        if not keras.is_constructed(self):
+            raise TypeError(forgotten)
+        arguments = inspect.signature(construct).bind(self, *args, **kwargs)
+        arguments.apply_defaults()
+        if arguments.arguments.get("learning_rate") is not None and not self._has_rate_of_its_own:
+            raise TypeError(
+                f"{name} does not pass its learning rate on: super().__init__(learning_rate, **kwargs) in its __init__."
+            )
+        settings, _ = settings_named(type(self))
+        for attribute in set(keras.variables_not_saved(self)) - settings:
+            raise TypeError(
+                f"{name}.{attribute} is a tf.Variable of its own, which .keras and .h5 files do not hold: make it with "
+                f"self.{attribute} = self.add_variable(shape, name={attribute!r})."
+            )
+
+    return constructed
+
+
+def _is_for_want_of_parent(error: Exception, optimizer: Any) -> bool:
+    return getattr(error, "obj", None) is optimizer or str(error).startswith("Missing learning rate")
+
+
+def require_extents(optimizer: Any, legal: Collection[str]) -> None:
+    """Raise ``TypeError`` or ``ValueError`` unless the slots of a rule are a dict of names and legal extents."""
+    name = type(optimizer).__name__
+    if not isinstance(optimizer.slots, dict):
+        raise TypeError(
+            f"{name}.slots must be a dict, as {{'velocity': 'full'}}: name to extent; got {optimizer.slots!r}."
+        )
+    for slot, extent in optimizer.slots.items():
+        require_one_of(f"the extent of slot {slot!r} of {name}", extent, legal)
+
+
+def _slots_written_in(cls: type) -> Mapping[str, str]:
+    slots = vars(cls).get("slots")
+    return slots if isinstance(slots, dict) else {}
+
+
+def no_slot(optimizer: Any, name: str) -> str:
+    """Say that a rule has no slot of some name, and whether a parent has."""
+    cls, slots = type(optimizer), ", ".join(optimizer.slots) or "none"
+    parent = next((each.__name__ for each in cls.__mro__[1:] if name in _slots_written_in(each)), None)
+    hint = f" {parent} has it: name those of a parent again, slots = {{**{parent}.slots, ...}}." if parent else ""
+    return f"{cls.__name__} has no slot {name!r}; its slots are {slots}.{hint}"
+
+
+def initial_slot(optimizer: Any, name: str, variable: Any, shape: tuple[int, ...]) -> Any:
+    """Ask a rule what a slot starts with.
+
+    Raises:
+        OptimizerError: It is no tensor of the slot's shape and the variable's dtype, and no numbers of that shape.
+    """
+    dtype, value = keras.stored_dtype(variable), optimizer.initial_slot(name, variable, shape)
+    start = value if tf.is_tensor(value) else np.asarray(value)
+    numeric = tf.is_tensor(value) or start.dtype.kind in "biuf"
+    if not numeric or tuple(start.shape) != shape or (tf.is_tensor(value) and value.dtype != dtype):
+        given = f"{tf.as_dtype(start.dtype).name} of shape {tuple(start.shape)}" if numeric else repr(value)
+        raise OptimizerError(
+            f"{type(optimizer).__name__}.initial_slot must give {dtype.name} of shape {shape} for the slot {name!r} of "
+            f"{_described(variable)}; it gave {given}. super().initial_slot(name, variable, shape) gives zeros."
+        )
+    return start
+
+
+def take_step(optimizer: Any, hook: str, gradient: Any, variable: Any, *layout: Any) -> None:
+    """Run a rule on one variable; whatever it raises says at which.
+
+    Raises:
+        OptimizerError: The rule failed, or returned a tensor, which nobody assigns.
+    """
+    rule = f"{type(optimizer).__name__}.{hook}"
+    graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+    before = {} if graph is None else _numbers_of(optimizer)
+    operations = 0 if graph is None else graph.version
+    try:
+        result = getattr(optimizer, hook)(gradient, variable, *layout)
+    except OptimizerError:
+        raise
+    except Exception as error:
+        slots = [f"{name} {tuple(optimizer.slot(name, variable).shape)}" for name in optimizer.slots]
+        having = f", slots {', '.join(slots)}" if slots else ""
+        raise OptimizerError(
+            f"{rule} failed at {_described(variable)}{having}: {type(error).__name__}: {first_line(error)}"
+        ) from error
+    if graph is None:
+        return
+    if tf.is_tensor(result) and not _assigns(graph, graph.version - operations):
+        raise OptimizerError(
+            f"{rule} returned a tensor at {_described(variable)}, and assigned nothing: assign to the variable, as in "
+            "variable.assign_sub(step), and return nothing."
+        )
+    for name, number in _numbers_of(optimizer).items():
+        old = before.get(name, getattr(type(optimizer), name, number))
+        if old != number and not (math.isnan(old) and math.isnan(number)):
+            warnings.warn(
+                f"{rule} changed self.{name} from {old} to {number}: it is run once, when the step is traced, "
+                "and not at each step. self.iterations counts the steps, and self.add_variable in __init__ makes a "
+                "number that changes.",
+                stacklevel=2,
+            )
+
+
+def _assigns(graph: Any, count: int) -> bool:
+    """Tell whether any of the last operations of a graph may assign to a variable, itself or in what it calls."""
+    return any(_MAY_ASSIGN.search(each.type) for each in graph.get_operations()[-count:] if count)
+
+
+def _numbers_of(optimizer: Any) -> dict[str, Any]:
+    return {name: value for name, value in vars(optimizer).items() if isinstance(value, int | float)}
+
+
+def _described(variable: Any) -> str:
+    layout = layout_of(variable)
+    rows = "" if layout is None else f", kernel rows {_span(layout.kernel_rows)}, bias {_span(layout.bias_rows)}"
+    return f"{variable.name.partition(':')[0]} of shape {tuple(variable.shape)}{rows}"
+
+
+def _span(rows: slice) -> str:
+    return f"{rows.start or 0}:{rows.stop}"

@@ -1,0 +1,1 @@
+"""The state of an optimizer, there and back across a rewrite."""

@@ -1,0 +1,76 @@
+"""An optimizer whose weights were replaced refuses the new ones, and says what to do."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+from rewriter.adapters import tf_keras as keras
+from rewriter.core.errors import OptimizerError
+from rewriter.optimizers.state.slots import without_slots
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+class StaleOptimizer:
+    """What an optimizer becomes once variables it was built for are replaced: it refuses the new ones.
+
+    Keras's own optimizers would say that they cannot recognize a variable, and the legacy ones would train it as if
+    it had never been trained.
+    """
+
+    def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Any]], *args: Any, **kwargs: Any) -> Any:
+        """Apply gradients as the optimizer does, unless one is of a variable it was not built for."""
+        pairs = list(grads_and_vars)
+        self._require_known([variable for _, variable in pairs])
+        return super().apply_gradients(pairs, *args, **kwargs)  # type: ignore[misc]
+
+    def build(self, var_list: Sequence[Any]) -> None:
+        """Do as the optimizer does, unless one is a variable it was not built for; a ``LossScaleOptimizer`` asks it."""
+        self._require_known(var_list)
+        super().build(var_list)  # type: ignore[misc]
+
+    def _require_known(self, variables: Sequence[Any]) -> None:
+        unknown = without_slots(self, variables)
+        if unknown:
+            raise OptimizerError(
+                f"this {type(self).__name__} was built for weights that rewriter has replaced since, and does not know "
+                f"{unknown[0].name}. Train with model.optimizer if that is another one, else compile the model with a "
+                "new optimizer, or make one for your own loop. To go on with the state of this one, give it to "
+                "rewriter.rewrite(model, optimizer=...) on the model as it was, and for a layer that is no model to "
+                "rewriter.split(layer, optimizer=...) as well."
+            )
+
+
+@functools.cache
+def _stale_class(cls: type) -> type:
+    names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
+    return type(cls.__name__, (StaleOptimizer, cls), names)
+
+
+def refuse_new_weights(optimizer: Any) -> None:
+    """Make an optimizer refuse every variable that it was not built for."""
+    cls: type = type(optimizer)
+    keras.set_class(optimizer, _stale_class(cls))
+
+
+def require_not_stale(optimizer: Any, model: Any) -> None:
+    """Raise ``OptimizerError`` if an optimizer has state for weights that were replaced when another model changed.
+
+    Args:
+        optimizer: The optimizer, which is to be kept.
+        model: The model it is to be kept for.
+    """
+    inner = keras.inner_optimizer(optimizer)
+    if not isinstance(inner, StaleOptimizer):
+        return
+    unknown = without_slots(inner, keras.trained_variables(model))
+    names = ", ".join(variable.name.partition(":")[0] for variable in unknown[:3]) or "some that are gone"
+    raise OptimizerError(
+        f"this {type(inner).__name__} has state for weights that are replaced since this model, or another over the "
+        f"same layers, was rewritten or split ({names}). Two optimizers hold state for the same variables then, and "
+        "only that of the model that was given was carried. Possible is to go on with another optimizer, "
+        "rewriter.rewrite(model, optimizer=None) or one that is new, whose state starts anew; or to begin again with "
+        "both models as they were and to leave out the layers that they share, exclude=, so that each keeps its state."
+    )

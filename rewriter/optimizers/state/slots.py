@@ -1,0 +1,203 @@
+"""The slots of an optimizer, carried from one set of variables to another.
+
+A slot is what an elementwise optimizer keeps for each variable, in the variable's own shape (a momentum, a second
+moment), so it is stacked and unstacked just as the weights are, and training goes on bit for bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tf_keras import optimizers
+
+from rewriter.adapters import tf_keras as keras
+from rewriter.core.errors import OptimizerError
+from rewriter.optimizers import weight_decay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+# The optimizers whose rule treats each number by itself, so that stacking changes nothing of what they do.
+ELEMENTWISE = frozenset(
+    getattr(module, name)
+    for module in (optimizers, optimizers.legacy)
+    for name in ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Adamax", "Nadam", "Ftrl", "Lion")
+    if hasattr(module, name)
+)
+
+
+@dataclass(frozen=True)
+class SlotSource:
+    """Where the slots of a variable come from.
+
+    Attributes:
+        variable: The variable they will belong to.
+        places: The places of the slots they are made of, as :func:`slot_places` gave them.
+        combine: Makes one slot of those, given the slot's name.
+    """
+
+    variable: Any
+    places: tuple[int | None, ...]
+    combine: Callable[[str, Sequence[Any]], Any]
+
+    @property
+    def trained(self) -> bool:
+        """Whether the optimizer has slots to make these of."""
+        return None not in self.places
+
+    def parts(self, slots: Sequence[Any]) -> list[Any]:
+        """Pick out of a list the slots that this one is made of."""
+        return [slots[place] for place in self.places if place is not None]
+
+    def value(self, name: str, slots: Sequence[Any]) -> Any:
+        """Make the slot of some name of those in a list."""
+        return self.combine(name, self.parts(slots))
+
+
+def is_known(optimizer: Any) -> bool:
+    """Tell whether an optimizer is known to go on bit for bit when its slots are stacked."""
+    return weight_decay.standard_class(keras.inner_optimizer(optimizer)) in ELEMENTWISE
+
+
+def require_known(optimizer: Any, variables: Sequence[Any]) -> None:
+    """Raise ``OptimizerError`` unless an optimizer is known to go on bit for bit when its slots are stacked.
+
+    Args:
+        optimizer: The optimizer.
+        variables: All variables of the model.
+    """
+    cls = weight_decay.standard_class(keras.inner_optimizer(optimizer))
+    if is_known(optimizer):
+        return
+    if cls is optimizers.Adafactor:
+        raise OptimizerError(
+            "optimizer='keep' cannot carry the state of Adafactor: its slots are not one number for each weight but "
+            "means over rows and columns. Pass optimizer=None for joint momentum, or another optimizer."
+        )
+    require_own(optimizer, variables)  # what is said to do instead must do it
+    raise OptimizerError(
+        f"optimizer='keep' is promised for the elementwise optimizers of tf_keras, and {cls.__module__}.{cls.__name__} "
+        "is not one of them: its rule may treat a kernel and its bias otherwise once they are one variable. If that is "
+        "as you want it, pass the optimizer itself, optimizer=model.optimizer: its slots are stacked all the same."
+    )
+
+
+def require_own(optimizer: Any, variables: Sequence[Any], elementwise: bool = True) -> None:
+    """Raise ``OptimizerError`` unless the slots an optimizer has can be carried from a model's variables to others.
+
+    Args:
+        optimizer: The optimizer.
+        variables: All variables of the model; the optimizer must have slots for no others.
+        elementwise: Whether each slot must be one number for each weight.
+    """
+    inner = keras.inner_optimizer(optimizer)
+    name = type(inner).__name__
+    slots = keras.optimizer_slots(inner)
+    beside = keras.state_beside_slots(inner) if elementwise else []
+    if beside:
+        raise OptimizerError(
+            f"the state of {name} cannot be carried over: {' and '.join(beside)} holds state for single weights, and "
+            "not as a list with one slot for each, as Keras's optimizers keep it. Pass optimizer=None for joint "
+            "momentum, or another optimizer, to go on without that state."
+        )
+    if slots is None:
+        return
+    shapes = {keras.variable_key(inner, variable): variable.shape for variable in variables}
+    foreign = [key for key in slots.index if key not in shapes]
+    if foreign:
+        raise OptimizerError(
+            f"the state of {name} cannot be carried over: it also trains {len(foreign)} variables that are not in this "
+            "model. Compile the model with an optimizer of its own."
+        )
+    if elementwise and any(
+        lists[place].shape != shapes[key] for lists in slots.lists.values() for key, place in slots.index.items()
+    ):
+        raise OptimizerError(
+            f"the state of {name} cannot be carried over: its slots are not one number for each weight. "
+            "Pass optimizer=None for joint momentum, or another optimizer."
+        )
+
+
+def slot_places(optimizer: Any, variables: Sequence[Any], known: keras.Slots | None = None) -> tuple[int | None, ...]:
+    """Read the places of the slots of some variables, ``None`` for a variable that has none.
+
+    Args:
+        optimizer: The optimizer.
+        variables: The variables.
+        known: The optimizer's slots, where they were read before: to read them takes a look at each.
+    """
+    inner = keras.inner_optimizer(optimizer)
+    slots = keras.optimizer_slots(inner) if known is None else known
+    if slots is None:
+        return (None,) * len(variables)
+    return tuple(slots.index.get(keras.variable_key(inner, variable)) for variable in variables)
+
+
+def without_slots(optimizer: Any, variables: Sequence[Any]) -> list[Any]:
+    """List those of some variables for which an optimizer has no slots."""
+    places = slot_places(optimizer, variables)
+    return [variable for variable, place in zip(variables, places, strict=True) if place is None]
+
+
+def require_slots_for(optimizer: Any, variables: Sequence[Any]) -> None:
+    """Raise ``OptimizerError`` unless an optimizer, built, has slots for all of some variables."""
+    unknown = without_slots(optimizer, variables)
+    if unknown:
+        raise OptimizerError(
+            f"this {type(optimizer).__name__} does not know {unknown[0].name}, which was not trained when it was "
+            "built: it was thawed, perhaps, or is of another model. Compile the model with a new optimizer."
+        )
+
+
+def has_slots_of(optimizer: Any, variables: Sequence[Any]) -> bool:
+    """Tell whether an optimizer is built for any of some variables."""
+    return any(place is not None for place in slot_places(optimizer, variables))
+
+
+def carry(optimizer: Any, sources: Sequence[SlotSource], reuse: keras.Slots | None = None) -> None:
+    """Move an optimizer, with its slots, its iterations and all else it counts, to other variables. In place.
+
+    Args:
+        optimizer: A tf-keras optimizer that :func:`require_own` accepted, built or not.
+        sources: For every variable of the model from now on, where its slots come from.
+        reuse: Slots that the optimizer had for these variables before, to be filled instead of new ones; if some are
+            not among them, because the optimizer was built since, all are new.
+    """
+    inner = keras.inner_optimizer(optimizer)
+    old = keras.optimizer_slots(inner)
+    if old is None:
+        return
+    trained = _in_order([source for source in sources if source.trained])
+    known = reuse and {keras.variable_key(inner, source.variable) for source in trained} <= {*reuse.index}
+    if reuse is None or not known:
+        keras.rebuild_slots(inner, [source.variable for source in trained])
+    else:
+        keras.put_slots(inner, reuse)
+    new = keras.optimizer_slots(inner)
+    assert new is not None, "an optimizer stays built"  # noqa: S101
+    left = [name for name in old.lists if name not in new.lists]
+    if left:
+        raise OptimizerError(
+            f"the state of {type(inner).__name__} cannot be carried over: its build makes no new {' and '.join(left)} "
+            "for merged weights, and what it has is for the old ones. Make them in build, each time it is called, or "
+            "pass optimizer=None for joint momentum, or another optimizer, to go on without that state. Nothing was "
+            "changed."
+        )
+    for source in trained:
+        place = new.index[keras.variable_key(inner, source.variable)]
+        for name, slots in new.lists.items():
+            slots[place].assign(source.value(name, old.lists[name]))
+
+
+def _in_order(sources: list[SlotSource]) -> list[SlotSource]:
+    """Put sources in the order in which the optimizer is to have their slots, by which files restore them.
+
+    That is the order the model has its weights in, if the optimizer had them so before; else that of the slots.
+    """
+    places = [min(place for place in source.places if place is not None) for source in sources]
+    first_of_each = list(dict.fromkeys(places))
+    if first_of_each == sorted(first_of_each):
+        return sources
+    # The sort is stable: weights that come from one slot keep their own order.
+    return [source for _, source in sorted(zip(places, sources, strict=True), key=lambda each: each[0])]

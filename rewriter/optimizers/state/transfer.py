@@ -1,0 +1,115 @@
+"""The state of an optimizer on its way from one form of a model to the other."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+from rewriter.adapters import tf_keras as keras
+from rewriter.optimizers import weight_decay
+from rewriter.optimizers.joint_optimizer import is_joint
+from rewriter.optimizers.state import slots
+from rewriter.optimizers.state.slots import SlotSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rewriter.core.layout import Layout
+
+
+class StateCarrier:
+    """Where each slot of an optimizer goes while layers are merged or separated.
+
+    Tell it of each layer before the layer changes; once all have, :meth:`carry` moves the state, or :meth:`sources`
+    tells another optimizer what it can start from.
+    """
+
+    def __init__(self, optimizer: Any) -> None:
+        self.optimizer = optimizer
+        self._inner = keras.inner_optimizer(optimizer)
+        self._before = keras.optimizer_slots(self._inner)
+        self._moves: list[Callable[[], Sequence[SlotSource]]] = []
+        self._undo: list[tuple[Callable[[], Sequence[Any]], tuple[int | None, ...]]] = []
+        self._excluded: list[weight_decay.Excluded] = []
+
+    def before_merge(self, layer: Any, layout: Layout) -> None:
+        """Note that the weights of a layer are about to be merged, in one of its augmented kernels."""
+        self._note_exclusions(layer, layout)
+        places = self._places([getattr(layer, part.attribute) for part in layout.parts])
+        condense = self._inner.condense if is_joint(self.optimizer) else _stacked
+        self._undo.append((lambda: [getattr(layer, part.attribute) for part in layout.parts], places))
+        self._moves.append(
+            lambda: [
+                SlotSource(
+                    getattr(layer, layout.attribute), places, lambda name, values: condense(name, values, layout)
+                )
+            ]
+        )
+
+    def before_separate(self, layer: Any, layout: Layout) -> None:
+        """Note that an augmented kernel of a layer is about to be taken apart."""
+        self._note_exclusions(layer, layout)
+        places = self._places([getattr(layer, layout.attribute)])
+        self._undo.append((lambda: [getattr(layer, layout.attribute)], places))
+        self._moves.append(
+            lambda: [
+                SlotSource(getattr(layer, part.attribute), places, functools.partial(_part, layout, part.attribute))
+                for part in layout.parts
+            ]
+        )
+
+    def sources(self, model: Any) -> list[SlotSource]:
+        """List, for every variable the model has now, where its slots come from, in the order of training."""
+        moved = {id(source.variable): source for move in self._moves for source in move()}
+        variables = keras.only_variables([*keras.trained_variables(model), *model.variables])
+        unmoved = [variable for variable in variables if id(variable) not in moved]
+        stay = {
+            id(variable): SlotSource(variable, (place,), lambda _, values: values[0])
+            for variable, place in zip(unmoved, self._places(unmoved), strict=True)
+        }
+        sources = {**moved, **stay}
+        ordered = dict.fromkeys(id(variable) for variable in variables)
+        return [sources.pop(key) for key in ordered] + list(sources.values())
+
+    def carry(self, model: Any, reuse: keras.Slots | None = None) -> None:
+        """Bring the optimizer's state to the variables the model has now."""
+        if self.optimizer is not None and self._moves:
+            self._exclude()  # before it is built: an optimizer that knows no rows refuses
+            slots.carry(self._inner, self.sources(model), reuse)
+
+    def hand_on(self, optimizer: Any) -> None:
+        """Let the weight decay of an optimizer that takes the place of this one leave out what this one leaves out."""
+        if self._excluded:
+            weight_decay.hand_on(self._inner, keras.inner_optimizer(optimizer), self._excluded)
+
+    def roll_back(self) -> None:
+        """Give the optimizer back the slots it had, for the weights of layers that were changed and changed back."""
+        self._exclude()
+        if self._before is None:
+            return
+        moved = {
+            place: variable
+            for variables, places in self._undo
+            for variable, place in zip(variables(), places, strict=True)
+            if place is not None
+        }
+        keras.put_slots(self._inner, self._before, moved)
+
+    def _note_exclusions(self, layer: Any, layout: Layout) -> None:
+        if self._inner is not None and weight_decay.has_exclusions(self._inner):
+            self._excluded.append((layer, layout, weight_decay.excluded_parts(self._inner, layer, layout)))
+
+    def _exclude(self) -> None:
+        if self._excluded:
+            weight_decay.exclude_parts(self._inner, self._excluded)
+
+    def _places(self, variables: Sequence[Any]) -> tuple[int | None, ...]:
+        return slots.slot_places(self._inner, variables, self._before)
+
+
+def _stacked(_: str, values: Sequence[Any], layout: Layout) -> Any:
+    return layout.stack(values)
+
+
+def _part(layout: Layout, attribute: str, _: str, values: Sequence[Any]) -> Any:
+    return layout.views(*values)[attribute]

@@ -1,0 +1,206 @@
+"""Weight decay row by row: the kernel and the bias in one augmented kernel need not decay alike."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from rewriter.adapters import tf_keras as keras
+from rewriter.core.errors import OptimizerError
+from rewriter.core.layout import ViewKey, is_merged, layout_of, layouts_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rewriter.core.layout import Layout
+
+# A layer, one of the layouts of its augmented kernels, and which parts of that weight decay leaves out.
+Excluded = tuple[Any, "Layout", tuple[str, ...]]
+
+_EXCLUDED = "_rewriter_excluded_parts"
+_STANDARD_CLASS = "_rewriter_standard_class"
+
+
+class RowwiseWeightDecay:
+    """What an optimizer has beside its own class where weight decay leaves out a part of an augmented kernel."""
+
+    learning_rate: Any
+    weight_decay: float | None
+
+    def decayed_parts(self, variable: Any, layout: Layout) -> tuple[str, ...]:
+        """Name the parts of an augmented kernel that weight decay acts on.
+
+        As in the standard form, a part is left out whose variable was excluded, or whose variable's name matches a
+        pattern of ``exclude_from_weight_decay``. So are all if the augmented kernel itself was excluded.
+        """
+        excluded = vars(self).get(_EXCLUDED, {}).get(keras.variable_key(self, variable), ())
+        if keras.variable_key(self, variable) in keras.decay_exclusions(self).keys:
+            return ()
+        left_out = {*excluded, *_parts_told(self, variable, layout)}
+        return tuple(part.attribute for part in layout.parts if part.attribute not in left_out)
+
+    def decay_rate(self, variable: Any) -> Any:
+        """Return the weight decay as a scalar of a variable's dtype, rounded as in tf-keras: in float32 before."""
+        return tf.cast(self.weight_decay, variable.dtype)
+
+    def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
+        if self.weight_decay is None:
+            return
+        self._decay_whole([variable for variable in variables if layout_of(variable) is None])
+        for variable in variables:
+            layout = layout_of(variable)
+            if layout is None:
+                continue
+            parts = self.decayed_parts(variable, layout)
+            if parts:
+                decay = functools.partial(self._decay, layout=layout, parts=parts)
+                keras.update_on_every_replica(self, variable, decay)
+
+    def _decay_whole(self, variables: Sequence[Any]) -> None:
+        super()._apply_weight_decay(variables)  # type: ignore[misc]
+
+    def _decay(self, variable: Any, layout: Layout, parts: tuple[str, ...]) -> None:
+        # In the order of operations of tf-keras, so that each row comes out as its variable would.
+        weight_decay, rate = self.decay_rate(variable), tf.cast(self.learning_rate, variable.dtype)
+        steps = [
+            value * weight_decay * rate if attribute in parts else tf.zeros_like(value)
+            for attribute, value in layout.views(variable).items()
+        ]
+        variable.assign_sub(layout.stack(steps))
+
+
+def _parts_told(optimizer: Any, variable: Any, layout: Layout) -> tuple[str, ...]:
+    """Name the parts of an augmented kernel that were told to ``exclude_from_weight_decay``, as views or by name."""
+    keys, patterns = keras.decay_exclusions(optimizer)
+    kernel = keras.variable_key(optimizer, variable)
+    return tuple(
+        part.attribute
+        for part, name in zip(layout.parts, layout.part_names(variable.name), strict=True)
+        if ViewKey(kernel, part.attribute) in keys or any(re.search(pattern, f"{name}:0") for pattern in patterns)
+    )
+
+
+def require_rows_known(optimizer: Any, variables: Sequence[Any]) -> None:
+    """Raise ``OptimizerError`` if an optimizer would let rows decay, or not, against what it was told.
+
+    Keras's own know variables alone, and would search the name of an augmented kernel for those of kernel and bias.
+
+    Args:
+        optimizer: The optimizer, about to be built.
+        variables: The variables it is built for.
+    """
+    keys, patterns = keras.decay_exclusions(optimizer)
+    if isinstance(optimizer, RowwiseWeightDecay) or not getattr(optimizer, "weight_decay", None):
+        return
+    for variable in variables:
+        layout = layout_of(variable)
+        told = () if layout is None else _parts_told(optimizer, variable, layout)
+        whole = any(re.search(pattern, variable.name) for pattern in patterns)
+        whole = whole or keras.variable_key(optimizer, variable) in keys
+        if layout is not None and told and not (whole and len(told) == len(layout.parts)):
+            raise OptimizerError(
+                f"weight decay of this {type(optimizer).__name__} is to leave out {' and '.join(told)}, which are rows "
+                f"of {variable.name.partition(':')[0]} now, and it knows of no rows. Give it to the model: "
+                "rewriter.rewrite(model, optimizer=...), or optimizer='keep' where the model is compiled with it. "
+                "Nothing was trained yet."
+            )
+
+
+@functools.cache
+def _rowwise_class(cls: type) -> type:
+    names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
+    return type(cls.__name__, (RowwiseWeightDecay, cls), {**names, _STANDARD_CLASS: cls})
+
+
+def standard_class(optimizer: Any) -> type:
+    """Name the class an optimizer has, or had before it was told to leave out rows."""
+    cls: type = type(optimizer)
+    standard: type = vars(cls).get(_STANDARD_CLASS, cls)
+    return standard
+
+
+def has_exclusions(optimizer: Any) -> bool:
+    """Tell whether weight decay leaves out some variables of an optimizer."""
+    exclusions = keras.decay_exclusions(optimizer)
+    if getattr(optimizer, "weight_decay", None) and isinstance(optimizer, RowwiseWeightDecay):
+        return True
+    return bool(exclusions.keys or exclusions.patterns or vars(optimizer).get(_EXCLUDED))
+
+
+def excluded_parts(optimizer: Any, layer: Any, layout: Layout) -> tuple[str, ...]:
+    """Name the parts of a layer, merged or not, that were excluded as variables, whatever they are called.
+
+    Of an optimizer whose own rule is to leave out rows, those too.
+    """
+    if is_merged(layer):
+        kernel = getattr(layer, layout.attribute)
+        if _STANDARD_CLASS not in vars(type(optimizer)) and isinstance(optimizer, RowwiseWeightDecay):
+            decayed = optimizer.decayed_parts(kernel, layout)
+            return tuple(part.attribute for part in layout.parts if part.attribute not in decayed)
+        key = keras.variable_key(optimizer, kernel)
+        known: dict[Any, tuple[str, ...]] = vars(optimizer).get(_EXCLUDED, {})
+        keys = keras.decay_exclusions(optimizer).keys
+        views = [each for each in layout.attributes if key in keys or ViewKey(key, each) in keys]
+        return tuple(dict.fromkeys([*known.get(key, ()), *views]))
+    keys = keras.decay_exclusions(optimizer).keys
+    return tuple(
+        part.attribute for part in layout.parts if keras.variable_key(optimizer, getattr(layer, part.attribute)) in keys
+    )
+
+
+def hand_on(stopped: Any, optimizer: Any, excluded: Sequence[Excluded]) -> None:
+    """Make the weight decay of a new optimizer leave out what that of another left out.
+
+    Args:
+        stopped: The other optimizer.
+        optimizer: The new one.
+        excluded: As for :func:`exclude_parts`.
+    """
+    keys, patterns = keras.decay_exclusions(stopped)
+    keras.exclude_from_decay(optimizer, keys, patterns)
+    exclude_parts(optimizer, excluded)
+
+
+def know_rows(optimizer: Any, layers: Iterable[Any]) -> bool:
+    """Let an optimizer leave out, of layers that are merged, the rows of what it was told to leave out.
+
+    Args:
+        optimizer: An optimizer of which nothing is known: one that was given, or compiled, for merged layers.
+        layers: Layers; those that are not merged are passed over.
+
+    Returns:
+        Whether that makes another one of it.
+    """
+    if optimizer is None or isinstance(optimizer, RowwiseWeightDecay) or not has_exclusions(optimizer):
+        return False
+    merged = [(layer, layout) for layer in layers for layout in layouts_in(layer)]
+    exclude_parts(optimizer, [(*each, excluded_parts(optimizer, *each)) for each in merged])
+    return isinstance(optimizer, RowwiseWeightDecay)
+
+
+def exclude_parts(optimizer: Any, excluded: Sequence[Excluded]) -> None:
+    """Make weight decay leave out parts of layers, in the form they have now.
+
+    Args:
+        optimizer: An optimizer that :func:`has_exclusions`. While any layer is merged it has a class that knows rows.
+        excluded: Layers that were all merged, or all separated, each with a layout and what :func:`excluded_parts`
+            said of it before.
+    """
+    keys = list(keras.decay_exclusions(optimizer).keys)
+    merged = {}
+    for layer, layout, attributes in excluded:
+        if is_merged(layer):
+            merged[keras.variable_key(optimizer, getattr(layer, layout.attribute))] = attributes
+        else:
+            keys += [keras.variable_key(optimizer, getattr(layer, attribute)) for attribute in attributes]
+    keras.exclude_from_decay(optimizer, keys)
+    merged = {**vars(optimizer).get(_EXCLUDED, {}), **merged} if merged else {}
+    object.__setattr__(optimizer, _EXCLUDED, merged)
+    cls: type = type(optimizer)
+    if merged and not isinstance(optimizer, RowwiseWeightDecay):
+        keras.set_class(optimizer, _rowwise_class(cls))
+    elif not merged and _STANDARD_CLASS in vars(cls):
+        keras.set_class(optimizer, vars(cls)[_STANDARD_CLASS])

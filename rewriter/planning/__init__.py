@@ -1,0 +1,1 @@
+"""Decides which layers to merge and why; touches nothing."""

@@ -1,0 +1,135 @@
+"""What stands in the way of merging a pair: who else holds its variables, and whose code writes to them."""
+
+from __future__ import annotations
+
+import dis
+import inspect
+import itertools
+import math
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from rewriter.adapters import tf_keras as keras
+from rewriter.core import tables
+from rewriter.model.variable_holders import held_variables, is_of_a_library
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import CodeType
+
+    from rewriter.model.pairs import Pair
+    from rewriter.model.walk import LocatedLayer
+
+ALREADY_MERGED = "already merged"
+STAYS_MERGED = "already merged: exclude= does not split a layer, rewriter.split(model) splits them all"
+NOT_BUILT = "not built, so it has no weights yet: call the model on a batch, or model.build(input_shape)"
+
+_ASSIGNMENTS = frozenset({"assign", "assign_add", "assign_sub", "scatter_update", "scatter_add", "scatter_sub"})
+_LOADS = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
+
+
+class Surroundings:
+    """What a model's layers hold and what their code does, looked up once for all decisions about the model."""
+
+    def __init__(self, model: Any, located: Sequence[LocatedLayer]) -> None:
+        self._holders: dict[int, list[str]] = {}
+        seen: dict[int, Any] = {}
+        for path, layer in [("", model), *((found.paths[0], found.layer) for found in located)]:
+            for name, variable in held_variables(layer, seen):
+                self._holders.setdefault(id(variable), []).append(f"{path}.{name}" if path else name)
+        self._revived: dict[int, str] = {}
+        for holder in [model, *(found.layer for found in located)]:
+            if keras.is_revived(holder):
+                self._revived.update(
+                    {id(layer): type(holder).__name__ for layer in (holder, *keras.layers_below(holder))}
+                )
+
+    def obstacle(self, located: LocatedLayer, pair: Pair) -> str | None:
+        """Say why a pair of a built layer cannot be merged, ``None`` if it can; with what the user can do."""
+        layer = located.layer
+        weights: dict[str, Any] = {attribute: getattr(layer, attribute, None) for attribute in pair.attributes}
+        for attribute, weight in weights.items():
+            if not isinstance(weight, tf.Variable) or vars(layer).get(attribute) is not weight:
+                return f"its {attribute} is no variable of its own but {type(weight).__name__}: something replaced it"
+            if not keras.reads_as_stored(weight):
+                return f"its {attribute} is a {type(weight).__name__}, which may be read otherwise than it is stored"
+            own = f"{located.paths[0]}.{attribute}"
+            others = [held for held in self._holders[id(weight)] if held != own]
+            if others:
+                return f"{' and '.join([own, *others])} are one variable: merging would untie them"
+        if id(layer) in self._revived:
+            return class_unknown(self._revived[id(layer)])
+        for holder in (layer, *located.owners):
+            written = _written_by(type(holder), own=holder is layer) & set(weights)
+            if written:
+                return f"the code of {type(holder).__name__} {holder.name!r} assigns to its {' and '.join(written)}"
+        return _misfit(layer, pair, weights)
+
+
+def class_unknown(name: str) -> str:
+    """Say that Keras made a layer from a SavedModel without its class, and what gives it one."""
+    return (
+        f"the class {name} is not known here, and Keras runs a graph in its place: import MODULE first, the one that "
+        "defines it, or pass custom_objects="
+    )
+
+
+def _misfit(layer: Any, pair: Pair, weights: dict[str, Any]) -> str | None:
+    """Say why variables cannot be stacked in one, ``None`` if they can."""
+    own = {id(weight) for weight in keras.own_weights(layer)}
+    strangers = [attribute for attribute, weight in weights.items() if id(weight) not in own]
+    if strangers:
+        return f"its {' and '.join(strangers)} is not among the layer's own weights"
+    dtypes = {attribute: keras.stored_dtype(weight).name for attribute, weight in weights.items()}
+    if len(set(dtypes.values())) > 1:
+        return f"{' and '.join(f'{name} is {dtype}' for name, dtype in dtypes.items())}: one variable has one dtype"
+    if len({bool(weight.trainable) for weight in weights.values()}) > 1:
+        return f"of {' and '.join(weights)} only some are trainable: one variable is trained whole"
+    return unstackable(pair, {attribute: tuple(weight.shape) for attribute, weight in weights.items()})
+
+
+def unstackable(pair: Pair, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    """Say why weights of some shapes cannot be stacked as a pair says, ``None`` if they can."""
+    units = {}
+    for weight in pair.weights:
+        shape = shapes[weight.attribute]
+        if any(-axis > len(shape) for axis in weight.outgoing):
+            return f"{weight.attribute} {tables.shape(shape)} has no axis {min(weight.outgoing)}"
+        units[weight.attribute] = math.prod(shape[axis] for axis in weight.outgoing)
+    if len(set(units.values())) > 1:
+        return f"{' and '.join(f'{each} {tables.shape(shapes[each])}' for each in units)} differ in units"
+    return None
+
+
+def _written_by(cls: type, own: bool) -> set[str]:
+    """List the attributes of a layer that a user's class writes to, outside ``build`` and constructors.
+
+    Either replacing it, as in ``self.layer.kernel = normalized``, or in place, as in ``layer.kernel.assign(...)``: a
+    view can take neither. Read from the bytecode, which is there where the source is not.
+
+    Args:
+        cls: The class of the layer, or of one that holds it.
+        own: It is the class of the layer, so that what it writes to itself counts.
+    """
+    written: set[str] = set()
+    for base in cls.__mro__:
+        if is_of_a_library(base):
+            continue
+        for name, function in vars(base).items():
+            code = getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None
+            if code is not None and name not in {"__init__", "build"}:
+                written |= _writes(code, own)
+    return written
+
+
+def _writes(code: CodeType, own: bool) -> set[str]:
+    this = code.co_varnames[:1]
+    written = set()
+    for before, after in itertools.pairwise(dis.get_instructions(code)):
+        loaded = before.argval if isinstance(before.argval, tuple) else (before.argval,)
+        if after.opname == "STORE_ATTR" and (own or loaded[-1:] != this):
+            written.add(after.argval)
+        elif before.opname in _LOADS and after.opname in _LOADS and after.argval in _ASSIGNMENTS:
+            written.add(before.argval)
+    return written

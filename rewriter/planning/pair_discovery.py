@@ -1,0 +1,283 @@
+"""Kernel and bias pairs found in what a model computes, for layers that nobody registered.
+
+The model is traced, and its graph climbed: a product with a variable, then the addition of another variable, which the
+same layer owns. What does not fit is remarked on, with its place in the model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from rewriter.adapters import tf_keras as keras
+from rewriter.adapters.tf_keras.dataflow import Bias, Dataflow, Factor, dataflow
+from rewriter.core import progress
+from rewriter.core.errors import ModelError, first_line
+from rewriter.core.layout import layout_of
+from rewriter.model.example_inputs import specs_of
+from rewriter.model.pairs import Pair, Weight
+from rewriter.model.preserved_state import untouched
+from rewriter.model.variable_holders import held_variables
+from rewriter.model.walk import locate_layers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+
+IN_NO_PAIR = "trainable, and in no pair: "
+_Use = Factor | Bias
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something in what a model computes that an optimizer of whole layers would not expect.
+
+    Attributes:
+        place: The weight, by the path of its layer and the attribute, ``"encoder/mix.w"``.
+        text: What is the matter with it.
+        layer: The layer that holds the weight.
+        attribute: Under which attribute.
+    """
+
+    place: str
+    text: str
+    layer: Any = field(repr=False, compare=False)
+    attribute: str = field(repr=False)
+
+    def to_dict(self) -> dict[str, str]:
+        """Return ``place`` and ``text`` as JSON data."""
+        return {"place": self.place, "text": self.text}
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.text}"
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What was found in a model.
+
+    Attributes:
+        pairs: The pairs of each layer that has some, by ``id`` of the layer.
+        remarks: What does not fit, in the order of the model's weights.
+    """
+
+    pairs: Mapping[int, tuple[Pair, ...]]
+    remarks: tuple[Remark, ...]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a variable is held: by which layer, under which attribute, and how that is called."""
+
+    variable: Any
+    layer: Any
+    attribute: str
+    name: str
+
+    def unfit(self, model: Any) -> str | None:
+        """Say why the variable could be in no pair, ``None`` if it could."""
+        if self.layer is model:
+            return "the model itself holds it, not a layer in it"
+        return None if self.attribute.isidentifier() else "it is in a container, not under a name of its own"
+
+
+def discover(model: Any, inputs: Any = None) -> Discovery:
+    """Find which weights of a model belong together, by what it computes; nothing is run or changed.
+
+    Args:
+        model: A built tf-keras model.
+        inputs: A batch it takes; ``None`` goes by what the model says of its inputs.
+
+    Raises:
+        ModelError: The model cannot be traced.
+    """
+    places = _places(model)
+    with progress.stage("looking at what the model computes"):
+        found = _trace(model, inputs, [place.variable for place in places])
+    ways = [_ways(found, number, places) for number in range(len(places))]
+    fit = {number for number, place in enumerate(places) if place.unfit(model) is None and len(ways[number]) == 1}
+    links = _links(found, places)
+    groups = _groups(links, fit)
+    pairs: dict[int, list[Pair]] = defaultdict(list)
+    for group in groups:
+        pairs[id(places[group[0].variable].layer)].append(_pair(group, places))
+    paired = {each.variable for group in groups for each in group}
+    trained = {id(variable) for variable in model.trainable_weights}
+    remarks = [
+        Remark(place.name, text, place.layer, place.attribute)
+        for number, place in enumerate(places)
+        if layout_of(place.variable) is None and number not in paired
+        for text in _remarks(
+            ways[number],
+            place.unfit(model),
+            sorted({places[bias.variable].name for each, bias in links if each.variable == number}),
+            id(place.variable) in trained,
+        )
+    ]
+    return Discovery({layer: tuple(several) for layer, several in pairs.items()}, tuple(remarks))
+
+
+def _places(model: Any) -> list[_Place]:
+    """List the weights of a model, each once, with the place where it is held first."""
+    places: dict[int, _Place] = {}
+    for path, layer in [("", model), *((found.paths[0], found.layer) for found in locate_layers(model))]:
+        own = {id(weight) for weight in keras.own_weights(layer)}
+        for attribute, variable in held_variables(layer):
+            if id(variable) in own:
+                name = f"{path}.{attribute}" if path else attribute
+                places.setdefault(id(variable), _Place(variable, layer, attribute, name))
+    return list(places.values())
+
+
+def _trace(model: Any, inputs: Any, variables: Sequence[Any]) -> Dataflow:
+    specs, guessed = specs_of(model)
+    if inputs is not None:
+        try:
+            specs = tf.nest.map_structure(lambda each: tf.TensorSpec(each.shape, each.dtype), inputs)
+        except AttributeError as error:
+            raise ModelError("inputs= takes a batch as the model does: arrays, not lists of numbers.") from error
+    if specs is None:
+        raise ModelError(f"{model.name} does not say what it takes, so it cannot be traced; pass inputs=, a batch.")
+    try:
+        with keras.kept_input_specs(model) if guessed and inputs is None else contextlib.nullcontext():
+            traced = _traced(model, specs)
+    except _MakesWeights:
+        raise ModelError(
+            f"{model.name} cannot be traced, it has layers that are not built: call it on a batch first."
+        ) from None
+    except Exception as error:
+        raise ModelError(
+            f"{model.name} cannot be traced, it raised {first_line(error)!r}; pass inputs=, a batch that it takes."
+        ) from error
+    numbers = {id(handle): number for number, variable in enumerate(variables) for handle in keras.handles_of(variable)}
+    captured = traced.captured_inputs
+    placeholders = traced.inputs[len(traced.inputs) - len(captured) :]
+    handles = {
+        placeholder.op.name: numbers[id(handle)]
+        for placeholder, handle in zip(placeholders, captured, strict=True)
+        if id(handle) in numbers
+    }
+    shapes = {number: tuple(variable.shape) for number, variable in enumerate(variables)}
+    return dataflow(traced.graph.as_graph_def(add_shapes=True), handles, shapes)
+
+
+def _traced(model: Any, specs: Any) -> Any:
+    """Trace a model as it is trained, or as it is used where only training would make weights it does not have yet."""
+    further = keras.further_specs(model)
+
+    def trace(training: bool) -> Any:
+        function = tf.function(
+            lambda batch, further: model(batch, **further, **keras.training_argument(model, training)),
+            autograph=False,
+        )
+        with untouched(model, *keras.layers_below(model)), _no_new_weights():
+            return function.get_concrete_function(specs, further)
+
+    with contextlib.suppress(_MakesWeights):
+        return trace(True)
+    return trace(False)
+
+
+class _MakesWeights(Exception):  # noqa: N818  it never leaves this module
+    pass
+
+
+def _no_new_weights() -> Any:
+    def create(*_: Any, **__: Any) -> Any:
+        raise _MakesWeights
+
+    return tf.variable_creator_scope(create)
+
+
+def _ways(found: Dataflow, number: int, places: Sequence[_Place]) -> list[str]:
+    """Tell in which ways the graph uses a variable, in words."""
+    products = sorted(factor for factor in found.products if factor.variable == number)
+    added = {bias: sums for bias, sums in found.added.items() if bias.variable == number}
+    to = {bias: {names for sum_ in sums if (names := _names(sum_, number, places))} for bias, sums in added.items()}
+    ways = [f"multiplied, units along axis {_axes(factor)}" for factor in products]
+    if len({bias.outgoing for bias in added}) > 1:
+        ways += sorted({f"added, units along axis {_axes(bias)}" for bias in added})
+    elif any(len(names) > 1 for names in to.values()):
+        ways += sorted({f"added to products of {each}" for names in to.values() for each in names})
+    elif any(to.values()) or any(isinstance(each, Bias) and each.variable == number for each, _ in found.joined):
+        ways.append("added to a product")
+    elif added:
+        ways.append("added to a product of another layer")
+    return ways + sorted(found.otherwise.get(number, ()))
+
+
+def _names(factors: Iterable[Factor], number: int, places: Sequence[_Place]) -> str:
+    """Name the factors that belong to the layer of a variable."""
+    return " and ".join(places[factor.variable].name for factor in sorted(factors) if _together(factor, number, places))
+
+
+def _together(one: _Use, number: int, places: Sequence[_Place]) -> bool:
+    return places[one.variable].layer is places[number].layer
+
+
+def _links(found: Dataflow, places: Sequence[_Place]) -> list[tuple[_Use, _Use]]:
+    """List which uses of variables flow into the same units, of variables of one layer."""
+    biases = {bias.variable: bias for bias in found.added}
+    links: list[tuple[_Use, _Use]] = [
+        (factor, bias) for bias, sums in found.added.items() for factors in sums for factor in factors
+    ]
+    links += [(each, biases[number]) for each, number in found.joined if number in biases]
+    return [(each, bias) for each, bias in links if _together(each, bias.variable, places)]
+
+
+def _groups(links: Iterable[tuple[_Use, _Use]], fit: set[int]) -> list[list[_Use]]:
+    """Gather what is linked, among the variables that are fit; each group in the order of the variables."""
+    group_of: dict[int, dict[int, _Use]] = {}
+    for link in links:
+        if all(each.variable in fit for each in link):
+            group: dict[int, _Use] = {}
+            for each in link:
+                group |= group_of.get(each.variable, {each.variable: each})
+            group_of |= dict.fromkeys(group, group)
+    groups = {id(group): [group[number] for number in sorted(group)] for group in group_of.values()}
+    whole = [group for group in groups.values() if any(isinstance(each, Factor) for each in group)]
+    return sorted(whole, key=lambda group: group[0].variable)
+
+
+def _pair(group: Sequence[_Use], places: Sequence[_Place]) -> Pair:
+    """Pair a group, with the units in the order in which the first kernel has them: it is the largest to read."""
+    kernel = next(each for each in group if isinstance(each, Factor))
+    order = sorted(range(len(kernel.outgoing)), key=kernel.outgoing.__getitem__)
+    alike = all(len(each.outgoing) == len(order) for each in group)
+
+    def weights(kind: type) -> tuple[Weight, ...]:
+        return tuple(
+            Weight(
+                places[each.variable].attribute, tuple(each.outgoing[at] for at in order) if alike else each.outgoing
+            )
+            for each in group
+            if isinstance(each, kind)
+        )
+
+    return Pair(weights(Factor), weights(Bias))
+
+
+def _remarks(ways: Sequence[str], unfit: str | None, partners: Sequence[str], trained: bool) -> list[str]:
+    """Say what is the matter with a weight that is in no pair."""
+    multiplied = any(way.startswith("multiplied") for way in ways)
+    if len(ways) > 1 and (multiplied or any(way.startswith("added") for way in ways)):
+        return [f"used in more than one way: {'; '.join(ways)}"]
+    if not ways:
+        how = "not used"
+    elif multiplied and partners:
+        how = f"a product, and {' and '.join(partners)}, added to it, can be in no pair"
+    elif multiplied:
+        how = "a product without an addition of a weight of the same layer"
+    else:
+        how = ", ".join(way if " " in way else f"used by {way}" for way in ways)
+    if trained:
+        return [f"{IN_NO_PAIR}{unfit or how}"]
+    return [how] if multiplied else []
+
+
+def _axes(use: _Use) -> str:
+    return " and ".join(map(str, use.outgoing))

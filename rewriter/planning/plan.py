@@ -1,0 +1,171 @@
+"""The plan: what the pass does to each layer and why, as data.
+
+``rewrite`` applies this same object, so what ``--dry-run`` shows cannot differ from what the run does.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from rewriter.core import tables
+from rewriter.core.errors import ModelError, NotMergeableError
+from rewriter.planning import plan_tree
+from rewriter.planning.merge_blockers import NOT_BUILT
+from rewriter.planning.renamed_variables import Renamed, in_words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from rewriter.core.layout import Layout
+    from rewriter.core.tables import Parts
+    from rewriter.planning.decisions import Decision, Place
+    from rewriter.planning.pair_discovery import Remark
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One decision for every kernel, in the order of the model's layers. ``str(plan)`` is a tree.
+
+    Attributes:
+        model: The model's name.
+        layers: Every layer of the model, each once; first the model itself.
+        decisions: The decisions.
+        selectors: How many layers each selector matched, by the selector as text.
+        remarks: What in the model an optimizer of whole layers would not expect, if it was asked to look.
+    """
+
+    model: str
+    layers: tuple[Place, ...]
+    decisions: tuple[Decision, ...]
+    selectors: dict[str, int] = field(default_factory=dict)
+    remarks: tuple[Remark, ...] = ()
+
+    @property
+    def merges(self) -> tuple[Decision, ...]:
+        """The decisions to merge; each has a layout."""
+        return tuple(decision for decision in self.decisions if decision.action == "merge")
+
+    @property
+    def merged(self) -> tuple[Decision, ...]:
+        """The decisions about layers that are merged already."""
+        return tuple(decision for decision in self.decisions if decision.is_merged)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The paths of the layers that are trained, own a kernel, and are neither merged nor to merge."""
+        left = [each for each in self.decisions if each.action == "skip" and not each.is_merged and each.trainable]
+        return tuple(dict.fromkeys(each.path for each in left))
+
+    def layers_to_merge(self) -> Iterator[tuple[str, Any, tuple[Layout, ...]]]:
+        """Yield each layer to merge: its path, itself, and the layouts of its augmented kernels."""
+        for layer, decisions in itertools.groupby(self.merges, key=lambda decision: decision.target):
+            several = list(decisions)
+            yield several[0].path, layer, tuple(each.layout for each in several if each.layout is not None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as JSON data.
+
+        The keys are ``model``; the counts ``merge``, ``skip`` and ``already_merged``; ``selectors``, how many layers
+        each matched; ``names``, for each merge the variable names that go away, ``old``, and the one that comes,
+        ``new``; ``remarks``, each with ``place`` and ``text``; ``layers``, each with ``path`` (``""`` for the
+        model itself), ``layer``, its class, and ``parameters``, those of its own; and ``decisions``.
+        """
+        return {
+            "model": self.model,
+            "merge": len(self.merges),
+            "skip": len(self.decisions) - len(self.merges) - len(self.merged),
+            "already_merged": len(self.merged),
+            "selectors": self.selectors,
+            "names": [renamed.to_dict() for renamed in self.renamed],
+            "remarks": [remark.to_dict() for remark in self.remarks],
+            "layers": [place.to_dict() for place in self.layers],
+            "decisions": [decision.to_dict() for decision in self.decisions],
+        }
+
+    @property
+    def renamed(self) -> tuple[Renamed, ...]:
+        """The variable names that go away, with those that come."""
+        return tuple(Renamed.by(each.layout) for each in self.merges if each.layout is not None)
+
+    @property
+    def is_carried_out(self) -> bool:
+        """Whether something is merged, and nothing is left to merge."""
+        return bool(self.merged) and not self.merges
+
+    def require_all_merged(self) -> None:
+        """Raise ``NotMergeableError`` if a selected pair cannot be merged or there is none, or for remarks."""
+        blocked = [f"  {each.path} ({each.layer}): {each.reason}" for each in self.decisions if each.blocked]
+        paragraphs = []
+        if blocked:
+            paragraphs += [f"{len(blocked)} selected layers of {self.model} cannot be merged:", *blocked]
+            paragraphs += ["Leave them out with exclude=, or drop strict=True."]
+        if self.remarks:
+            paragraphs += [f"{self.model} does not match what an optimizer of whole layers expects:"]
+            paragraphs += [
+                *(f"  {remark}" for remark in self.remarks),
+                "Leave layers out with exclude=, or drop strict=True or discover=True, to go on all the same.",
+            ]
+        if paragraphs:
+            raise NotMergeableError("\n".join(["strict: " + paragraphs[0], *paragraphs[1:]]))
+        if not self.merges and not self.merged:
+            raise NotMergeableError(
+                f"strict: {self.model} has nothing to merge, no selected layer has a kernel and a bias."
+            )
+
+    def require_built(self) -> None:
+        """Raise ``ModelError`` if no pair can be merged for want of weights; warn if that is so for some."""
+        unbuilt = [decision.path for decision in self.decisions if decision.reason == NOT_BUILT]
+        if unbuilt and not self.merges and not self.merged:
+            raise ModelError(
+                f"{self.model} is not built: {', '.join(unbuilt)}. Call it on a batch, or model.build(input_shape), "
+                "so that its layers have weights to merge."
+            )
+        if unbuilt:
+            warnings.warn(
+                f"{self.model} is rewritten in part. {', '.join(unbuilt)}: {NOT_BUILT}, then rewrite the model again.",
+                stacklevel=3,
+            )
+
+    def without(self, path: str, reason: str) -> Plan:
+        """Leave out the pairs that were found at a path, or all that were found if none were found there.
+
+        Returns:
+            The plan without them; the same plan if nothing was found.
+        """
+        there = [each for each in self.merges if each.found and each.path == path]
+        left_out = there or [each for each in self.merges if each.found]
+        decisions = tuple(
+            replace(each, action="skip", reason=reason, augmented_shape=None, layout=None) if each in left_out else each
+            for each in self.decisions
+        )
+        return replace(self, decisions=decisions) if left_out else self
+
+    def summary(self) -> str:
+        """Say in one line how many layers are merged, skipped or merged already."""
+        counts = self.to_dict()
+        line = f"{self.model}: {counts['merge']} to merge, {counts['skip']} skipped"
+        if self.merged:
+            line += f", {counts['already_merged']} already merged"
+        matched = "; ".join(f"{selector} matched {count}" for selector, count in self.selectors.items())
+        return f"{line} ({matched})" if matched else line
+
+    def parts(self, width: int, more: Mapping[str, Mapping[str, str]] | None = None) -> Parts:
+        """Show the plan as a tree of the model's layers, and below it the summary.
+
+        Args:
+            width: How many columns there are.
+            more: Further columns of numbers: the text for each path, by the column's head.
+        """
+        names = in_words(self.renamed, width)
+        return [
+            *plan_tree.render(self.model, self.layers, self.decisions, more or {}, width),
+            self.summary(),
+            *([names] if names else []),
+            *map(str, self.remarks),
+        ]
+
+    def __str__(self) -> str:
+        return tables.text(self)

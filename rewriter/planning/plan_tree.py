@@ -1,0 +1,102 @@
+"""A plan as a tree over the layers of the model: what ``str(plan)`` and ``rewriter inspect`` show."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, TypeVar
+
+from rich.text import Text
+
+from rewriter.core import tables
+from rewriter.planning.decisions import in_words
+from rewriter.planning.merge_blockers import ALREADY_MERGED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from rewriter.core.tables import Parts
+    from rewriter.planning.decisions import Decision, Place
+
+_Item = TypeVar("_Item")
+_STYLES = {"merge": "green", "merged": "cyan", "skip": "yellow"}
+_BRANCH = {False: "├─ ", True: "└─ "}
+_BELOW = {False: "│  ", True: "   "}
+_MODEL = ""  # the path of the model itself
+
+
+def render(
+    name: str, layers: Sequence[Place], decided: Sequence[Decision], more: Mapping[str, Mapping[str, str]], width: int
+) -> Parts:
+    """Draw the tree: the model, a row for each layer, and below it one for each of its pairs, if it has several.
+
+    Args:
+        name: The model's name.
+        layers: Every layer of the model; first the model itself.
+        decided: What is decided of each kernel.
+        more: Further columns of numbers: the text for each path, by the column's head.
+        width: How wide the table may be, if it can: columns that matter least are left out.
+
+    Returns:
+        The table, and below it the reasons, each once, to which the table refers by number.
+    """
+    decisions: dict[str, list[Decision]] = defaultdict(list)
+    for decision in decided:
+        decisions[decision.path].append(decision)
+    below: dict[str, list[Place]] = defaultdict(list)
+    for place in layers[1:]:
+        below[place.above].append(place)
+    reasons: dict[str, int] = {}
+
+    def row(head: Text, place: Place | None, about: Decision | None) -> list[Text]:
+        count = place.parameters if place else 0
+        return [
+            head,
+            Text(place.layer if place else ""),
+            _action(about, reasons) if about else Text(),
+            Text(_shapes(about) if about else ""),
+            Text((about and about.dtype) or ""),
+            Text(f"{count:,}" if count else ""),
+            *(Text(texts.get(place.path, "") if place else "") for texts in more.values()),
+        ]
+
+    def branch(above: str, guide: str) -> Iterator[list[Text]]:
+        pairs = decisions[above] if len(decisions[above]) > 1 else []
+        for last, pair in _marked(pairs, more_follow=bool(below[above])):
+            head = Text(f"{guide}{_BRANCH[last]}", "dim").append(in_words(pair.weights), "not dim italic")
+            yield row(head, None, pair)
+        for last, place in _marked(below[above]):
+            about = decisions[place.path]
+            head = Text(f"{guide}{_BRANCH[last]}", "dim").append(place.name, "not dim" if about else "")
+            yield row(head, place, about[0] if len(about) == 1 else None)
+            yield from branch(place.path, f"{guide}{_BELOW[last]}")
+
+    model = layers[0]
+    total = model._replace(parameters=sum(place.parameters for place in layers))
+    rows = [row(Text(name, "bold"), total, None), *branch(_MODEL, "")]
+    columns = ("layer", "class", "action", "kernel → W*", "dtype", "parameters", *more)
+    table = tables.fitting(
+        columns, rows, width, right=("parameters", *more), dropped=[["dtype"], ["class"], ["parameters"], [*more]]
+    )
+    return [table, *(f"[{number}] {reason}" for reason, number in reasons.items())]
+
+
+def _marked(items: Sequence[_Item], more_follow: bool = False) -> Iterator[tuple[bool, _Item]]:
+    """Yield items, each after whether it is the last."""
+    for index, item in enumerate(items):
+        yield index == len(items) - 1 and not more_follow, item
+
+
+def _action(decision: Decision, reasons: dict[str, int]) -> Text:
+    """Say in a word what is done, and refer to the reason where it says more."""
+    word = "merged" if decision.is_merged else decision.action
+    text = Text(word, style=_STYLES[word])
+    if decision.reason not in (ALREADY_MERGED, in_words(decision.weights)):
+        text.append(f" [{reasons.setdefault(decision.reason, len(reasons) + 1)}]")
+    return text
+
+
+def _shapes(decision: Decision) -> str:
+    layout = decision.layout
+    kernels = [decision.kernel_shape] if layout is None else [part.shape for part in layout.parts[: -layout.biases]]
+    shapes = (" + ".join(map(tables.shape, kernels)), tables.shape(decision.augmented_shape))
+    return " → ".join(shape for shape in shapes if shape)

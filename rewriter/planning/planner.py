@@ -1,0 +1,268 @@
+"""Deciding what the pass does to each layer of a model, before anything is touched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+import tf_keras
+
+from rewriter.adapters import tf_keras as keras
+from rewriter.core.errors import ModelError, PairError
+from rewriter.core.flags import require_flags
+from rewriter.core.layout import layouts_in
+from rewriter.model.augmented_layers import Augmented, pairs_in, standard_class
+from rewriter.model.families import family_of, names_of
+from rewriter.model.pairs import DENSE, Pair, layouts_for
+from rewriter.model.selectors import Selection, Selectors, select
+from rewriter.model.walk import LocatedLayer, locate_layers
+from rewriter.planning.decisions import Decision, Place, in_words
+from rewriter.planning.declared_pairs import is_told, told_pairs
+from rewriter.planning.merge_blockers import ALREADY_MERGED, NOT_BUILT, STAYS_MERGED, Surroundings, class_unknown
+from rewriter.planning.merge_cost import too_costly
+from rewriter.planning.pair_discovery import IN_NO_PAIR, Discovery, Remark
+from rewriter.planning.pair_discovery import discover as find_pairs
+from rewriter.planning.plan import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from rewriter.core.layout import Layout
+
+_NO_BIAS = "no bias (use_bias=False)"
+_FOUND, _TOLD = "found", "told"
+
+
+def plan(
+    model: Any,
+    include: Selectors = None,
+    exclude: Selectors = None,
+    strict: bool = False,
+    layers: str | Iterable[str] = "dense",
+    discover: bool = False,
+    inputs: Any = None,
+) -> Plan:
+    """Decide what the pass would do to each layer of a model; touches nothing.
+
+    Args:
+        model: A tf-keras model, rewritten or not.
+        include: Selectors of the layers to merge: shell globs on the layer's path (``"encoder/*/ffn"``) or callables
+            on the layer; one or several. ``None`` selects every layer.
+        exclude: Selectors of the layers to leave alone.
+        strict: Raise unless every selected kernel and bias pair can be merged.
+        layers: Which families of layers to merge: ``"dense"``, ``"conv"``, ``"einsum"``, ``"recurrent"``, ``"all"``, or
+            several of these. What :func:`rewriter.pair` told is merged whatever they are.
+        discover: Look for pairs in layers that are of no family and were not told, in what the model computes; and
+            remark on what does not fit.
+        inputs: A batch that the model takes, to trace it; ``None`` goes by what the model says of its inputs.
+
+    Returns:
+        The plan: one :class:`Decision` for every layer that owns a kernel; several for one with several pairs.
+
+    Raises:
+        ModelError: ``model`` is no tf-keras model, or cannot be traced on ``inputs``, where pairs are to be found.
+        SelectorError: A selector matches no layer that owns a kernel, or there is no such family.
+        PairError: What :func:`rewriter.pair` told does not fit a layer.
+        NotMergeableError: ``strict`` and a selected pair cannot be merged, or there is a remark; the message lists
+            each with its reason.
+        TypeError: ``strict`` or ``discover`` is neither ``True`` nor ``False``.
+    """
+    require_flags(strict=strict, discover=discover)
+    families = names_of(layers)
+    located = locate_layers(model)
+    _require_inside(model)
+    if is_told(model):
+        raise PairError(
+            f"{model.name}: rewriter.pair was told of the model itself, and only layers in a model are merged. Move "
+            "the weights to a layer, and tell of that."
+        )
+    discovery = find_pairs(model, inputs) if discover else Discovery({}, ())
+    found = discovery.pairs if discover else None
+    candidates = [layer for layer in located if id(layer.layer) in discovery.pairs or _owns_kernel(layer.layer)]
+    selectable = {id(candidate.layer) for candidate in candidates} | {id(remark.layer) for remark in discovery.remarks}
+    selection = select([each for each in located if id(each.layer) in selectable], include, exclude)
+    surroundings = Surroundings(model, located)
+    decisions = tuple(
+        decision
+        for candidate in candidates
+        for decision in _decide(candidate, selection, families, found, surroundings)
+    )
+    remarks = tuple(
+        _in_view_of(remark, decisions)
+        for remark in discovery.remarks
+        if remark.layer is model or id(remark.layer) in selection.chosen
+    )
+    decided = Plan(model.name, _places(model, located), decisions, selection.matched, remarks)
+    if strict:
+        decided.require_all_merged()
+    return decided
+
+
+def _require_inside(model: Any) -> None:
+    """Raise ``ModelError`` for a layer that is merged itself: it has to be found in a model."""
+    alone = not isinstance(model, tf_keras.Model)
+    if alone and (family_of(model) is not None or isinstance(model, tf_keras.layers.RNN | Augmented)):
+        raise ModelError(
+            f"{model.name} is itself a layer to merge, and layers in a model are: put it in one, as in "
+            "model = tf_keras.Sequential([layer]), and give that. The layer is changed in place all the same."
+        )
+
+
+def _in_view_of(remark: Remark, decisions: Iterable[Decision]) -> Remark:
+    """Say of a weight that is merged as its class, or whoever told, wants it that the graph shows something else."""
+    for decision in decisions:
+        if decision.target is remark.layer and remark.attribute in decision.weights and decision.action == "merge":
+            text = remark.text.removeprefix(IN_NO_PAIR)
+            return replace(remark, text=f"merged as known or told, and in what the model computes: {text}")
+    return remark
+
+
+def _places(model: Any, located: Iterable[LocatedLayer]) -> tuple[Place, ...]:
+    """List the model and its layers, each below the layer by which it is reached first."""
+    paths = {id(model): "", **{id(found.layer): found.paths[0] for found in located}}
+    layers = [(model, "", ""), *((found.layer, found.paths[0], paths[id(found.owners[0])]) for found in located)]
+    return tuple(
+        Place(path, above, standard_class(layer).__name__, keras.own_parameters(layer)) for layer, path, above in layers
+    )
+
+
+def _owns_kernel(layer: Any) -> bool:
+    if isinstance(layer, Augmented):
+        return bool(pairs_in(layer))
+    # A Dense layer that is not built has no kernel yet, but is the user's business all the same.
+    return family_of(layer) is not None or is_told(layer) or isinstance(vars(layer).get("kernel"), tf.Variable)
+
+
+def _decide(
+    located: LocatedLayer,
+    selection: Selection,
+    families: tuple[str, ...],
+    found: Mapping[int, tuple[Pair, ...]] | None,
+    surroundings: Surroundings,
+) -> Iterator[Decision]:
+    """Decide about each pair of a layer, or about its kernel where there is no pair to decide about."""
+    layer = located.layer
+    if isinstance(layer, Augmented):
+        for merged in layouts_in(layer) or (None,):  # not built either
+            yield _decision(located, STAYS_MERGED if id(layer) in selection.excluded else ALREADY_MERGED, layout=merged)
+        return
+    sought = _sought(located, found) if id(layer) in selection.chosen else _Sought(reason="not selected")
+    asked = sought.family in (None, *families)
+    if sought.reason is not None:
+        of_no_interest = not asked and sought.reason == NOT_BUILT
+        why = "not asked for, and not built" if of_no_interest else sought.reason
+        yield _decision(located, why, blocked=sought.blocked and asked)
+        return
+    reasons = [surroundings.obstacle(located, pair) for pair in sought.pairs]
+    if sought.source != _TOLD:  # whoever told of a pair wants it, whatever it costs
+        reasons = [
+            reason or too_costly(layer, *layouts_for(layer, (pair,)))
+            for pair, reason in zip(sought.pairs, reasons, strict=True)
+        ]
+    if not asked:
+        # What is said to merge it must do so.
+        more = ",".join((*families, str(sought.family)))
+        unasked = [reason or f"not asked for: layers={more!r} merges it too" for reason in reasons]
+        for pair, was, said in zip(sought.pairs, reasons, unasked, strict=True):
+            yield _decision(located, said, pair, unasked=was is None)
+        return
+    free = [pair for pair, reason in zip(sought.pairs, reasons, strict=True) if reason is None]
+    layouts = dict(zip(free, layouts_for(layer, free), strict=True))
+    for pair, reason in zip(sought.pairs, reasons, strict=True):
+        yield _decision(located, reason, pair, layouts.get(pair), blocked=reason is not None, source=sought.source)
+
+
+@dataclass(frozen=True)
+class _Sought:
+    """The pairs of a layer that are to be merged, their family or from where they are known; or why there are none."""
+
+    pairs: tuple[Pair, ...] = ()
+    source: str = ""
+    reason: str | None = None
+    blocked: bool = False
+    family: str | None = None
+
+
+def _sought(located: LocatedLayer, found: Mapping[int, tuple[Pair, ...]] | None) -> _Sought:
+    """Look for the pairs of a layer; ``found`` is what was found in the model's graph, ``None`` if nobody looked."""
+    layer, family = located.layer, family_of(located.layer)
+    told, name = is_told(layer), None if family is None else family.name
+    if not layer.built and (told or family is not None):
+        return _Sought(reason=NOT_BUILT, blocked=True, family=name)
+    if told:
+        pairs = _told(located)
+        return _Sought(pairs, _TOLD, None if pairs else _NO_BIAS)
+    if family is None:
+        pairs = (found or {}).get(id(layer), ())
+        return _Sought(pairs, _FOUND, None if pairs else _of_no_family(layer, looked=found is not None))
+    if layer.bias is None:
+        return _Sought(reason=_NO_BIAS, family=name)
+    pair = family.pair(layer) if callable(family.pair) else family.pair
+    if isinstance(pair, str):
+        return _Sought(reason=pair, blocked=True, family=name)
+    return _Sought((pair,), family=name)
+
+
+def _of_no_family(layer: Any, looked: bool) -> str:
+    """Say why nothing of a layer that is of no known family is merged, and what would merge it if anything could."""
+    name = type(layer).__name__
+    if keras.is_revived(layer):
+        return class_unknown(name)
+    if len(keras.own_weights(layer)) == 1:
+        return f"{name} has one weight alone: there is no bias that could be merged with it"
+    tried = "discover=True found no pair in it" if looked else "discover=True looks for a pair in it"
+    return f"{name} is of no known family: {tried}, and rewriter.pair tells of one"
+
+
+def _told(located: LocatedLayer) -> tuple[Pair, ...]:
+    try:
+        return told_pairs(located.layer)
+    except PairError as error:
+        raise PairError(f"{located.paths[0]}: {error}") from error
+
+
+def _decision(
+    located: LocatedLayer,
+    reason: str | None,
+    pair: Pair | None = None,
+    layout: Layout | None = None,
+    blocked: bool = False,
+    source: str = "",
+    unasked: bool = False,
+) -> Decision:
+    """Put a decision together: to merge, if there is no reason not to."""
+    layer = located.layer
+    attributes = (pair or _usual_pair(layer)).attributes if layout is None else layout.attributes
+    stacked = layout is not None and isinstance(layer, Augmented)
+    kernel = getattr(layer, layout.attribute if layout is not None and stacked else attributes[0], None)
+    shapes = {part.attribute: part.shape for part in layout.parts} if layout is not None else {}
+    why = f"shared: {', '.join(located.paths)}" if len(located.paths) > 1 else in_words(attributes)
+    if source:
+        why = f"{source}: {why}"
+    return Decision(
+        path=located.paths[0],
+        layer=standard_class(layer).__name__,
+        action="merge" if reason is None else "skip",
+        reason=reason or why,
+        weights=attributes,
+        kernel_shape=shapes.get(attributes[0]) or _shape(getattr(layer, attributes[0], None)),
+        bias_shape=shapes.get(attributes[-1]) or _shape(getattr(layer, attributes[-1], None)),
+        augmented_shape=layout.shape if layout else None,
+        dtype=keras.stored_dtype(kernel).name if isinstance(kernel, tf.Variable) else None,
+        trainable=bool(layer.trainable),
+        found=source == _FOUND,
+        blocked=blocked,
+        unasked=unasked,
+        target=layer,
+        layout=layout,
+    )
+
+
+def _usual_pair(layer: Any) -> Pair:
+    family = family_of(layer)
+    return family.pair if family is not None and isinstance(family.pair, Pair) else DENSE
+
+
+def _shape(weight: Any) -> tuple[int, ...] | None:
+    return tuple(weight.shape) if isinstance(weight, tf.Variable | tf.Tensor) else None

@@ -1,0 +1,1 @@
+"""Rewrites a model in place, undoes it, and proves both."""

@@ -1,0 +1,194 @@
+"""The gate: where something computes something else once its weights are merged, or split, nothing is kept."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from rewriter.adapters import tf_keras as keras
+from rewriter.core.errors import DifferenceError
+from rewriter.core.layout import is_merged, standard_weights
+from rewriter.core.log import log
+from rewriter.model.variable_holders import held_layers
+from rewriter.model.walk import locate_layers
+from rewriter.rewriting.comparison import SAME, compare, compare_all
+from rewriter.rewriting.model_run import run_layer, run_model
+from rewriter.rewriting.probe_biases import ProbeBiases
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rewriter.core.layout import Layout
+    from rewriter.rewriting.comparison import Difference
+    from rewriter.rewriting.model_run import Run
+
+
+_FEW = 5  # layers that an error names
+
+
+@contextlib.contextmanager
+def checked_layer(layer: Any, layouts: Sequence[Layout], path: str) -> Iterator[None]:
+    """Compare a layer's weights and outputs before and after it is merged, or separated, inside.
+
+    Args:
+        layer: A built layer, standard or rewritten.
+        layouts: The layouts of its weights.
+        path: Where it is in the model, for the message.
+
+    Raises:
+        DifferenceError: A weight differs in any bit, or an output by more than its dtype's rounding explains.
+    """
+    terms = max(layout.shape[0] for layout in layouts)
+    fan_in = layouts[0].parts[0].rows
+    weights, (outputs, _) = _weights(layer, layouts), run_layer(layer, fan_in)
+    yield
+    done = "merged" if is_merged(layer) else "split"
+    for attribute, value in _weights(layer, layouts).items():
+        if not compare(weights[attribute], value).identical:
+            raise DifferenceError(f"{path}: its {attribute} changed when it was {done}. The model is as it was.", path)
+    again, error = run_layer(layer, fan_in)
+    if outputs and error:
+        raise DifferenceError(
+            f"{path}: it failed once it was {done}: {error}. So its call does not use its {' and '.join(weights)} as a "
+            f"{type(layer).__name__} does. The model is as it was; leave the layer out with exclude={[path]!r}.",
+            path,
+        )
+    difference = compare_all(outputs, again, terms)
+    # A layer that draws random numbers differs from itself as well, and proves nothing.
+    if not difference.explained and compare_all(again, run_layer(layer, fan_in)[0]).identical:
+        raise DifferenceError(
+            f"{path}: its outputs differ {_by_how_much(difference)} once it is {done}, so its call does not use "
+            f"its {' and '.join(weights)} as a {type(layer).__name__} does. The model is as it was; leave the "
+            f"layer out with exclude={path!r}.",
+            path,
+        )
+
+
+@contextlib.contextmanager
+def checked_model(
+    model: Any, layers: Sequence[tuple[Any, Sequence[Layout]]], inputs: Any = None, guessed: Sequence[str] = ()
+) -> Iterator[None]:
+    """Compare outputs and losses of a model as a whole before and after its layers are merged, or separated, inside.
+
+    Args:
+        model: A tf-keras model. One that does not say what it takes, or fails on what is made for it, is not compared,
+            and the log warns of that.
+        layers: The layers that change, with the layouts of their weights. Their biases are other numbers while the
+            model runs, so that it is seen what depends on them.
+        inputs: A batch it takes; ``None`` makes one.
+        guessed: Paths of layers that nobody said anything of, which must not be merged unless the model proves it.
+
+    Raises:
+        DifferenceError: An output differs by more than its dtype's rounding explains, or nothing proves a guess.
+    """
+    biases = ProbeBiases(layers)
+    with biases.in_place():
+        before = run_model(model, inputs)
+    if before.note and guessed:
+        raise DifferenceError(f"{guessed[0]}: it could not be checked: {before.note}.", guessed[0])
+    if before.note:
+        log.warning("outputs of %s as a whole not compared: %s", model.name, before.note)
+    yield
+    if before.note:
+        return
+    with biases.in_place():
+        after = run_model(model, inputs, again=True)
+        _require_no_failure(model, after, guessed)
+        path, difference = first_difference(model, before, after)
+        losses = compare_all(before.losses, after.losses, _numbers_in(model))
+        if difference.explained and losses.explained:
+            return
+        again = run_model(model, inputs, again=True)
+    # A model that draws random numbers differs from itself as well, and proves nothing.
+    if not first_difference(model, after, again)[1].explained:
+        if guessed:
+            raise DifferenceError(f"{guessed[0]}: it could not be checked: the model draws random numbers.", guessed[0])
+    elif not difference.explained:
+        raise DifferenceError(
+            f"{path}: its outputs differ {_by_how_much(difference)} when the model is run as a whole, and are the "
+            f"first that differ. The model is as it was{_to_leave_out(model)}.",
+            path,
+        )
+    elif compare_all(after.losses, again.losses, _numbers_in(model)).explained:
+        raise DifferenceError(
+            f"model: its losses differ {_by_how_much(losses)}, so a penalty that was added with add_loss treats a "
+            f"kernel and its bias otherwise once they are one variable. The model is as it was{_to_leave_out(model)}."
+        )
+
+
+def _numbers_in(model: Any) -> int:
+    """Count the numbers that a penalty may add up."""
+    return sum(weight.shape.num_elements() or 0 for weight in keras.only_variables(model.weights))
+
+
+def _by_how_much(difference: Difference) -> str:
+    nowhere = np.isnan(difference.largest)
+    return "in shape, dtype or where they are NaN" if nowhere else f"by up to {difference.largest:.3g}"
+
+
+def _require_no_failure(model: Any, run: Run, guessed: Sequence[str]) -> None:
+    """Raise ``DifferenceError`` if a layer failed once others were merged or split, with its error."""
+    if not run.error:
+        return
+    if guessed:
+        raise DifferenceError(f"{guessed[0]}: it could not be checked: {run.error}.", guessed[0])
+    path = next((found.paths[0] for found in locate_layers(model) if found.layer is run.failed), "model")
+    raise DifferenceError(
+        f"{path}: it failed when the model was run as a whole: {run.error}. The model is as it "
+        f"was{_to_leave_out(model)}.",
+        path,
+    )
+
+
+def _to_leave_out(model: Any) -> str:
+    """Name the merged layers that others read otherwise than by calling them, or all if there are none such."""
+    located = locate_layers(model)
+    holders = {id(found.layer): set(map(id, found.owners)) for found in located if is_merged(found.layer)}
+    for found in located:
+        for layer in held_layers(found.layer):
+            holders.get(id(layer), set()).add(id(found.layer))
+    merged = [found for found in located if is_merged(found.layer)]
+    read = [found.paths[0] for found in merged if len(holders[id(found.layer)] - {id(found.layer)}) > 1]
+    read = read or [found.paths[0] for found in merged]
+    if len(read) > _FEW:
+        return f"; one of the {len(read)} merged layers is used otherwise than by a call: leave it out with exclude="
+    return f"; leave out with exclude={read!r} what is used otherwise than by a call" if read else ""
+
+
+def is_repeatable(model: Any, run: Run, inputs: Any = None, like: Any = None) -> bool:
+    """Tell whether a model gives the same again, on what ``run_model`` was given, so does not draw random numbers."""
+    return first_difference(model, run, run_model(model, inputs, like))[1].explained
+
+
+def first_difference(model: Any, one: Run, other: Run) -> tuple[str, Difference]:
+    """Find the first layer that gave something else in one run of a model than in another.
+
+    Returns:
+        Its path and how far apart the two are; ``"model"`` where only the model as a whole differs, or nothing does.
+    """
+    paths = {id(found.layer): found.paths[0] for found in locate_layers(model)}
+    terms = widest(model)
+    for layer, outputs in one.layers.items():
+        difference = compare_all(outputs, other.layers.get(layer, []), terms)
+        if not difference.explained:
+            return paths[layer], difference
+    return "model", compare_all(one.outputs, other.outputs, terms) if not other.note else SAME
+
+
+def widest(model: Any) -> int:
+    """Count the products that are summed, at most, for a number in a model: the longest axis that is summed over."""
+    return max(
+        (weight.shape[0] for weight in keras.only_variables(model.weights) if weight.shape.rank > 1),
+        default=1,
+    )
+
+
+def _weights(layer: Any, layouts: Sequence[Layout]) -> dict[str, Any]:
+    with keras.stored_dtypes():
+        if is_merged(layer):
+            return standard_weights(layer)
+        attributes = [attribute for layout in layouts for attribute in layout.attributes]
+        return {attribute: tf.convert_to_tensor(getattr(layer, attribute)) for attribute in attributes}

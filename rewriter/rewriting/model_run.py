@@ -1,0 +1,140 @@
+"""Running a model, or one layer of it, on inputs made for it, and leaving it as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from rewriter.adapters import tf_keras as keras
+from rewriter.core import progress
+from rewriter.core.errors import ModelError, first_line
+from rewriter.model import example_inputs
+from rewriter.model.preserved_state import untouched
+from rewriter.model.walk import locate_layers
+from rewriter.rewriting.comparison import arrays_of
+
+_WIDE = 32  # for those after the batch, where a layer takes no fewer: a convolution with a large kernel
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came out of a model.
+
+    Attributes:
+        outputs: The arrays that the model as a whole gave; none where it was not run.
+        layers: Those of all calls of each layer that owns weights, by ``id``, in the order of the first calls.
+        losses: The losses that the call and the layers added, penalties of weights among them.
+        note: Why it was not run; empty if it was.
+        error: What it raised, if it was run and did.
+        failed: The layer whose call raised that, the innermost; ``None`` where none did.
+    """
+
+    outputs: list[Any]
+    layers: dict[int, list[Any]]
+    losses: list[Any] = field(default_factory=list)
+    note: str = ""
+    error: str = ""
+    failed: Any = None
+
+
+def run_model(model: Any, inputs: Any = None, like: Any = None, again: bool = False) -> Run:
+    """Run a model once, in inference, and see what each of its layers gives.
+
+    Args:
+        model: A tf-keras model, rewritten or not. What its call changes is put back.
+        inputs: A batch it takes; ``None`` makes one. What its call takes besides is made, as it was called before.
+        like: The model for which a batch is made, if that is another.
+        again: The model took these inputs before, so that it is not for them if it fails now.
+
+    Raises:
+        ModelError: The model does not take the inputs that are given.
+    """
+    batch = example_inputs.make_inputs(model if like is None else like) if inputs is None else inputs
+    guessed = inputs is None and example_inputs.specs_of(model)[1]
+    if inputs is not None:
+        _require_batch(inputs)
+    if batch is None:
+        return Run([], {}, note="the model does not say what it takes; pass inputs=")
+    layers = [found.layer for found in locate_layers(model)]
+    if guessed and not all(layer.built for layer in layers):
+        return Run([], {}, note="the model has layers that are not built, and they would be by a guess; pass inputs=")
+    owners = [id(layer) for layer in layers if keras.own_weights(layer)]
+    calls: dict[int, list[Any]] = {}
+    failed: list[Any] = []
+    try:
+        with (
+            progress.stage("running the model"),
+            untouched(model, *layers),
+            keras.kept_input_specs(model) if guessed else contextlib.nullcontext(),
+            keras.recorded_calls(
+                owners,
+                lambda layer, outputs: calls.setdefault(id(layer), []).extend(arrays_of(outputs)),
+                failed.append,
+            ),
+        ):
+            further = example_inputs.make_all(model, keras.further_specs(model), len(tf.nest.flatten(batch)[0]))
+            outputs = arrays_of(model(batch, **further, **keras.training_argument(model, False)))
+            return Run(outputs, calls, arrays_of(list(model.losses)))
+    except Exception as error:
+        reason = first_line(error)
+        if inputs is not None and not again:
+            raise ModelError(f"inputs= is no batch that {model.name} takes: {reason}") from error
+        # Whatever a model raises on inputs made for it, its weights are compared.
+        note = f"the model raised {reason!r}; pass inputs="
+        return Run([], calls, [], note, reason, failed[0] if failed else None)
+
+
+def _require_batch(inputs: Any) -> None:
+    if isinstance(inputs, tf.data.Dataset):
+        raise ModelError("inputs= is a batch, and a tf.data.Dataset has many: give the x of one, next(iter(dataset)).")
+    if isinstance(inputs, str | os.PathLike):
+        raise ModelError(f"inputs= is a batch of arrays, and {str(inputs)!r} is text; numpy.load reads a file of them.")
+    if any(np.ndim(each) and np.shape(each)[0] == 0 for each in tf.nest.flatten(inputs)):
+        raise ModelError("inputs= has an array without rows; give a batch of at least one.")
+
+
+def run_layer(layer: Any, fan_in: int) -> tuple[list[Any], str]:
+    """Run a layer by itself on a random batch of its own shape and dtype, the same batch each time.
+
+    Args:
+        layer: A built layer, rewritten or not. What its call changes is put back.
+        fan_in: The size of its input's last axis, where the layer does not say what it takes.
+
+    Returns:
+        The arrays it gave, none where it cannot be run on one input alone, and what it raised then.
+    """
+    error = ""
+    for size in (example_inputs.SIZE, _WIDE):
+        batch = np.random.default_rng(0).standard_normal(_input_shape(layer, fan_in, size))
+        try:
+            with (
+                untouched(layer, *keras.layers_below(layer)),
+                keras.autocast_of(layer),
+            ):
+                dtype = tf.as_dtype(layer.compute_dtype).as_numpy_dtype
+                outputs = arrays_of(layer.call(tf.convert_to_tensor(batch.astype(dtype))))
+        except Exception as raised:  # noqa: BLE001  a call that wants more inputs, or a context: not ours to judge
+            error = error or first_line(raised)
+            continue
+        if any(array.size for array in outputs):
+            return outputs, ""
+    return [], error
+
+
+def _input_shape(layer: Any, fan_in: int, size: int) -> list[int]:
+    """Say which shape of input a layer takes, with ``size`` for every dimension after the first that it leaves open."""
+    spec, built = layer.input_spec, layer.get_build_config()
+    if isinstance(spec, tf_keras.layers.InputSpec) and spec.axes:
+        shape = [example_inputs.SIZE, *[size] * ((spec.ndim or spec.min_ndim) - 1)]
+        for axis, needed in spec.axes.items():
+            shape[axis] = needed
+        return shape
+    if built is not None and all(isinstance(each, int | None) for each in built["input_shape"]):
+        return [example_inputs.SIZE, *(size if each is None else each for each in built["input_shape"][1:])]
+    return [example_inputs.SIZE, fan_in]

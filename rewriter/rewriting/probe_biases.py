@@ -1,0 +1,79 @@
+"""Biases, set to other numbers while a model is checked: of zeros, or nearly, it cannot be seen how they are used."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from rewriter.adapters import tf_keras as keras
+from rewriter.core.layout import is_merged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rewriter.core.layout import Layout, Part
+
+
+class ProbeBiases:
+    """The biases of some layers, and the numbers that stand for them inside :meth:`in_place`.
+
+    Args:
+        layers: Layers with the layouts of their weights, all merged or none of them.
+    """
+
+    def __init__(self, layers: Sequence[tuple[Any, Sequence[Layout]]]) -> None:
+        self._biases = [
+            (layer, layout, part)
+            for layer, layouts in layers
+            for layout in layouts
+            for part in layout.parts[-layout.biases :]
+        ]
+
+    @contextlib.contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Inside, the biases are other numbers, in the form that the layers have now."""
+        kept = [(target, target.value()) for each in self._biases for target in _targets(*each)]
+        for number, each in enumerate(self._biases):
+            shape = each[-1].shape
+            numbers = 0.2 + 0.1 * np.cos(number + np.arange(np.prod(shape))).reshape(shape)
+            for target in _targets(*each):
+                target.assign(each[-1].to_rows(tf.constant(numbers)) if is_merged(each[0]) else numbers)
+        try:
+            yield
+        finally:
+            for target, value in kept:
+                target.assign(value)
+
+
+@dataclass(frozen=True)
+class _Target:
+    """A bias, as a variable of one device or rows of one: they are assigned in place, and no kernel is copied."""
+
+    variable: Any
+    rows: slice | None
+
+    def value(self) -> Any:
+        return self.variable.numpy().copy() if self.rows is None else self.variable[self.rows].numpy().copy()
+
+    def assign(self, value: Any) -> None:
+        new = tf.cast(value, self.variable.dtype)
+        if self.rows is None:
+            self.variable.assign(new)
+        else:
+            self.variable[self.rows].assign(new)
+
+
+def _targets(layer: Any, layout: Layout, part: Part) -> list[_Target]:
+    merged = is_merged(layer)
+    variable = getattr(layer, layout.attribute if merged else part.attribute)
+    rows = _rows(layout, part) if merged else None
+    return [_Target(single, rows) for single in keras.single_variables(variable)]
+
+
+def _rows(layout: Layout, part: Part) -> slice:
+    above = sum(each.rows for each in layout.parts[: layout.parts.index(part)])
+    return slice(above, above + part.rows)

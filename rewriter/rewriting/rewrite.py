@@ -1,0 +1,239 @@
+"""The way there, in memory, in place: ``rewrite``. The way back is ``rewriter.separating``.
+
+    split(rewrite(model)) == model
+
+in every weight, bit for bit, and in variable names and order, layer classes, and optimizer state where it is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from rewriter.adapters import tf_keras as keras
+from rewriter.core import progress
+from rewriter.core.errors import DifferenceError
+from rewriter.core.flags import require_flags
+from rewriter.core.layout import layouts_in
+from rewriter.core.log import log
+from rewriter.model import surgery
+from rewriter.model.augmented_layers import augmented_class, is_exact, pairs_in, standard_class
+from rewriter.model.pairs import pair_of
+from rewriter.model.recurrent_loops import slice_before_loops
+from rewriter.optimizers import weight_decay
+from rewriter.optimizers.joint_optimizer import has_no_rule_for_others
+from rewriter.optimizers.optimizer_choice import KEEP, choose_optimizer
+from rewriter.optimizers.state import warm_start
+from rewriter.optimizers.state.pending_restore import restore_now
+from rewriter.optimizers.state.transfer import StateCarrier
+from rewriter.planning.planner import plan
+from rewriter.planning.renamed_variables import Renamed, in_words, warnings_of
+from rewriter.rewriting.checking import checked_layer, checked_model
+from rewriter.rewriting.invalidation import let_go, reset_functions, take_graphs
+from rewriter.rewriting.save_method import origin_of, take_over_saving
+from rewriter.rewriting.split import require_changeable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rewriter.model.selectors import Selectors
+    from rewriter.optimizers.optimizer_choice import OptimizerChoice
+    from rewriter.planning.plan import Plan
+
+
+def rewrite(
+    model: Any,
+    optimizer: Any = None,
+    include: Selectors = None,
+    exclude: Selectors = None,
+    strict: bool = False,
+    check: bool = True,
+    inputs: Any = None,
+    exact: bool | None = None,
+    layers: str | Iterable[str] = "dense",
+    discover: bool = False,
+) -> Any:
+    """Merge each Dense layer's kernel and bias, or those of other layers, into one variable ``W* = [W; b]``. In place.
+
+    The layer objects and their names stay; each rewritten layer has one ``augmented_kernel`` of shape
+    ``(fan_in + 1, units)``, and its ``kernel`` and ``bias`` are views of that. A compiled model stays compiled.
+    A model that is rewritten already is left as it is; one rewritten in part is completed; one with nothing to merge
+    is left as it is, its optimizer too unless another is given, with a warning.
+
+    Args:
+        model: A built tf-keras model: Sequential, Functional or subclassed.
+        optimizer: ``None`` gives :class:`rewriter.JointMomentum`, with the learning rate and momentum of a compiled
+            SGD where there is one; what is lost of another optimizer is warned of before. An optimizer instance gives
+            that one. ``"keep"`` keeps the compiled optimizer with its state, slots of kernel and bias stacked as the
+            weights are.
+        include: Selectors of the layers to merge, as in :func:`rewriter.plan`.
+        exclude: Selectors of the layers to leave alone.
+        strict: Raise unless every selected kernel and bias pair can be merged.
+        check: Compare each layer's weights, its outputs on a random batch, and those of the model, before and after.
+        inputs: A batch that the model takes, for the check and to trace it; ``None`` makes one from what the model says
+            of its inputs.
+        exact: Whether gradients are to be those of the unmerged model bit for bit. ``None`` says yes, unless the
+            optimizer is a joint one. ``False`` trains faster, with gradients equal to rounding, and under
+            ``jit_compile`` outputs too; without it the outputs are equal bit for bit all the same.
+        layers: Which families of layers to merge: ``"dense"``, ``"conv"``, ``"einsum"``, ``"recurrent"``, ``"all"``, or
+            several of these. What :func:`rewriter.pair` told is merged whatever they are.
+        discover: Merge pairs that are found in what the model computes too, each only if the check passes, which is
+            made in any case: a layer that computes something else is put back, and the log says so.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ModelError: ``model`` is no tf-keras model, or not built, or was not made under the ``tf.distribute`` strategy
+            that is active, or is in :func:`standard_form`; or ``inputs`` is no batch that it takes.
+        SelectorError: A selector matches no layer that owns a kernel.
+        NotMergeableError: ``strict`` and a selected pair cannot be merged.
+        OptimizerError: The optimizer is none of the choices, or its state cannot be kept.
+        PairError: What :func:`rewriter.pair` told does not fit a layer.
+        DifferenceError: A layer computes something else once merged.
+        TypeError: What is to be ``True`` or ``False`` is neither.
+
+        Whatever is raised, the model is as it was.
+    """
+    require_flags(check=check, **({} if exact is None else {"exact": exact}))
+    decided = plan(
+        model, include=include, exclude=exclude, strict=strict, layers=layers, discover=discover, inputs=inputs
+    )
+    decided.require_built()
+    require_changeable(model)
+    restore_now(model, optimizer)
+    if optimizer in (None, KEEP) and not decided.merges and not decided.merged:
+        more = any(each.unasked for each in decided.decisions)
+        hint = "; layers='all' merges more than Dense layers" if more else ""
+        warnings.warn(
+            f"{model.name} is left as it is, its optimizer too: no selected layer has a kernel and a bias that can be "
+            f"merged. rewriter.plan(model) says why of each{hint}.",
+            stacklevel=2,
+        )
+        return model
+    choice = choose_optimizer(model, optimizer)
+    if optimizer is None and choice.lost:
+        warnings.warn(f"{model.name}: {'; '.join(choice.lost)}.", stacklevel=2)
+    apply(decided, model, choice, check=check, inputs=inputs, exact=exact)
+    return model
+
+
+def apply(
+    decided: Plan,
+    model: Any,
+    choice: OptimizerChoice,
+    check: bool = True,
+    inputs: Any = None,
+    exact: bool | None = None,
+) -> Plan:
+    """Carry out a plan on the model it was made for, and give the model its optimizer.
+
+    Returns:
+        What was done: the plan, without the pairs that were found and did not pass the check.
+    """
+    while True:
+        try:
+            _apply(decided, model, choice, check, inputs, choice.exact if exact is None else exact)
+        except DifferenceError as error:
+            why = f"found, and left as it is: {str(error).removeprefix(f'{error.path}: ')}"
+            proven = decided.without(error.path, why)
+            if proven is decided:
+                raise
+            log.warning("%s: %s", error.path, why)
+            decided = proven
+        else:
+            return decided
+
+
+def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inputs: Any, exact: bool) -> None:
+    """Carry out a plan as it is; whatever is raised, the model is as it was."""
+    guessed = [decision.path for decision in decided.merges if decision.found]
+    check = check or bool(guessed)
+    carriers = {
+        id(each): StateCarrier(each) for each in (keras.optimizer_of(model), choice.state_of) if each is not None
+    }
+    merged: list[Any] = []
+    changed: list[tuple[Any, type]] = []
+    replaced: list[keras.Replaced] = []
+    alive = keras.holders_alive()
+    try:
+        # On inputs of its own a model is run even where nothing is merged: a SavedModel says what its model takes.
+        to_run = check and (decided.merges or inputs is not None)
+        to_merge = [(layer, layouts) for _, layer, layouts in decided.layers_to_merge()]
+        with checked_model(model, to_merge, inputs, guessed) if to_run else contextlib.nullcontext():
+            for path, layer, layouts in progress.each([*decided.layers_to_merge()], "merging"):
+                for layout in layouts:
+                    replaced += (keras.remember(getattr(layer, each)) for each in layout.attributes)
+                    for carrier in carriers.values():
+                        carrier.before_merge(layer, layout)
+                cls = augmented_class(standard_class(layer), exact, tuple(map(pair_of, layouts)))
+                with checked_layer(layer, layouts, path) if check else contextlib.nullcontext():
+                    surgery.merge(layer, cls, layouts)
+                    merged.append(layer)
+            take_graphs(alive, replaced)  # before the model is run again
+            changed += slice_before_loops(model) if merged else []
+        changed += _set_exact((decision.target for decision in decided.merged), exact)
+        _carry(model, choice, carriers.get(id(choice.state_of)))
+        targets = [decision.target for decision in (*decided.merges, *decided.merged)]
+        knows_rows = weight_decay.know_rows(keras.inner_optimizer(choice.optimizer), targets)
+    except BaseException:
+        _undo(model, merged, changed, carriers.values())
+        raise
+    _report(decided, model, choice, targets)
+    replaced_optimizer = choice.optimizer is not None and choice.optimizer is not keras.optimizer_of(model)
+    if choice.optimizer is not None:
+        # Also one that stays: what compile was given may have been wrapped in a loss scale, which no file would say.
+        keras.set_optimizer(model, choice.optimizer)
+    if merged or (replaced_optimizer and decided.merged):
+        said = origin_of(model).get("settings", {}).get("selectors", []) if not merged else list(decided.selectors)
+        settings = {"optimizer": choice.lines[0].removeprefix("optimizer: "), "selectors": said}
+        take_over_saving(model, {"settings": settings})
+    if merged or replaced_optimizer or changed or knows_rows:
+        let_go(model, replaced, alive)  # functions hold the optimizer too
+
+
+def _report(decided: Plan, model: Any, choice: OptimizerChoice, targets: Iterable[Any]) -> None:
+    """Log what was done, what became of the optimizer, and what of it or the model the merged layers may surprise."""
+    names = in_words(decided.renamed)
+    for line in (decided.summary(), *([names] if names else []), *choice.lines):
+        log.log(logging.WARNING if line in choice.lost else logging.INFO, "%s", line)
+    gone = [Renamed.by(layout) for target in targets for layout in layouts_in(target)]
+    for line in dict.fromkeys(warnings_of(model, choice.optimizer, gone)):
+        log.warning("%s", line)
+    if has_no_rule_for_others(choice.optimizer) and (left := decided.left_out):
+        log.warning(
+            "%s has no update_other, so what is not merged is trained by gradient descent alone: %s",
+            type(keras.inner_optimizer(choice.optimizer)).__name__,
+            ", ".join(left),
+        )
+
+
+def _undo(model: Any, merged: list[Any], changed: list[tuple[Any, type]], carriers: Iterable[StateCarrier]) -> None:
+    for layer, cls in changed:
+        keras.set_class(layer, cls)
+    for layer in reversed(merged):
+        surgery.separate(layer, standard_class(layer))
+    for carrier in carriers:
+        carrier.roll_back()
+    reset_functions(model)
+
+
+def _set_exact(layers: Iterable[Any], exact: bool) -> list[tuple[Any, type]]:
+    """Make merged layers exact, or not; returns those for which that is a change, with their former class."""
+    changed = [(layer, type(layer)) for layer in layers if is_exact(layer) != exact]
+    for layer, _ in changed:
+        keras.set_class(layer, augmented_class(standard_class(layer), exact, pairs_in(layer)))
+    return changed
+
+
+def _carry(model: Any, choice: OptimizerChoice, carrier: StateCarrier | None) -> None:
+    if carrier is None:
+        return
+    if choice.keeps:
+        carrier.carry(model)
+    else:
+        trained = keras.trained_variables(model)
+        warm_start.start(choice.optimizer, choice.state_of, carrier.sources(model), trained)
+        carrier.hand_on(choice.optimizer)

@@ -1,0 +1,240 @@
+"""The way back, in memory, in place: ``split``, for good, and ``standard_form``, for a while."""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rewriter.adapters import tf_keras as keras
+from rewriter.core import progress
+from rewriter.core.errors import ModelError
+from rewriter.core.layout import augmented_kernels, layouts_in
+from rewriter.core.log import log, log_lines
+from rewriter.model import surgery
+from rewriter.model.augmented_layers import Augmented, standard_class
+from rewriter.model.walk import locate_layers, require_layers
+from rewriter.optimizers.optimizer_choice import choose_standard_optimizer, require_for_layer
+from rewriter.optimizers.state.pending_restore import require_loaded_in_its_form, restore_now
+from rewriter.optimizers.state.transfer import StateCarrier
+from rewriter.rewriting.checking import checked_layer, checked_model
+from rewriter.rewriting.invalidation import let_go, models_over, reset_functions, take_graphs
+from rewriter.rewriting.save_method import give_back_saving, origin_of, take_over_saving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from rewriter.core.layout import Layout
+
+# The layers that are in standard form for a while, and are to find all as they left it.
+_FOR_A_WHILE: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def _require_own_scope(model: Any) -> None:
+    if keras.in_foreign_scope(model):
+        raise ModelError(
+            f"{model.name} was not made in the scope of the tf.distribute strategy that is active here. Call this "
+            "outside of it, or make or load the model inside: with strategy.scope(): ..."
+        )
+
+
+def require_changeable(model: Any) -> None:
+    """Raise ``ModelError`` if a model cannot be rewritten or split, for good, here and now."""
+    _require_own_scope(model)
+    require_loaded_in_its_form(model)
+    inside = next((found.paths[0] for found in locate_layers(model) if found.layer in _FOR_A_WHILE), None)
+    if inside is not None:
+        raise ModelError(
+            f"{model.name} is in standard_form, and {inside} is merged again at its end: leave the with block first."
+        )
+
+
+def split(model: Any, optimizer: Any = None) -> Any:
+    """Take every ``W*`` of a model apart into kernel and bias again, for good. In place; the inverse of ``rewrite``.
+
+    A compiled model stays compiled: under the optimizer it has, slots split as the weights are, or, under
+    :class:`rewriter.JointMomentum`, under an SGD of the same learning rate and momentum that starts without velocity.
+    Under another :class:`rewriter.JointOptimizer` it is what that one's ``standard_optimizer`` returns.
+
+    Args:
+        model: A tf-keras model, or a layer with layers in it, rewritten or not.
+        optimizer: The optimizer of your own loop that trains a layer which is no model, to go on with its state; a
+            model has its own.
+
+    Returns:
+        The same model, plain Keras.
+
+    Raises:
+        ModelError: ``model`` is no tf-keras model, or was not made under the ``tf.distribute`` strategy that is active,
+            or is in :func:`standard_form`.
+        OptimizerError: ``optimizer`` is given for a model, or its state cannot be carried.
+    """
+    require_layers(model)
+    require_changeable(model)
+    if optimizer is not None:
+        require_for_layer(model, optimizer)
+    restore_now(model, optimizer)
+    lines = choose_standard_optimizer(model).lines
+    alive, replaced = keras.holders_alive(), _replaced(model)
+    if _separate_all(model, alive, replaced, keep=False, given=optimizer)[0]:
+        log_lines(lines)
+    let_go(model, replaced, alive)
+    return model
+
+
+def _replaced(model: Any) -> list[keras.Replaced]:
+    return [keras.remember(kernel) for found in locate_layers(model) for kernel in augmented_kernels(found.layer)]
+
+
+@contextlib.contextmanager
+def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterator[Any]:
+    """Inside, a rewritten model *is* plain Keras: classes, variable names and order, weights, optimizer.
+
+    For any tool or format that knows nothing of this library. On exit the model is rewritten again with the same
+    ``W*`` objects, holding whatever was loaded or assigned inside; a compiled ``fit`` goes on without a new trace.
+    What is trained inside, under the optimizer of the standard form, is in the weights; a joint optimizer goes on from
+    where it was, and the log says so.
+
+    Args:
+        model: A tf-keras model, rewritten or not.
+        check: Compare weights and outputs, rewritten and standard, as :func:`rewrite` does.
+        inputs: A batch that the model takes, for the check; ``None`` makes one.
+
+    Yields:
+        The same model.
+
+    Raises:
+        ModelError: ``model`` is no tf-keras model, or was not made under the ``tf.distribute`` strategy that is active;
+            or ``inputs`` is no batch that it takes.
+        DifferenceError: A layer computes something else in standard form. The model is as it was.
+    """
+    require_layers(model)
+    _require_own_scope(model)
+    restore_now(model)
+    optimizer, origin = keras.optimizer_of(model), origin_of(model)
+    state = keras.optimizer_slots(keras.inner_optimizer(optimizer))
+    alive = keras.holders_alive()
+    models = models_over(model, alive)
+    functions = [(inner, keras.traced_functions(inner)) for inner in models]
+    separated, graphs = _separate_all(model, alive, _replaced(model), check, inputs)
+    reset_functions(model, models)
+    standard, compilation = keras.optimizer_of(model), keras.compilation(model)
+    _FOR_A_WHILE.update(each.layer for each in separated)
+    steps = _steps(standard)
+    try:
+        yield model
+    finally:
+        _FOR_A_WHILE.difference_update([each.layer for each in separated])
+        restore_now(model)
+        carrier = StateCarrier(keras.optimizer_of(model))
+        for each in separated:
+            for layout in each.layouts:
+                carrier.before_merge(each.layer, layout)
+            each.merge_again()
+        compiled_anew = keras.compilation(model) is not compilation
+        if keras.optimizer_of(model) is optimizer:
+            carrier.carry(model, reuse=state)
+        elif keras.optimizer_of(model) is standard:
+            if _steps(standard) != steps:
+                log.warning(
+                    "%s: %d steps were made in standard form, under another optimizer; the weights keep them, and %s "
+                    "goes on from where it was.",
+                    model.name,
+                    _steps(standard) - steps,
+                    type(keras.inner_optimizer(optimizer)).__name__,
+                )
+            keras.set_optimizer(model, optimizer)
+        else:
+            carrier.carry(model)  # another one, that was given inside, stays
+        if separated:
+            take_over_saving(model, origin)
+        for function, traces in graphs:
+            keras.put_traces(function, traces)
+        if compiled_anew:
+            reset_functions(model)
+        else:
+            for inner, traced in functions:
+                keras.restore_traced_functions(inner, traced)
+
+
+def _steps(optimizer: Any) -> int:
+    return 0 if optimizer is None else keras.iterations_of(keras.inner_optimizer(optimizer))
+
+
+@dataclass(frozen=True)
+class _Separated:
+    """A layer that is separated, and what is needed to go back.
+
+    Attributes:
+        layer: The layer.
+        cls: Its augmented class.
+        layouts: Those of its augmented kernels; none for a layer that had none, as it is not built or has only a loop.
+        kernels: The augmented kernels; none where going back makes new ones.
+    """
+
+    layer: Any
+    cls: type
+    layouts: tuple[Layout, ...]
+    kernels: tuple[Any, ...]
+
+    def merge_again(self) -> None:
+        """Give the layer the form it had."""
+        if self.layouts:
+            surgery.merge(self.layer, self.cls, self.layouts, self.kernels)
+        else:
+            keras.set_class(self.layer, self.cls)
+
+
+def _separate_all(
+    model: Any,
+    alive: Iterable[Any],
+    replaced: Iterable[keras.Replaced],
+    check: bool = False,
+    inputs: Any = None,
+    keep: bool = True,
+    given: Any = None,
+) -> tuple[list[_Separated], list[tuple[Any, dict[str, Any]]]]:
+    """Separate every rewritten layer, the optimizer along with them.
+
+    Returns:
+        What is needed to go back: the layers, and the functions that have traced their augmented kernels, with the
+        traces they had. Where the augmented kernels are not kept, going back makes new ones.
+    """
+    located = [found for found in locate_layers(model) if isinstance(found.layer, Augmented)]
+    own = keras.optimizer_of(model) if given is None else given
+    carrier, origin = StateCarrier(own), origin_of(model)
+    separated: list[_Separated] = []
+    give_back_saving(model)
+    try:
+        # On inputs of its own a model is run even where nothing is merged: a SavedModel says what its model takes.
+        to_run = check and (located or inputs is not None)
+        layers = [(found.layer, layouts_in(found.layer)) for found in located]
+        with checked_model(model, layers, inputs) if to_run else contextlib.nullcontext():
+            for found in progress.each(located, "splitting"):
+                layer, layouts = found.layer, layouts_in(found.layer)
+                before = _Separated(layer, type(layer), layouts, tuple(augmented_kernels(layer)) if keep else ())
+                if not layouts:
+                    separated.append(before)
+                    keras.set_class(layer, standard_class(layer))
+                    continue
+                for layout in layouts:
+                    carrier.before_separate(layer, layout)
+                with checked_layer(layer, layouts, found.paths[0]) if check else contextlib.nullcontext():
+                    surgery.separate(layer, standard_class(layer))
+                    separated.append(before)
+            graphs = take_graphs(alive, replaced)  # before the model is run again
+        choice = choose_standard_optimizer(model)
+        if choice.keeps or given is not None:
+            carrier.carry(model)
+        elif choice.optimizer is not None:
+            keras.take_over(model, choice.optimizer)
+            carrier.hand_on(choice.optimizer)
+    except BaseException:
+        for each in separated:
+            each.merge_again()
+        carrier.roll_back()
+        take_over_saving(model, origin)
+        reset_functions(model)
+        raise
+    return separated, graphs

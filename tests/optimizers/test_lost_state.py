@@ -1,0 +1,291 @@
+"""Optimizer state that cannot be carried is said before anything changes: refused, or warned of with what keeps it."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+from tf_keras import layers, optimizers
+
+import rewriter
+from arrays import bits
+from model_state import state
+from models import batch
+
+
+@tf_keras.saving.register_keras_serializable("tests")
+class Accumulating(optimizers.SGD):
+    """Sums gradients over two steps; made once, as tutorials have it."""
+
+    def build(self, var_list):
+        super().build(var_list)
+        if not hasattr(self, "sums"):
+            self.sums = [self.add_variable_from_reference(each, "sum") for each in var_list]
+
+    def update_step(self, gradient, variable):
+        total = self.sums[self._index_dict[self._var_key(variable)]]
+        total.assign_add(gradient)
+        due = tf.cast(self.iterations % 2 == 1, variable.dtype)
+        variable.assign_sub(due * 0.03 * total)
+        total.assign((1 - due) * total)
+
+
+class Lazily(optimizers.SGD):
+    """Makes its state at the first step, and is not asked to build it."""
+
+    def apply_gradients(self, grads_and_vars, **kwargs):
+        pairs = list(grads_and_vars)
+        if not hasattr(self, "seen"):
+            self.seen = [tf.Variable(tf.zeros_like(variable)) for _, variable in pairs]
+        return super().apply_gradients(pairs, **kwargs)
+
+
+class InADict(optimizers.SGD):
+    """Keeps its state by name."""
+
+    def build(self, var_list):
+        super().build(var_list)
+        self.by_name = {each.name: tf.Variable(tf.zeros_like(each)) for each in var_list}
+
+
+class Wrapper(optimizers.Optimizer):
+    """Trains by another optimizer, as Lookahead and its kin do."""
+
+    def __init__(self, inner, attribute="inner"):
+        super().__init__(name="Wrapper")
+        self._learning_rate = self._build_learning_rate(0.03)
+        self.attribute = attribute
+        setattr(self, attribute, inner)
+
+    def build(self, var_list):
+        super().build(var_list)
+        self.wrapped.build(var_list)
+        self._built = True
+
+    @property
+    def wrapped(self):
+        return getattr(self, self.attribute)
+
+    def update_step(self, gradient, variable):
+        self.wrapped.update_step(gradient, variable)
+
+    def get_config(self):
+        return {}
+
+
+NOT_CARRIED = {
+    "a guarded build": (lambda: Accumulating(0.03, momentum=0.87), "its build makes no new sums"),
+    "at the first step": (lambda: Lazily(0.03), "its build makes no new seen"),
+    "in a dict": (lambda: InADict(0.03, momentum=0.87), "by_name holds state for single weights"),
+    "a wrapper": (lambda: Wrapper(optimizers.Adam(0.03)), "inner holds state for single weights"),
+    "a wrapper like a loss scale": (
+        lambda: Wrapper(optimizers.Adam(0.03), "inner_optimizer"),
+        "inner_optimizer holds state for single weights",
+    ),
+}
+
+
+def build(optimizer):
+    tf_keras.utils.set_random_seed(5)
+    model = tf_keras.Sequential([layers.Dense(4, "tanh", input_shape=(5,), name="a"), layers.Dense(3, name="b")])
+    model.compile(optimizer, "mse", run_eagerly=True)
+    return model
+
+
+def train(model, steps=3):
+    x, y = batch()
+    for _ in range(steps):
+        model.train_on_batch(x, y)
+    return [bits(weight) for weight in model.get_weights()]
+
+
+@pytest.mark.parametrize("kind", NOT_CARRIED)
+def test_a_state_that_cannot_be_carried_is_refused(kind):
+    """By rewrite, with its name; the model and the optimizer go on as if nobody had asked."""
+    make, said = NOT_CARRIED[kind]
+    original, model = build(make()), build(make())
+    train(original)
+    train(model)
+    before = state(model)
+    with pytest.raises(rewriter.OptimizerError, match=said):
+        rewriter.rewrite(model, optimizer=model.optimizer)
+    assert state(model) == before
+    assert train(model) == train(original)
+
+
+def test_a_split_refuses_what_it_cannot_carry():
+    """What was built on the rewritten model is as little carried back."""
+    model = build("sgd")
+    rewriter.rewrite(model, optimizer=Accumulating(0.03))
+    train(model)
+    with pytest.raises(rewriter.OptimizerError, match="its build makes no new sums"):
+        rewriter.split(model)
+    assert len(model.get_weights()) == 2
+    train(model)
+
+
+def test_what_has_no_state_yet_is_taken():
+    """Such an optimizer that was not built is built for the merged weights, at the first step."""
+    for make, _ in NOT_CARRIED.values():
+        model = build(make())
+        rewriter.rewrite(model, optimizer=model.optimizer)
+        train(model)
+
+
+@pytest.mark.filterwarnings("ignore:.*not carried, sums")
+def test_a_subclass_of_sgd_says_what_joint_momentum_does_not_start_from():
+    """And counts the velocities alone."""
+    model = build(Accumulating(0.03, momentum=0.87))
+    train(model)
+    plan = rewriter.rewrite(model)
+    assert isinstance(plan.optimizer, rewriter.JointMomentum)
+
+
+SHARED = {"keep": "keep", "given": None}
+
+
+@pytest.mark.parametrize("way", SHARED)
+@pytest.mark.parametrize("change", ["rewrite", "split"])
+def test_two_optimizers_with_state_for_the_same_variables(way, change):
+    """Actor and critic over one trunk, each trained, one changed after the other: why, and what is possible."""
+    tf_keras.utils.set_random_seed(5)
+    inputs = tf_keras.Input((5,))
+    trunk = layers.Dense(4, "tanh", name="trunk")(inputs)
+    actor = tf_keras.Model(inputs, layers.Dense(3, name="actor")(trunk))
+    critic = tf_keras.Model(inputs, layers.Dense(3, name="critic")(trunk))
+    for model in (actor, critic):
+        model.compile(optimizers.Adam(0.03), "mse", run_eagerly=True)
+        train(model)
+    if change == "split":
+        rewriter.rewrite(actor, optimizer=optimizers.Adam(0.03))
+        critic.compile(optimizers.Adam(0.03), "mse", run_eagerly=True)
+        train(critic)
+        rewriter.split(actor)
+    else:
+        rewriter.rewrite(actor, optimizer="keep")
+    with pytest.raises(rewriter.OptimizerError, match=r"Two optimizers hold state for the same variables.*exclude="):
+        rewriter.rewrite(critic, optimizer="keep" if way == "keep" else critic.optimizer)
+    rewriter.rewrite(critic, optimizer=optimizers.Adam(0.03))  # as the error says
+    train(critic)
+
+
+def test_both_keep_their_state_where_the_shared_layers_are_left_out():
+    """The other thing that the error says is possible."""
+    results = []
+    for changed in (False, True):
+        tf_keras.utils.set_random_seed(5)
+        inputs = tf_keras.Input((5,))
+        trunk = layers.Dense(4, "tanh", name="trunk")(inputs)
+        models = [tf_keras.Model(inputs, layers.Dense(3, name=name)(trunk)) for name in ("actor", "critic")]
+        for model in models:
+            model.compile(optimizers.Adam(0.03), "mse", run_eagerly=True)
+            train(model)
+        if changed:
+            for model in models:
+                rewriter.rewrite(model, optimizer="keep", exclude="trunk")
+        for model in models:
+            train(model)
+        for model in models:
+            rewriter.split(model)
+        results.append([bits(weight) for model in models for weight in model.get_weights()])
+    assert results[0] == results[1]
+
+
+class Gan(tf_keras.Model):
+    """Two networks, each with an optimizer of its own."""
+
+    def __init__(self, kept_in):
+        super().__init__()
+        self.generator, self.discriminator = layers.Dense(5, name="generator"), layers.Dense(1, name="discriminator")
+        self.kept_in = kept_in
+
+    def compile(self, **kwargs):
+        super().compile(**kwargs)
+        both = [optimizers.Adam(0.03, name="d"), optimizers.Adam(0.03, name="g")]
+        if self.kept_in == "attributes":
+            self.d_opt, self.g_opt = both
+        else:
+            self.all_of_them = {"d": both[0], "g": both[1]} if self.kept_in == "a dict" else both
+
+    def call(self, inputs):
+        return self.discriminator(self.generator(inputs))
+
+    def two(self):
+        if self.kept_in == "attributes":
+            return self.d_opt, self.g_opt
+        return tuple(self.all_of_them.values()) if self.kept_in == "a dict" else tuple(self.all_of_them)
+
+    def train_step(self, data):
+        x, y = data
+        with tf.GradientTape(persistent=True) as tape:
+            loss = tf.reduce_mean((self(x, training=True) - y[:, :1]) ** 2)
+        for optimizer, layer in zip(self.two(), (self.discriminator, self.generator), strict=True):
+            variables = layer.trainable_variables
+            optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        return {"loss": loss}
+
+
+NAMES = {"attributes": ("d_opt", "g_opt"), "a list": ("all_of_them[0]",), "a dict": ("all_of_them['d']",)}
+
+
+@pytest.mark.parametrize("kept_in", NAMES)
+@pytest.mark.parametrize("change", ["rewrite", "split"])
+def test_further_optimizers_of_a_model_are_warned_of(kept_in, change, caplog):
+    """Each that has state for replaced weights, by name; one that has none trains on."""
+    model = Gan(kept_in)
+    model(batch()[0])
+    model.compile(run_eagerly=True)
+    if change == "split":
+        rewriter.rewrite(model)
+    train(model, steps=1)
+    caplog.clear()
+    rewriter.rewrite(model) if change == "rewrite" else rewriter.split(model)
+    said = [each.getMessage() for each in caplog.records if (each.name, each.levelname) == ("rewriter", "WARNING")]
+    for name in NAMES[kept_in]:
+        assert any(f".{name}: this Adam has state for weights that are replaced now" in line for line in said)
+    with pytest.raises(rewriter.OptimizerError, match="built for weights that rewriter has replaced since"):
+        train(model)
+    model.compile(run_eagerly=True)  # makes new ones
+    train(model)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "custom", "sgd", "untrained", "keep", "given"])
+def test_the_default_warns_of_what_is_lost(optimizer):
+    """Before it does it, and with what keeps it; not where nothing is lost, or the user chose."""
+    make = {"custom": lambda: Lazily(0.03), "sgd": lambda: optimizers.SGD(0.03, momentum=0.87)}
+    model = build(make.get(optimizer, lambda: optimizers.Adam(0.03))())
+    if optimizer != "untrained":
+        train(model)
+    if optimizer == "adam":
+        with pytest.warns(UserWarning, match="state of Adam: not carried, 8 slots and 3 .*optimizer='keep' keeps it"):
+            rewriter.rewrite(model)
+    elif optimizer == "custom":
+        with pytest.warns(UserWarning, match="state of Lazily: not carried, seen"):
+            rewriter.rewrite(model)
+    else:
+        chosen = {"keep": "keep", "given": optimizers.SGD(0.03)}.get(optimizer)
+        rewriter.rewrite(model, optimizer=chosen)  # a warning would be an error
+
+
+def test_the_command_says_what_will_be_lost_before_it_writes(run, tmp_path, monkeypatch):
+    """With the option that keeps it; where that is given, or nothing is lost, nothing is said."""
+    model = build(optimizers.Adam(0.03))
+    train(model)
+    model.save(tmp_path / "adam.keras")
+    monkeypatch.setattr("rewriter.commands.rewrite.save_model", lambda *_, **__: 1 / 0)
+    code, _, err = run("rewrite", tmp_path / "adam.keras", tmp_path / "joint.keras")
+    assert code != 0
+    assert "warning: state of Adam: not carried, 8 slots and 3 iterations; --keep-optimizer keeps it" in err
+    monkeypatch.undo()
+    assert not (tmp_path / "joint.keras").exists()
+
+
+@pytest.mark.parametrize("options", [["--keep-optimizer"], []])
+def test_the_command_warns_of_nothing_where_nothing_is_lost(run, tmp_path, options):
+    """An optimizer that is kept, and an SGD that goes on as joint momentum."""
+    model = build(optimizers.Adam(0.03) if options else optimizers.SGD(0.03, momentum=0.87))
+    train(model)
+    model.save(tmp_path / "base.keras")
+    code, out, err = run("rewrite", tmp_path / "base.keras", tmp_path / "joint.keras", *options)
+    assert (code, "warning" in err) == (0, False)
+    assert "written: " in out
+    assert np.isfinite(rewriter.load_model(tmp_path / "joint.keras").get_weights()[0]).all()

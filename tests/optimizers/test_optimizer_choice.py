@@ -1,0 +1,96 @@
+"""What becomes of the optimizer is said line by line, and what is lost as a warning."""
+
+import tf_keras
+from tf_keras import optimizers
+
+import rewriter
+from models import MODELS, trained_pair
+from rewriter.optimizers.optimizer_choice import choose_standard_optimizer
+
+
+def test_what_becomes_of_the_optimizer_is_said_line_by_line(caplog):
+    """Carried, converted, reset: one line each, in the log of every rewrite."""
+    caplog.set_level("INFO", "rewriter")
+
+    def lines(compiled, **arguments):
+        _, model = trained_pair(MODELS["sequential"], compiled)
+        caplog.clear()
+        rewriter.rewrite(model, **arguments)
+        return [each for each in caplog.messages[1:] if not each.startswith("variable names")]
+
+    assert lines(lambda: optimizers.SGD(0.05, momentum=0.75, nesterov=True, weight_decay=0.1)) == [
+        "optimizer: SGD converted to JointMomentum",
+        "learning_rate: 0.05 carried",
+        "momentum: 0.75 carried",
+        "nesterov: True carried",
+        "weight_decay: 0.1 carried, from now on on kernel rows only",
+        "velocity: 6 slots converted, divided by the learning rate, to their mean per unit where merged",
+        "iterations: 3 carried",
+    ]
+    assert lines(lambda: optimizers.Adam(0.01, clipnorm=2.0), optimizer="keep") == [
+        "optimizer: Adam kept",
+        "slots: 12 carried",
+        "iterations: 3 carried",
+        "clipnorm: 2 carried; it bounds a merged kernel and bias as one",
+    ]
+    schedule = optimizers.schedules.CosineDecay(0.01, 100)
+    assert lines(lambda: optimizers.AdamW(schedule, weight_decay=0.125, clipnorm=2.0)) == [
+        "optimizer: JointMomentum, new, learning rate 0.01, momentum 0.9",
+        "settings of AdamW: not carried, CosineDecay, weight_decay 0.125, clipnorm 2; give them to JointMomentum",
+        "state of AdamW: not carried, 12 slots and 3 iterations; optimizer='keep' keeps it",
+    ]
+    scaled = lambda: tf_keras.mixed_precision.LossScaleOptimizer(optimizers.legacy.Adam(0.01))  # noqa: E731
+    assert lines(scaled) == [
+        "optimizer: JointMomentum, new, learning rate 0.01, momentum 0.9",
+        "state of legacy Adam: not carried, 12 slots and 3 iterations; optimizer='keep' keeps it",
+        "loss scale: 32768 carried",
+    ]
+
+
+def test_export_and_split_say_what_becomes_of_the_optimizer(caplog, tmp_path):
+    """Under joint momentum a plain SGD without velocity; under a kept optimizer that one with its slots."""
+    caplog.set_level("INFO", "rewriter")
+    reset = [
+        "optimizer: JointMomentum replaced by SGD of the same learning rate and momentum",
+        "velocity: reset, SGD starts without",
+        "iterations: 3 carried",
+    ]
+    kept = ["optimizer: Adam kept", "slots: 12 carried", "iterations: 3 carried"]
+    for compiled, choice, expected in ((lambda: optimizers.SGD(0.05), None, reset), (optimizers.Adam, "keep", kept)):
+        _, model = trained_pair(MODELS["sequential"], compiled)
+        rewriter.rewrite(model, optimizer=choice)
+        caplog.clear()
+        rewriter.export(model, tmp_path / "model.keras", overwrite=True)
+        assert caplog.messages == expected
+        caplog.clear()
+        rewriter.split(model)
+        assert caplog.messages == expected
+
+
+def test_a_model_without_weights_has_no_slots():
+    """To split it, or to say what an export would do, asks none of it."""
+    model = tf_keras.Sequential([tf_keras.layers.Dense(2)])
+    model.compile("adam", "mse")
+    rewriter.split(model)
+    assert choose_standard_optimizer(model).lines == (
+        "optimizer: Adam kept",
+        "slots: 0 carried",
+        "iterations: 0 carried",
+    )
+
+
+def test_a_state_that_is_not_carried_is_a_warning(caplog):
+    """A week of Adam is not lost with a line that nobody sees; all else is information."""
+    _, model = trained_pair(MODELS["nested"])
+    with caplog.at_level("INFO", "rewriter"):
+        rewriter.rewrite(model)
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warned == ["state of Adam: not carried, 12 slots and 3 iterations; optimizer='keep' keeps it"]
+    assert len(caplog.records) > 1
+    caplog.clear()
+    model = MODELS["sequential"]()
+    model.compile("adam", "mse")
+    with caplog.at_level("INFO", "rewriter"):
+        rewriter.rewrite(model)
+    assert len(caplog.records) > 1
+    assert not [line for line in caplog.messages if "not carried" in line]  # there is none yet

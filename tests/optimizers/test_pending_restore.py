@@ -1,0 +1,188 @@
+"""What a checkpoint holds for an optimizer that is not built yet gets to the right weights, or is refused."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+from tf_keras import layers, optimizers
+
+import rewriter
+from arrays import bits
+
+OPTIMIZERS = {
+    "adam": lambda: optimizers.Adam(0.03),
+    "sgd": lambda: optimizers.SGD(0.03, momentum=0.87),
+    "averaged": lambda: optimizers.RMSprop(0.003, use_ema=True, ema_momentum=0.87),
+    "legacy": lambda: optimizers.legacy.Adam(0.03),
+    "scaled": lambda: tf_keras.mixed_precision.LossScaleOptimizer(optimizers.Adam(0.03)),
+}
+
+
+def data():
+    generator = np.random.default_rng(3)
+    return [generator.standard_normal((16, 4)).astype("float32") for _ in range(2)]
+
+
+def build(optimizer="adam"):
+    """Layers of one shape, so that a slot which gets to the wrong one fits there."""
+    tf_keras.backend.clear_session()
+    tf_keras.utils.set_random_seed(5)
+    model = tf_keras.Sequential([layers.Dense(4, "tanh", use_bias=name == "a", name=name) for name in "abcd"])
+    model.build((None, 4))
+    model.compile(OPTIMIZERS[optimizer](), "mse")
+    return model
+
+
+def outcome(model):
+    """The weights in standard form after two more steps, which depend on every slot."""
+    x, y = data()
+    for _ in range(2):
+        model.train_on_batch(x, y)
+    with rewriter.standard_form(model):
+        return [bits(weight.numpy()) for weight in model.weights]
+
+
+def saved(path, optimizer="adam", rewritten=False):
+    """Save a model after two steps; returns what it goes on to."""
+    model = build(optimizer)
+    if rewritten:
+        rewriter.rewrite(model, optimizer="keep")
+    for _ in range(2):
+        model.train_on_batch(*data())
+    model.save_weights(path)
+    return outcome(model)
+
+
+def keep(model):
+    rewriter.rewrite(model, optimizer="keep")
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_loaded_then_rewritten(optimizer, tmp_path):
+    """The state that the checkpoint has is carried, as if the model had been trained here."""
+    expected = saved(tmp_path / "checkpoint", optimizer)
+    model = build(optimizer)
+    model.load_weights(tmp_path / "checkpoint")
+    keep(model)
+    assert outcome(model) == expected
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_loaded_inside_standard_form(optimizer, tmp_path):
+    """As the README advises for a checkpoint of the standard form."""
+    expected = saved(tmp_path / "checkpoint", optimizer)
+    model = build(optimizer)
+    keep(model)
+    with rewriter.standard_form(model):
+        model.load_weights(tmp_path / "checkpoint")
+    assert outcome(model) == expected
+
+
+@pytest.mark.parametrize("change", ["split", "standard_form", "export", "save", "rewrite the rest"])
+def test_the_rewritten_form_loaded_then_changed(change, tmp_path):
+    """Before a change of form the state gets to where it was saved for."""
+    expected = saved(tmp_path / "checkpoint", rewritten=True)
+    model = build()
+    keep(model)
+    model.load_weights(tmp_path / "checkpoint")
+    if change == "split":
+        rewriter.split(model)
+    elif change == "standard_form":
+        with rewriter.standard_form(model):
+            pass
+    elif change == "export":
+        rewriter.export(model, tmp_path / "exported.keras")
+        model = tf_keras.models.load_model(tmp_path / "exported.keras")
+    elif change == "save":
+        rewriter.save_model(model, tmp_path / "saved.keras")
+        model = rewriter.load_model(tmp_path / "saved.keras")
+    else:
+        keep(model)
+    assert outcome(model) == expected
+
+
+def test_the_default_optimizer_goes_on_with_a_velocity_that_was_put_off(tmp_path):
+    """And a state that is not carried is counted: none was, before."""
+    saved(tmp_path / "sgd", "sgd")
+    saved(tmp_path / "adam", "adam")
+    trained, loaded = build("sgd"), build("sgd")
+    for _ in range(2):
+        trained.train_on_batch(*data())
+    loaded.load_weights(tmp_path / "sgd")
+    for model in (trained, loaded):
+        rewriter.rewrite(model)
+    assert outcome(trained) == outcome(loaded)
+    model = build("adam")
+    model.load_weights(tmp_path / "adam")
+    with pytest.warns(UserWarning, match="10 slots and 2 iterations"):
+        rewriter.rewrite(model)
+
+
+def step(model, optimizer):
+    x, y = data()
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean((model(x, training=True) - y) ** 2)
+    optimizer.apply_gradients(
+        zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables, strict=True)
+    )
+
+
+def in_a_loop(path, rewritten=False):
+    """Save a model and the optimizer of a loop of one's own."""
+    model, optimizer = build(), optimizers.Adam(0.03)
+    if rewritten:
+        rewriter.rewrite(model, optimizer=optimizer)
+    step(model, optimizer)
+    return tf.train.Checkpoint(optimizer=optimizer, net=model).save(path)
+
+
+@pytest.mark.parametrize("rewritten", [False, True], ids=["rewrite", "split"])
+def test_an_optimizer_of_a_loop_refuses_what_was_saved_for_the_other_form(rewritten, tmp_path):
+    """Nothing that a model leads to holds it; its first step says what to call, and moves nothing."""
+    path = in_a_loop(tmp_path / "checkpoint", rewritten)
+    model, optimizer = build(), optimizers.Adam(0.03)
+    if rewritten:
+        keep(model)
+    tf.train.Checkpoint(optimizer=optimizer, net=model).restore(path)
+    rewriter.split(model) if rewritten else rewriter.rewrite(model)
+    before = [bits(weight) for weight in model.get_weights()]
+    with pytest.raises(rewriter.OptimizerError, match=r"optimizer\.build\(model\.trainable_variables\) right after"):
+        step(model, optimizer)
+    assert [bits(weight) for weight in model.get_weights()] == before
+
+
+def test_an_optimizer_of_a_loop_that_is_given_goes_on(tmp_path):
+    """It is built for the weights that the checkpoint was written for."""
+    path = in_a_loop(tmp_path / "checkpoint")
+    results = []
+    for given in (False, True):
+        model, optimizer = build(), optimizers.Adam(0.03)
+        tf.train.Checkpoint(optimizer=optimizer, net=model).restore(path)
+        if given:
+            rewriter.rewrite(model, optimizer=optimizer)
+        step(model, optimizer)
+        with rewriter.standard_form(model):
+            results.append([bits(weight.numpy()) for weight in model.weights])
+    assert results[0] == results[1]
+
+
+def test_a_checkpoint_of_the_standard_form_is_refused_by_a_merged_layer(tmp_path):
+    """Keras would load nothing and not say so, and a split would get the old values later."""
+    saved(tmp_path / "checkpoint")
+    model = build()
+    keep(model)
+    before = [bits(weight) for weight in model.get_weights()]
+    with pytest.raises(rewriter.ModelError, match=r"kernel of a by itself.*with rewriter\.standard_form\(model\)"):
+        model.load_weights(tmp_path / "checkpoint")
+    assert [bits(weight) for weight in model.get_weights()] == before
+
+
+def test_a_checkpoint_of_the_rewritten_form_in_a_plain_model(tmp_path):
+    """A rewrite would put its values over those that the model has been trained to since."""
+    saved(tmp_path / "checkpoint", rewritten=True)
+    model = build()
+    model.load_weights(tmp_path / "checkpoint")
+    with pytest.raises(rewriter.OptimizerError, match="saved while the model was rewritten"):
+        model.train_on_batch(*data())
+    with pytest.raises(rewriter.ModelError, match="a: a checkpoint of the rewritten form was loaded while"):
+        rewriter.rewrite(model, check=False)

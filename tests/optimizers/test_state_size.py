@@ -1,0 +1,118 @@
+"""The bytes of optimizer state that `rewriter inspect` shows, against the slots of optimizers that did train."""
+
+import json
+
+import numpy as np
+import pytest
+import tf_keras
+from tf_keras import layers, optimizers
+
+import rewriter
+from models import MODELS, fit
+from rewriter.optimizers.state.state_size import state_sizes
+
+
+def mixed():
+    policy = tf_keras.mixed_precision.Policy("mixed_bfloat16")
+    return tf_keras.Sequential([layers.Dense(7, input_shape=(5,), dtype=policy), layers.Dense(3, dtype="float32")])
+
+
+def slot_bytes(optimizer):
+    """What a trained optimizer holds beside its counters."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    variables = inner.variables() if callable(inner.variables) else inner.variables
+    return sum(np.asarray(variable).nbytes for variable in variables if np.asarray(variable).dtype != np.int64)
+
+
+CASES = {
+    "sgd": (MODELS["sequential"], lambda: optimizers.SGD(0.1, 0.9)),
+    "adam": (MODELS["sequential"], lambda: optimizers.Adam(0.1, amsgrad=True)),
+    "adafactor": (MODELS["nested"], optimizers.Adafactor),
+    "legacy": (MODELS["nested"], optimizers.legacy.Adam),
+    "loss scale": (mixed, lambda: tf_keras.mixed_precision.LossScaleOptimizer(optimizers.SGD(0.1, 0.9))),
+    "moving average": (MODELS["functional"], lambda: optimizers.SGD(0.1, 0.9, use_ema=True)),
+    "frozen": (MODELS["partly_frozen"], optimizers.RMSprop),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_counted_as_trained(name):
+    """Before and after, in all: what the model's optimizer has once it has trained, and the rewritten model's."""
+    build, optimizer = CASES[name]
+    model = build()
+    model.compile(optimizer(), "mse", run_eagerly=True)
+    before, after = state_sizes(rewriter.plan(model), model)
+    fit(model)
+    assert before.total == slot_bytes(model.optimizer)
+    assert before.optimizer == type(getattr(model.optimizer, "inner_optimizer", model.optimizer)).__name__
+    rewriter.rewrite(model)
+    fit(model)
+    assert after.total == slot_bytes(model.optimizer)
+    again = state_sizes(rewriter.plan(model), model)
+    assert again[1] == after
+    if name in {"sgd", "loss scale", "moving average"}:
+        assert again[0] == before
+
+
+def test_what_cannot_be_counted_is_unknown():
+    """An optimizer of the user's own may not let itself be made again; a legacy SGD without momentum keeps nothing."""
+
+    class Mine(optimizers.SGD):
+        def __init__(self, *, needed):  # noqa: ARG002
+            super().__init__()
+
+    model = MODELS["sequential"]()
+    model.compile(Mine(needed=1), "mse")
+    before, after = state_sizes(rewriter.plan(model), model)
+    assert (str(before), before.layers) == ("unknown under Mine", {})
+    assert after.total == (7 + 7 + 7 + 3) * 4
+    model.compile(optimizers.legacy.SGD(0.1), "mse")
+    assert str(state_sizes(rewriter.plan(model), model)[0]) == "0 bytes under SGD"
+
+
+def test_counted_by_layer():
+    """Units numbers for a merged layer, and nothing for one that is frozen."""
+    model = MODELS["partly_frozen"]()
+    model.compile(optimizers.SGD(0.1, 0.9), "mse")
+    plan = rewriter.plan(model)
+    before, after = state_sizes(plan, model)
+    last = plan.decisions[-1].path
+    norm = {"batch_normalization": 2 * 7 * 4}
+    assert before.layers == {last: (7 * 3 + 3) * 4, **norm}
+    assert after.layers == {last: 3 * 4, **norm}
+    assert (before.total, after.total) == (sum(before.layers.values()), sum(after.layers.values()))
+
+
+def test_a_model_that_is_not_compiled_has_none():
+    """Before there is no state; after, that of the optimizer which is ready for compile."""
+    model = MODELS["sequential"]()
+    before, after = state_sizes(rewriter.plan(model), model)
+    assert (before.optimizer, before.layers, before.total) == (None, {}, 0)
+    assert after.total == (7 + 7 + 7 + 3) * 4
+    assert model.optimizer is None
+
+
+def test_of_a_rewritten_model_it_is_what_it_has():
+    """And not what another rewrite would give it; exported, what its standard form has."""
+    model = MODELS["sequential"]()
+    model.compile("adam", "mse")
+    rewriter.rewrite(model, "keep")
+    exported, now = state_sizes(rewriter.plan(model), model)
+    assert (exported.optimizer, now.optimizer) == ("Adam", "Adam")
+    assert exported.total == now.total > 0
+
+
+def test_inspect_says_what_is_left_behind(run, tmp_path):
+    """A smaller state is no gain for one who trained the larger for a week; of an SGD nothing is left."""
+    for optimizer, left in {
+        "adam": ["state of Adam: not carried, 12 slots and 3 iterations; --keep-optimizer keeps it"],
+        "sgd": [],
+    }.items():
+        model = MODELS["sequential"]()
+        model.compile(optimizer, "mse")
+        fit(model)
+        model.save(tmp_path / f"{optimizer}.keras")
+        _, out, _ = run("inspect", tmp_path / f"{optimizer}.keras")
+        assert out.splitlines()[-1 - len(left) :][1:] == left
+        _, out, _ = run("inspect", tmp_path / f"{optimizer}.keras", "--json")
+        assert json.loads(out)["optimizer_state"]["not_carried"] == left

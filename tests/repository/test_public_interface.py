@@ -1,0 +1,58 @@
+"""What the package promises to whoever imports it."""
+
+import ast
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import rewriter
+
+STUB = ast.parse((Path(rewriter.__file__).parent / "__init__.pyi").read_text("utf-8"))
+PLACES = {each.name: node.module for node in STUB.body if isinstance(node, ast.ImportFrom) for each in node.names}
+
+
+def test_all_is_the_public_namespace():
+    """__all__ lists each public name, once and in order, and nothing else resolves."""
+    assert rewriter.__all__ == sorted(rewriter.__all__)
+    assert set(rewriter.__all__) == set(PLACES)
+    assert rewriter.callbacks.JointMomentumMonitor
+    assert set(rewriter.__all__) <= set(dir(rewriter))
+    with pytest.raises(AttributeError, match=r"no attribute .rewrit.\. Did you mean .rewrite."):
+        _ = rewriter.rewrit
+
+
+@pytest.mark.parametrize("name", sorted(name for name in PLACES if PLACES[name] not in {None, "version"}))
+def test_every_public_name_is_documented(name):
+    """Each public name, and each public method it has, says what it is."""
+    value = getattr(rewriter, name)
+    assert value.__module__ == f"rewriter.{PLACES[name]}"
+    assert inspect.getdoc(value)
+    methods = [method for key, method in vars(value).items() if inspect.isfunction(method) and key[0] != "_"]
+    assert all(inspect.getdoc(method) for method in methods)
+
+
+def test_public_names_are_not_hidden_by_modules():
+    """A submodule of the same name as a function would hide it once imported."""
+    modules = {path.stem for path in Path(rewriter.__file__).parent.iterdir()} - {"callbacks"}
+    assert not modules & set(rewriter.__all__)
+    assert callable(rewriter.rewrite)
+
+
+@pytest.mark.parametrize("arguments", [["-c", "import rewriter"], ["-m", "rewriter", "--help"]])
+def test_tensorflow_is_not_imported_before_it_is_needed(arguments):
+    """Importing the package and asking for help cost no TensorFlow import."""
+    command = [sys.executable, "-X", "importtime", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "rewriter.version" in result.stderr
+    assert not [line for line in result.stderr.splitlines() if line.endswith((" tensorflow", " tf_keras", " keras"))]
+
+
+def test_any_name_may_be_the_first_that_is_used():
+    """Also one whose module is imported again while tf_keras is, in a fresh process."""
+    names = ("JointOptimizer", "JointMomentum", "layout_of", "rewrite")
+    for name in names:
+        command = [sys.executable, "-c", f"import rewriter; print(rewriter.{name})"]
+        assert name in subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -1,0 +1,70 @@
+"""The rooms of the house: who may import whom, read from the syntax tree."""
+
+import ast
+from collections import Counter
+from pathlib import Path
+
+from processes import ROOT
+
+LIBRARY = ROOT / "rewriter"
+# From low to high. A package imports from itself and from those before it.
+ROOMS = ("core", "adapters", "model", "planning", "optimizers", "rewriting", "files", "commands")
+PATHS = {
+    ".".join(("rewriter", *path.relative_to(LIBRARY).with_suffix("").parts)).removesuffix(".__init__"): path
+    for path in LIBRARY.rglob("*.py")
+}
+
+
+def imported_by(name):
+    """Return the modules of the library that a module imports, for its types too."""
+    found = set()
+    for node in ast.walk(ast.parse(PATHS[name].read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            names = (f"{node.module}.{each.name}" for each in node.names)
+            found |= {each if each in PATHS else node.module for each in names}
+        elif isinstance(node, ast.Import):
+            found |= {each.name for each in node.names}
+    return {each for each in found if each in PATHS} - {name}
+
+
+IMPORTS = {name: imported_by(name) for name in PATHS}
+
+
+def height(name):
+    """Return how high a module's room is; the top of the package is above all rooms."""
+    room = f"{name}.".split(".")[1]
+    return ROOMS.index(room) if room in ROOMS else len(ROOMS)
+
+
+def test_every_folder_is_a_room():
+    assert {path.name for path in LIBRARY.iterdir() if path.is_dir() and path.name != "__pycache__"} == set(ROOMS)
+
+
+def test_imports_go_down():
+    # The top is below all rooms too: it says which version this is, and anyone may ask.
+    up = [
+        f"{name} imports {other}"
+        for name, others in IMPORTS.items()
+        for other in others - {"rewriter.version"}
+        if height(other) > height(name)
+    ]
+    assert not up
+
+
+def test_imports_make_no_circle():
+    left = {name: set(others) for name, others in IMPORTS.items()}
+    while free := [name for name, others in left.items() if not others & left.keys()]:
+        for name in free:
+            del left[name]
+    assert not left
+
+
+def test_no_folder_has_more_modules_than_one_finds_at_a_glance():
+    crowded = {
+        str(folder): count for folder, count in Counter(map(Path.parent.fget, PATHS.values())).items() if count > 16
+    }
+    assert not crowded
+
+
+def test_every_module_says_what_it_is_for():
+    assert not [name for name, path in PATHS.items() if not ast.get_docstring(ast.parse(path.read_text("utf-8")))]

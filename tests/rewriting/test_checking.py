@@ -1,0 +1,420 @@
+"""The gate: what computes something else once it is merged or split is put back, whatever fails."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+from tf_keras import layers
+
+import rewriter
+from arrays import bits
+from model_state import merged_layers, state
+from models import MODELS, batch, fit, trained_pair
+from rewriter.adapters import tf_keras as keras
+from rewriter.model import surgery
+
+
+class Contrary(layers.Dense):
+    """A Dense that computes something else once its class is not its own."""
+
+    def call(self, inputs):
+        return super().call(inputs) * (1.0 if type(self) is Contrary else 2.0)
+
+
+def test_a_layer_that_computes_something_else_once_merged_rolls_everything_back():
+    """The gate names the layer, and the model, its optimizer included, is as it was."""
+    untouched, model = trained_pair(
+        lambda: tf_keras.Sequential([layers.Dense(4, input_shape=(5,)), Contrary(3, name="contrary")])
+    )
+    before = state(model)
+    with pytest.raises(rewriter.DifferenceError, match=r"contrary: its outputs differ by up to"):
+        rewriter.rewrite(model, optimizer="keep")
+    assert state(model) == before
+    fit(untouched)
+    fit(model)
+    assert [bits(weight.numpy()) for weight in model.weights] == [bits(weight.numpy()) for weight in untouched.weights]
+
+
+@tf_keras.saving.register_keras_serializable("tests")
+class ReadsClass(layers.Layer):
+    """Gives something else once the layer before it is not a plain Dense, or no more so."""
+
+    def __init__(self, dense, suspicious=True, **options):
+        super().__init__(**options)
+        self.watched = [dense]
+        self.suspicious = suspicious
+        self.scale = self.add_weight("scale", (), initializer="ones")
+
+    def call(self, inputs):
+        return inputs * self.scale * (1.0 if (type(self.watched[0]) is layers.Dense) is self.suspicious else 2.0)
+
+
+def watched_model(suspicious):
+    inputs = tf_keras.Input((5,))
+    dense = layers.Dense(4, name="watched")
+    outputs = ReadsClass(dense, suspicious, name="watcher")(dense(inputs))
+    return tf_keras.Model(inputs, layers.Dense(3, name="last")(outputs))
+
+
+def test_a_model_that_computes_something_else_as_a_whole_rolls_everything_back():
+    """Each merged layer alone is as it was; the first layer that gives something else is named, be it not merged."""
+    untouched, model = trained_pair(lambda: watched_model(suspicious=True))
+    before = state(model)
+    with pytest.raises(rewriter.DifferenceError, match=r"^watcher: its outputs differ by up to .* run as a whole"):
+        rewriter.rewrite(model, optimizer="keep")
+    assert state(model) == before
+    fit(untouched)
+    fit(model)
+    assert rewriter.verify(untouched, model).same
+    rewriter.rewrite(model, check=False)
+    report = rewriter.verify(untouched, model)
+    assert [(one.path, one.what) for one in report.differing] == [
+        ("watcher", "outputs"),
+        ("last", "outputs"),
+        ("model", "outputs"),
+    ]
+
+
+def test_an_export_that_computes_something_else_is_not_written(tmp_path):
+    """The rewritten model stays as it is, with its optimizer, and no file is there."""
+    _, model = trained_pair(lambda: watched_model(suspicious=False))
+    rewriter.rewrite(model, optimizer="keep", check=False)
+    optimizer = model.optimizer
+    merged, states = state(model), [bits(variable.numpy()) for variable in optimizer.variables]
+    with pytest.raises(rewriter.DifferenceError, match=r"^watcher: its outputs differ"):
+        rewriter.export(model, tmp_path / "model.keras")
+    assert list(tmp_path.iterdir()) == []
+    assert state(model) == merged
+    assert model.optimizer is optimizer
+    assert [bits(variable.numpy()) for variable in optimizer.variables] == states
+    fit(model)
+
+
+def test_the_check_takes_inputs_of_ones_own(caplog):
+    """A model that does not say what it takes is compared on what is given; what its call changes is put back."""
+
+    class Open(tf_keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = layers.Dense(4, name="watched")
+            self.norm = layers.BatchNormalization()
+            self.watcher = ReadsClass(self.dense)
+
+        def call(self, inputs):
+            return self.watcher(self.norm(self.dense(inputs["a"] + inputs["b"]), training=True))
+
+    x = tf.constant(batch()[0])
+    model = Open()
+    model({"a": x, "b": x})
+    model._saved_model_inputs_spec = model._build_input_shape = None
+    with caplog.at_level("WARNING", logger="rewriter"):
+        rewriter.split(rewriter.rewrite(model))
+    assert caplog.messages == [
+        "outputs of open as a whole not compared: the model does not say what it takes; pass inputs="
+    ]
+    before = state(model)
+    with pytest.raises(rewriter.DifferenceError, match=r"^watcher: its outputs differ"):
+        rewriter.rewrite(model, inputs={"a": x, "b": x})
+    assert state(model) == before
+
+
+@tf_keras.saving.register_keras_serializable("tests_of_the_check")
+class Looking(tf_keras.Model):
+    """A subclassed model that takes indices and a mask, in a dict, and attends."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.table = layers.Embedding(3, 4)
+        self.attend = layers.MultiHeadAttention(2, 3)
+        self.dense = layers.Dense(4)
+        self.watcher = ReadsClass(self.dense)
+
+    def call(self, inputs):
+        found = self.table(inputs["tokens"])
+        mask = tf.cast(inputs["mask"], tf.bool)
+        attended = self.attend(found, found, attention_mask=mask[:, None, :])
+        return self.watcher(self.dense(attended))
+
+    def get_config(self):
+        return {}
+
+
+def test_a_model_that_was_read_and_not_called_is_run_on_what_it_was_built_with(run, tmp_path):
+    """A .keras file says shapes and no dtypes; nothing of the guess stays in the model."""
+    tokens, path = np.array([[0, 1, 2, 1, 0]] * 3), tmp_path / "looking.keras"
+    batch = {"tokens": tokens, "mask": np.ones((3, 5), bool)}
+    model = Looking(name="looking")
+    model(batch)
+    model.save(path)
+    read = rewriter.load_model(path)
+    with pytest.raises(rewriter.DifferenceError, match=r"^watcher: its outputs differ"):
+        rewriter.rewrite(read, include="dense")
+    assert read._saved_model_inputs_spec is None
+    report = rewriter.verify(read, model)
+    assert report.same
+    assert [one.path for one in report.comparisons if one.what == "outputs"][-2:] == ["watcher", "model"]
+    assert [one.place for one in rewriter.plan(read, discover=True).remarks] == ["table.embeddings", "watcher.scale"]
+    assert read._saved_model_inputs_spec is None
+
+    np.savez(tmp_path / "batch.npz", y=tokens, **batch)
+    command = ("rewrite", path, tmp_path / "folder", "--layers", "einsum")
+    code, _, err = run(*command)
+    assert (code, (tmp_path / "folder").exists()) == (2, False)
+    assert "a SavedModel says what its model takes, and looking" in err
+    assert "as rewrite and export do with --data" in err
+    code, out, err = run(*command, "--data", tmp_path / "batch.npz")
+    assert (code, err) == (0, "")
+    note = "note: tf_keras.models.load_model makes the weights of attend anew, without a word"
+    assert note in out
+    code, out, _ = run("export", path, tmp_path / "plain", "--data", tmp_path / "batch.npz")
+    assert (code, note in out) == (0, True)
+    assert run("rewrite", path, tmp_path / "joint.keras", "--layers", "einsum")[0] == 0
+    again = ("rewrite", tmp_path / "joint.keras", tmp_path / "again", *command[3:], "--data", tmp_path / "batch.npz")
+    assert run(*again)[::2] == (0, "")
+    rewriter.save_model(rewriter.load_model(path), tmp_path / "untraced", save_traces=False)
+
+
+class Lazy(tf_keras.Model):
+    """Builds its second layer when it is called, for what it is called with."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.first, self.flatten, self.second = layers.Dense(4), layers.Flatten(), layers.Dense(2)
+
+    def build(self, input_shape):
+        self.first.build(input_shape)
+        self.built = True
+        self._build_input_shape = input_shape
+
+    def call(self, inputs):
+        return self.second(self.flatten(self.first(inputs)))
+
+
+def test_a_guess_builds_no_layers(caplog):
+    """They would be built for sizes that are made up."""
+    model = Lazy()
+    model.build((None, None, 3))
+    with caplog.at_level("WARNING", logger="rewriter"), pytest.warns(UserWarning, match="rewritten in part"):
+        rewriter.rewrite(model)
+    assert "not compared: the model has layers that are not built" in caplog.text
+    assert not model.second.built
+    assert model(tf.ones((2, 7, 3))).shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    "shapes", [tf.TensorShape(None), [(None, 4), None], {"a": (None, 4), "b": tf.TensorShape(None)}]
+)
+def test_a_shape_that_says_nothing_is_no_guess(shapes):
+    """Of an input of unknown rank, or of none."""
+    model = Lazy()
+    model.first.build((None, 4))
+    model.built, model._build_input_shape = True, shapes
+    model.second.build((None, 4))
+    model.flatten.built = True
+    assert rewriter.verify(model, model).note == (
+        "outputs not compared: the first model does not say what it takes; pass inputs="
+    )
+    rewriter.rewrite(model)
+
+
+class Noisy(layers.Dense):
+    """A Dense that draws random numbers in each call, as exploring agents have it."""
+
+    def call(self, inputs):
+        return super().call(inputs) + tf.random.normal((self.units,))
+
+
+def test_a_layer_that_draws_random_numbers_is_merged():
+    """It differs from itself in each call, so a difference says nothing about the merge."""
+    model = tf_keras.Sequential([layers.Dense(4, input_shape=(5,)), Noisy(3)])
+    rewriter.rewrite(model)
+    assert len(merged_layers(model)) == 2
+
+
+def test_any_failure_rolls_everything_back(monkeypatch):
+    """Whatever is raised while layers are merged, the model is as it was."""
+    model = MODELS["nested"]()
+    before = state(model)
+    real, calls = surgery.merge, []
+
+    def failing(*arguments):
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise MemoryError("third layer")
+        real(*arguments)
+
+    monkeypatch.setattr(surgery, "merge", failing)
+    with pytest.raises(MemoryError, match="third layer"):
+        rewriter.rewrite(model)
+    assert state(model) == before
+
+
+def test_a_failure_in_the_optimizer_rolls_everything_back(monkeypatch):
+    """When its slots cannot be carried after all, the optimizer has the old ones again, and training goes on."""
+    untouched, model = trained_pair(MODELS["nested"])
+    before, optimizer = state(model), [bits(variable.numpy()) for variable in model.optimizer.variables]
+
+    real = keras.rebuild_slots
+
+    def fail(*arguments):
+        real(*arguments)
+        raise MemoryError("no room for slots")
+
+    monkeypatch.setattr(keras, "rebuild_slots", fail)
+    with pytest.raises(MemoryError, match="no room for slots"):
+        rewriter.rewrite(model, optimizer="keep")
+    assert state(model) == before
+    assert [bits(variable.numpy()) for variable in model.optimizer.variables] == optimizer
+    fit(untouched)
+    fit(model)
+    assert rewriter.verify(untouched, model).same
+
+
+class TiedDecoder(layers.Layer):
+    """Reads the weights of an encoder by their place, as tutorials of tied autoencoders do."""
+
+    def __init__(self, encoder, **options):
+        super().__init__(**options)
+        self.encoder = encoder
+
+    def call(self, inputs):
+        return tf.matmul(inputs, self.encoder.weights[0], transpose_b=True)
+
+
+class InAClosure(layers.Layer):
+    def __init__(self, encoder, **options):
+        super().__init__(**options)
+        self.decode = lambda inputs: tf.matmul(inputs, encoder.trainable_weights[0], transpose_b=True)
+
+    def call(self, inputs):
+        return self.decode(inputs)
+
+
+def tied(decoder):
+    encoder = layers.Dense(3, name="enc")
+    return tf_keras.Sequential(
+        [tf_keras.Input((5,)), encoder, decoder(encoder, name="dec"), layers.Dense(2, name="head")]
+    )
+
+
+class TiedModel(tf_keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.enc = layers.Dense(3)
+
+    def call(self, inputs):
+        return tf.matmul(self.enc(inputs), self.enc.weights[0], transpose_b=True)
+
+
+@pytest.mark.parametrize("decoder", [TiedDecoder, InAClosure])
+@pytest.mark.parametrize("inputs", [None, batch()[0]], ids=["made", "given"])
+def test_a_layer_that_fails_once_another_is_merged_is_named_with_its_error(decoder, inputs):
+    """And so is the layer that is read otherwise than by a call, which to leave out works."""
+    untouched, model = tied(decoder), tied(decoder)
+    before = state(model)
+    with pytest.raises(rewriter.DifferenceError, match=r"^head: it failed.*exclude=\['enc'\] what is") as error:
+        rewriter.rewrite(model, "keep", inputs=inputs)
+    assert error.value.path == "head"
+    assert "expected axis -1 of input shape to have value 5, but received input with shape" in str(error.value)
+    assert state(model) == before
+    rewriter.rewrite(model, "keep", exclude=["enc"], inputs=inputs)
+    assert [layer.name for layer in merged_layers(model)] == ["head"]
+    assert bits(model(batch()[0])) == bits(model(batch()[0]))
+    assert type(untouched.layers[0]) is layers.Dense
+
+
+def test_a_result_of_another_shape_is_said_to_be_that():
+    """Where nothing fails, as nothing comes after the layer that reads another's weights."""
+    encoder = layers.Dense(3, name="enc")
+    model = tf_keras.Sequential([tf_keras.Input((5,)), encoder, TiedDecoder(encoder, name="dec")])
+    with pytest.raises(rewriter.DifferenceError, match=r"differ in shape, dtype or where .*exclude=\['enc'\] what is"):
+        rewriter.rewrite(model)
+
+
+def test_a_model_that_differs_as_a_whole_names_what_was_merged():
+    """Its own call reads the weights by their place."""
+    model = TiedModel()
+    model(batch()[0])
+    with pytest.raises(rewriter.DifferenceError, match=r"^model: its outputs differ in shape.*exclude=\['enc'\]"):
+        rewriter.rewrite(model)
+
+
+class ByPlace(layers.Dense):
+    """A Dense that reads its own weights by their place."""
+
+    def call(self, inputs):
+        return tf.matmul(inputs, self.weights[0]) + self.weights[1]
+
+
+def test_a_layer_that_fails_once_it_is_merged_says_with_what():
+    """Run by itself, before the model is."""
+    model = tf_keras.Sequential([layers.Dense(4, input_shape=(5,)), ByPlace(3, name="by_place")])
+    with pytest.raises(rewriter.DifferenceError, match=r"^by_place: it failed once .*exclude=\['by_place'\]"):
+        rewriter.rewrite(model)
+    rewriter.rewrite(model, exclude=["by_place"])
+
+
+def over_all_but_biases(model):
+    model.add_loss(lambda: 0.1 * sum(tf.nn.l2_loss(v) for v in model.trainable_variables if "bias" not in v.name))
+
+
+def by_place(model):
+    for layer in model.layers:
+        model.add_loss(lambda layer=layer: 0.1 * tf.nn.l2_loss(layer.trainable_weights[0]))
+
+
+def by_rank(model):
+    model.add_loss(lambda: 0.1 * sum(tf.nn.l2_loss(v) for v in model.trainable_weights if len(v.shape) > 1))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("penalty", [over_all_but_biases, by_place, by_rank])
+@pytest.mark.parametrize("trained", [False, True], ids=["biases of zero", "trained"])
+def test_a_penalty_that_becomes_another_is_refused(penalty, trained):
+    """Where biases are zero too, of which it could not be seen; and what the error leaves out makes it pass."""
+    model = tf_keras.Sequential([layers.Dense(4, input_shape=(5,), name="a"), layers.Dense(3, name="b")])
+    penalty(model)
+    model.compile("sgd", "mse")
+    if trained:
+        fit(model)
+    before = state(model)
+    with pytest.raises(rewriter.DifferenceError, match=r"its losses differ by up to .*exclude=\['a', 'b'\]"):
+        rewriter.rewrite(model)
+    assert state(model) == before
+    fit(model)
+
+
+class Normalized(tf_keras.Model):
+    """Divides by the norm of a weight that it takes by its place."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden = layers.Dense(4)
+
+    def call(self, inputs):
+        return self.hidden(inputs) / tf.norm(self.hidden.weights[0])
+
+
+def test_biases_of_zero_hide_nothing():
+    """The norm of a kernel is that of W* as long as they are."""
+    model = Normalized()
+    model(batch()[0])
+    with pytest.raises(rewriter.DifferenceError, match=r"outputs differ by up to .*exclude=\['hidden'\]"):
+        rewriter.rewrite(model)
+    assert not np.any(model.hidden.bias.numpy())
+
+
+@pytest.mark.parametrize("layers_", ["conv", "einsum", "recurrent"])
+def test_biases_are_zero_again_after_the_check(layers_):
+    """In every family, merged and split."""
+    model = tf_keras.Sequential(
+        {
+            "conv": [layers.Conv1D(3, 2, input_shape=(5, 2)), layers.Flatten(), layers.Dense(2)],
+            "einsum": [layers.EinsumDense("ab,bc->ac", 5, bias_axes="c", input_shape=(4,)), layers.Dense(2)],
+            "recurrent": [layers.GRU(3, input_shape=(5, 2)), layers.Dense(2)],
+        }[layers_]
+    )
+    weights = [bits(weight) for weight in model.get_weights()]
+    rewriter.rewrite(model, layers=["dense", layers_])
+    rewriter.split(model)
+    assert [bits(weight) for weight in model.get_weights()] == weights

@@ -1,0 +1,42 @@
+"""Rules of a user's own, written on ``JointOptimizer`` as a user would."""
+
+import tensorflow as tf
+import tf_keras
+
+import rewriter
+from arrays import bits
+from models import MODELS
+
+
+@tf_keras.saving.register_keras_serializable("tests")
+class Rule(rewriter.JointOptimizer):
+    """Keeps a slot of every extent and uses each; all that it does shows in the weights."""
+
+    slots = {"of_unit": "unit", "of_row": "incoming", "of_layer": "layer", "of_each": "full"}
+
+    def __init__(self, learning_rate=0.0625, beta=0.5, **kwargs):
+        super().__init__(learning_rate, **kwargs)
+        self.beta = beta
+
+    def update_layer(self, gradient, variable, layout):
+        of_unit, of_row, of_layer, of_each = (self.slot(name, variable) for name in self.slots)
+        of_unit.assign(self.beta * of_unit + tf.reduce_mean(gradient, axis=0))
+        of_row.assign(self.beta * of_row + tf.reduce_mean(gradient, axis=1))
+        of_layer.assign(self.beta * of_layer + tf.norm(gradient))
+        of_each.assign(self.beta * of_each + gradient)
+        step = of_each + of_unit + of_row[:, None] + of_layer
+        variable[layout.kernel_rows].assign(variable[layout.kernel_rows] - self.rate(variable) * step[:-1])
+        variable[layout.bias_rows].assign(variable[layout.bias_rows] - 2 * self.rate(variable) * step[-1:])
+
+    def rate(self, variable):
+        return tf.cast(self.learning_rate, variable.dtype)
+
+
+def rewritten(name="sequential", optimizer=None, **compiled):
+    model = MODELS[name]()
+    model.compile("sgd", "mse", **compiled)
+    return rewriter.rewrite(model, optimizer=optimizer or Rule())
+
+
+def weights(model):
+    return [bits(weight) for weight in model.get_weights()]
