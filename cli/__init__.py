@@ -13,12 +13,13 @@ from typing import Annotated
 
 import typer
 
+from rewriter.core import hints
 from rewriter.core.errors import DifferenceError, NotMergeableError, RewriterError
 from rewriter.version import __version__
 
 from . import benchmark, export, inspect, rewrite, verify
-from .guesses import Command, Commands
-from .words import in_options
+from .option_hints import Options
+from .wrong_names import Command, Commands
 
 app = typer.Typer(
     cls=Commands,
@@ -63,10 +64,15 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a pipe may be in an encoding that has no lines to draw with
+    with hints.worded(Options()):
+        _run()
+
+
+def _run() -> None:
     try:
         app()
     except RewriterError as error:
-        typer.echo(f"rewriter: {in_options(error)}", err=True)
+        typer.echo(f"rewriter: {error}", err=True)
         sys.exit(1 if isinstance(error, NotMergeableError | DifferenceError) else 2)
     except Exception as error:  # noqa: BLE001  whatever it is, the user gets one line of it
         if os.environ.get(_TRACEBACK):

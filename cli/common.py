@@ -20,8 +20,7 @@ from rewriter.core import tables
 from rewriter.core.errors import FileError, first_line
 from rewriter.core.progress import stage
 
-from .progress import drawn
-from .words import all_in_options, in_options
+from .progress_bars import drawn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -160,17 +159,17 @@ def _import(name: str) -> None:
 def warn(lines: Iterable[str]) -> None:
     """Print warnings on standard error, at once."""
     for line in lines:
-        typer.echo(f"warning: {in_options(line)}", err=True)
+        typer.echo(f"warning: {line}", err=True)
 
 
 def show(result: Any, as_json: bool, picture: Path | None = None) -> None:
     """Print a result on standard output: as JSON, in colours on a terminal, as plain text elsewhere."""
     console = Console(markup=False, highlight=False, emoji=False)
     if as_json:
-        typer.echo(json.dumps(all_in_options(result.to_dict()), indent=2))
+        typer.echo(json.dumps(result.to_dict(), indent=2))
     elif console.is_terminal:
-        tables.show(result, console, in_options)
+        tables.show(result, console)
     else:
-        typer.echo(tables.text(result, in_options))
+        typer.echo(tables.text(result))
     if picture is not None and not as_json:
         typer.echo(f"picture: {picture}")

@@ -10,7 +10,6 @@ does.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 from typing import Any
@@ -19,6 +18,7 @@ import lazy_loader
 import wrapt
 
 from rewriter.core import errors
+from rewriter.core.suggestions import closest, did_you_mean
 from rewriter.version import __version__ as __version__
 
 _import, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
@@ -35,9 +35,7 @@ _WITH_KERAS = (*_NAMED_IN_FILES.values(), "optimizers.build_guard", "files.writi
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
-        near = difflib.get_close_matches(name, __all__, n=1)
-        hint = f". Did you mean {near[0]!r}?" if near else ""
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}.{did_you_mean(closest(name, __all__))}")
     if not hasattr(errors, name):
         importlib.import_module("tf_keras")  # first: _register imports modules then, and this one may be among them
     return _import(name)

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from rewriter.adapters import tf_keras as keras
+from rewriter.core import hints
 from rewriter.core.errors import FileError, ModelError, first_line
 from rewriter.model.example_inputs import input_names, make_inputs, specs_of
 from rewriter.rewriting.model_run import run_model
@@ -59,7 +60,7 @@ def batch_for(model: Any, batch_size: int, data: Path | None = None) -> Batch:
     if data is None:
         inputs = make_inputs(model, batch_size)
         if inputs is None:
-            raise ModelError(f"{model.name} does not say what it takes; give it a batch, data=.")
+            raise ModelError(f"{model.name} does not say what it takes; give it a batch, {hints.INPUTS}.")
         if specs_of(model)[1] and (note := run_model(model, like=model).note):
             raise ModelError(f"{model.name} says shapes alone, and nothing fits that was made of them: {note}.")
         return Batch(inputs, is_fixed=_is_fixed(model))

@@ -89,5 +89,5 @@ def inspect_file(
     decided = plan(model, include=include, exclude=exclude, layers=layers, discover=discover, inputs=inputs)
     if plot is not None:
         kernel_plot.draw(decided, plot)
-    lost = choose_optimizer(model).lost if decided.merges else ()
+    lost = tuple(map(str, choose_optimizer(model).lost)) if decided.merges else ()
     return Inspected(path, decided, read_manifest(path), *state_sizes(decided, model), lost)

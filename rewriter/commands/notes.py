@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from rewriter.core.messages import Message
 
-def lines_of(dropped: str, said: Iterable[str]) -> tuple[str, ...]:
+
+def lines_of(dropped: str, said: Iterable[Message]) -> tuple[str, ...]:
     """List what was said of the optimizer, after what a file lost of it."""
-    return (*([f"note: {dropped}"] if dropped else []), *said)
+    return (*([f"note: {dropped}"] if dropped else []), *map(str, said))
 
 
 def with_warnings(lines: tuple[str, ...], warnings: Iterable[str]) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from rewriter.core.messages import Message
     from rewriter.core.tables import Parts
     from rewriter.model.selectors import Selectors
     from rewriter.planning.plan import Plan
@@ -100,7 +101,7 @@ def rewrite_file(
     lines = lines_of(dropped, choice.lines)
     if dry_run or destination is None:
         return Rewritten(path, None, decided, lines)
-    announce(choice.lost)
+    announce(map(str, choice.lost))
     with warned() as warnings:
         decided = apply(decided, model, choice, inputs=inputs)
         save_model(model, destination, overwrite=overwrite, source_sha256=digest(path))
@@ -109,8 +110,8 @@ def rewrite_file(
 
 def _reasons(decided: Plan) -> str:
     """Say why nothing is merged: each reason once, after the first layer it holds of."""
-    paths: dict[str, list[str]] = {}
+    paths: dict[Message, list[str]] = {}
     for decision in decided.decisions:
-        paths.setdefault(decision.reason, []).append(decision.path)
+        paths.setdefault(decision.why, []).append(decision.path)
     said = [f"{those[0]}{f' and {len(those) - 1} more' if those[1:] else ''}: {why}." for why, those in paths.items()]
     return " ".join(said) or "No layer of it has a kernel."

@@ -48,11 +48,12 @@ class DifferenceError(RewriterError):
 
     Attributes:
         path: The layer that differs, ``"model"`` where only the model as a whole does.
+        what: What differs, without the path.
     """
 
-    def __init__(self, message: str, path: str = "model") -> None:
-        super().__init__(message)
-        self.path = path
+    def __init__(self, what: str, path: str = "model") -> None:
+        super().__init__(f"{path}: {what}")
+        self.path, self.what = path, what
 
 
 def first_line(error: BaseException) -> str:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("rewriter")
 
 
-def log_lines(lines: Iterable[str]) -> None:
+def log_lines(lines: Iterable[object]) -> None:
     """Log what was done, line by line."""
     for line in lines:
         log.info("%s", line)

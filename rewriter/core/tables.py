@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from rich.text import Text
 
@@ -71,11 +71,11 @@ def _shortened(text: Text, length: int) -> Text:
     return text if len(text) <= length else text[: length - 1 - end] + "…" + text[-end:]
 
 
-def text(shown: Shown, words: Callable[[str], str] = str) -> str:
+def text(shown: Shown) -> str:
     """Write something as text without colours or trailing blanks, as wide as it takes."""
     console = _plain()
     with console.capture() as capture:
-        show(shown, console, words)
+        show(shown, console)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
@@ -83,17 +83,11 @@ def _plain() -> Console:
     return Console(file=io.StringIO(), width=_WIDTH, color_system=None, markup=False, highlight=False, emoji=False)
 
 
-def show(shown: Shown, console: Console, words: Callable[[str], str] = str) -> None:
-    """Print something; a table is as wide as the console at most, a line of text is left to it to wrap.
-
-    Args:
-        shown: What is shown.
-        console: Where to.
-        words: Puts a line of text in the words of whoever reads it.
-    """
+def show(shown: Shown, console: Console) -> None:
+    """Print something; a table is as wide as the console at most, a line of text is left to it to wrap."""
     for part in shown.parts(console.width):
         if isinstance(part, str):
-            console.print(words(part), soft_wrap=True)
+            console.print(part, soft_wrap=True)
         else:
             console.print(part)
 

@@ -9,6 +9,7 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
+from rewriter.core import hints
 from rewriter.core.errors import FileError
 from rewriter.core.flags import require_flags
 from rewriter.files.formats import SAVED_MODEL_CONTENT, as_path, format_to_write
@@ -26,7 +27,7 @@ def writable(path: str | os.PathLike[str], overwrite: bool) -> Path:
     destination = as_path(path)
     format_to_write(destination)
     if destination.exists() and not overwrite:
-        raise FileError(f"{destination} exists already; overwrite=True replaces it.")
+        raise FileError(f"{destination} exists already; {hints.Argument('overwrite', True)} replaces it.")
     if not destination.absolute().parent.is_dir():
         raise FileError(f"{destination}: the folder {destination.parent} does not exist.")
     parent = destination.absolute().parent

@@ -9,7 +9,7 @@ import tensorflow as tf
 import tf_keras
 
 from rewriter.adapters import tf_keras as keras
-from rewriter.core import progress
+from rewriter.core import hints, progress
 from rewriter.core.errors import FileError, first_line
 from rewriter.core.log import log, log_lines
 from rewriter.files import manifest
@@ -20,7 +20,8 @@ from rewriter.files.nested_layers import hidden_layers, wrap_config
 from rewriter.files.optimizer_state import read_state, read_uncounted, write_optimizer
 from rewriter.model.walk import locate_layers, require_model, unknown_classes
 from rewriter.optimizers.joint_optimizer import is_joint
-from rewriter.optimizers.optimizer_choice import LOSS_SCALE, choose_standard_optimizer
+from rewriter.optimizers.optimizer_choice import choose_standard_optimizer
+from rewriter.optimizers.outcomes import Outcome
 from rewriter.optimizers.state.pending_restore import restore_now
 from rewriter.rewriting.save_method import save_with
 from rewriter.rewriting.split import standard_form
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable
     from pathlib import Path
+
+    from rewriter.core.messages import Message
 
 
 def export(model: Any, path: str | os.PathLike[str], overwrite: bool = False, inputs: Any = None) -> None:
@@ -59,17 +62,17 @@ def export(model: Any, path: str | os.PathLike[str], overwrite: bool = False, in
     log_lines(lines)
 
 
-def exported_state(model: Any, destination: Path) -> tuple[str, ...]:
+def exported_state(model: Any, destination: Path) -> tuple[Message, ...]:
     """Say what becomes of the optimizer of a model that is exported to a file, as plain Keras will read it."""
     lines = choose_standard_optimizer(model).lines
     if not keras.is_optimizer(model.optimizer):
         return lines
     if format_to_write(destination) is Format.SAVED_MODEL:
-        return (*lines, "note: plain Keras reads no state of an optimizer from a SavedModel; rewriter.load_model does")
+        return (*lines, Outcome.SAVED_MODEL())
     if keras.inner_optimizer(model.optimizer) is model.optimizer:
         return lines
-    kept = [line for line in lines if not line.startswith(LOSS_SCALE)]
-    return (*kept, f"{LOSS_SCALE} not in the file, .keras and .h5 have no place for it")
+    kept = [line for line in lines if line.kind is not Outcome.LOSS_SCALE_CARRIED]
+    return (*kept, Outcome.LOSS_SCALE_LOST())
 
 
 def save_model(
@@ -167,15 +170,15 @@ def _write(
     given = options or {}
     classes = ", ".join(unknown_classes(model))
     unknown = (
-        f"{classes} of its classes are not known here, and Keras runs a graph in their place: import MODULE first, the "
-        "one that defines them"
+        f"{classes} of its classes are not known here, and Keras runs a graph in their place: {hints.import_of()}, "
+        "the one that defines them"
     )
     if classes and kind is not Format.SAVED_MODEL:
         raise FileError(f"{destination}: not written, it might be a file that nothing reads. {unknown}.")
     if kind is Format.SAVED_MODEL and given.get("save_traces", True) and keras.input_specs(model) is None:
         raise FileError(
             f"{destination}: not written, a SavedModel says what its model takes, and {model.name} has not been called "
-            "since it was made or read: call it on a batch first, as rewrite and export do with inputs=."
+            f"since it was made or read: call it on a batch first, as rewrite and export do with {hints.INPUTS}."
         )
     if kind is Format.KERAS:
         require_readable(model, destination)

@@ -6,7 +6,6 @@ model's graph (``discover=True``).
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from tf_keras import layers
 
+from rewriter.core import hints
 from rewriter.core.errors import SelectorError
+from rewriter.core.messages import Message, Sentence
+from rewriter.core.suggestions import closest, did_you_mean
 from rewriter.model.pairs import DENSE, Pair, Weight
 
 if TYPE_CHECKING:
@@ -25,15 +27,21 @@ def _kernel(attribute: str, *outgoing: int) -> Pair:
     return Pair((Weight(attribute, outgoing or (-1,)),), DENSE.biases)
 
 
-def _by_equation(layer: Any) -> Pair | str:
+class Unfit(Sentence):
+    """Why the weights of a layer of a known family cannot be stacked."""
+
+    BIAS_OF_NO_UNIT = (
+        "in {equation} the kernel's output axes are {units!r} and its bias_axes {bias_axes!r}: every number of the "
+        "bias must belong to one output unit"
+    )
+
+
+def _by_equation(layer: Any) -> Pair | Message:
     """Read the axes of an ``EinsumDense`` layer from its equation, or say why it cannot be stacked."""
     _, kernel, output = re.split(",|->", layer.equation.replace(".", "").replace(" ", ""))
     units = [axis for axis in kernel if axis in output]
     if set(layer.bias_axes) != set(units):
-        return (
-            f"in {layer.equation} the kernel's output axes are {''.join(units)!r} and its bias_axes "
-            f"{layer.bias_axes!r}: a unit of its own for each number of the bias is not there"
-        )
+        return Unfit.BIAS_OF_NO_UNIT(equation=layer.equation, units="".join(units), bias_axes=layer.bias_axes)
     first = min(map(output.index, layer.bias_axes))
     rank = len(layer.bias.shape)
     return Pair(
@@ -54,7 +62,7 @@ class Family:
 
     name: str
     classes: tuple[type, ...]
-    pair: Pair | Callable[[Any], Pair | str]
+    pair: Pair | Callable[[Any], Pair | Message]
 
 
 # The first that fits: to Keras a depthwise and a transposed convolution are convolutions too.
@@ -93,13 +101,16 @@ def names_of(chosen: str | Iterable[str]) -> tuple[str, ...]:
     """
     several = (chosen,) if isinstance(chosen, str) else chosen
     if not isinstance(several, Iterable):
-        raise SelectorError(f"layers= takes the names of families, {', '.join(NAMES)} or {ALL}; got {chosen!r}.")
+        raise SelectorError(
+            f"{hints.Argument('layers')} takes the names of families, {', '.join(NAMES)} or {ALL}; got {chosen!r}."
+        )
     names = tuple(name.strip() for each in several for name in str(each).split(","))
     for name in names:
         if name not in (*NAMES, ALL):
-            near = difflib.get_close_matches(name.lower(), [*NAMES, ALL], n=1) or _families_with(name)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise SelectorError(f"layers={name!r} is no family of layers: {', '.join(NAMES)} or {ALL}.{hint}")
+            hint = did_you_mean((closest(name, [*NAMES, ALL]) or _families_with(name))[:1])
+            raise SelectorError(
+                f"{hints.Argument('layers', name)} is no family of layers: {', '.join(NAMES)} or {ALL}.{hint}"
+            )
     return NAMES if ALL in names else names
 
 
@@ -107,5 +118,5 @@ def _families_with(name: str) -> list[str]:
     """List the families that have layers of some name, ``"LSTM"``, or like it."""
     classes = {cls.__name__.lower(): family.name for family in FAMILIES for cls in family.classes}
     classes |= {"multiheadattention": "einsum"}  # its kernels are those of the EinsumDense layers in it
-    near = difflib.get_close_matches(name.lower(), classes, cutoff=0.5) + [c for c in classes if name.lower() in c]
+    near = closest(name, classes, count=3, cutoff=0.5) + [each for each in classes if name.lower() in each]
     return [classes[each] for each in near]

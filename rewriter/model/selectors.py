@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -10,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import tf_keras
 
+from rewriter.core import hints
 from rewriter.core.errors import SelectorError
+from rewriter.core.suggestions import closest, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,18 +92,17 @@ def _no_match(candidates: Sequence[LocatedLayer], selector: Selector, option: st
     if isinstance(selector, str):
         # A recurrent layer's kernels are its cell's.
         inside = [path for path in paths if path.startswith(f"{selector}/")]
-        names = {path.lower(): path for path in reversed(paths)}
         named = [path for path in paths if path.endswith(f"/{selector}")]
-        near = (inside or named)[:3] or [
-            names[each] for each in difflib.get_close_matches(selector.lower(), names, cutoff=0.5)
-        ]
+        near = (inside or named)[:3] or closest(selector, paths, count=3, cutoff=0.5)
         kinds = {cls.__name__ for located in candidates for cls in type(located.layer).__mro__}
         if selector in kinds:
             return (
-                f"{option}={selector!r} matches no layer: it is matched with paths, and {selector} is a class. Give a "
-                f"callable, lambda layer: isinstance(layer, {selector}), or paths: `rewriter.plan(model)` lists all."
+                f"{hints.Argument(option, selector)} matches no layer: it is matched with paths, and {selector} is a "
+                f"class. Give {hints.selectors_of(selector)}: `{hints.PLAN}` lists all."
             )
-    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    hint = did_you_mean(near)
     if not hint:
         hint = f" The first are {', '.join(map(repr, paths[:5]))}." if paths else " The model has no such layer."
-    return f"{option}={selector!r} matches no layer that owns a kernel.{hint} `rewriter.plan(model)` lists all paths."
+    return (
+        f"{hints.Argument(option, selector)} matches no layer that owns a kernel.{hint} `{hints.PLAN}` lists all paths."
+    )

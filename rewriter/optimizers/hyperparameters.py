@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 import tf_keras
 
+from rewriter.core.suggestions import closest, did_you_mean
 from rewriter.optimizers.saved_settings import settings_named
 
 if TYPE_CHECKING:
@@ -70,6 +70,6 @@ def require_known(cls: type, given: Collection[str]) -> None:
     """Raise ``TypeError`` for an argument that a class of joint optimizers does not take, and say which it takes."""
     named = sorted(settings_named(cls)[0])
     for name in given:
-        meant = _ALSO_CALLED.get(name) or next(iter(difflib.get_close_matches(name, named)), None)
-        hint = f" Did you mean {meant}=?" if meant in named else ""
+        meant = [_ALSO_CALLED[name]] if name in _ALSO_CALLED else closest(name, named)
+        hint = did_you_mean([each for each in meant if each in named])
         raise TypeError(f"{cls.__name__} takes no {name}=.{hint} It takes {', '.join(named)}.")

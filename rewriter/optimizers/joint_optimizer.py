@@ -18,6 +18,7 @@ import tensorflow as tf
 import tf_keras
 
 from rewriter.adapters import tf_keras as keras
+from rewriter.core import hints
 from rewriter.core.flags import require_flags
 from rewriter.core.layout import ViewKey, layout_of
 from rewriter.optimizers import rule_errors
@@ -266,7 +267,7 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
             warnings.warn(
                 f"{self.name} was given {len(var_list)} variables and none of them is an augmented kernel, so it "
                 "trains each by itself, as if there were no layers. Call rewriter.rewrite(model, optimizer=...) before "
-                "training, so that kernel and bias are seen together; where that merged nothing, rewriter.plan(model) "
+                f"training, so that kernel and bias are seen together; where that merged nothing, {hints.PLAN} "
                 "says why.",
                 stacklevel=2,
             )

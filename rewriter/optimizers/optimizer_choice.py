@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import tf_keras
 
 from rewriter.adapters import tf_keras as keras
+from rewriter.core import hints
 from rewriter.core.errors import OptimizerError
 from rewriter.core.layout import layout_of
+from rewriter.core.suggestions import closest, did_you_mean
 from rewriter.optimizers.joint_momentum import JointMomentum
 from rewriter.optimizers.joint_optimizer import BOUNDS, is_joint
+from rewriter.optimizers.outcomes import LOST, Outcome
 from rewriter.optimizers.state import slots, warm_start
 from rewriter.optimizers.state.replaced_weights import require_not_stale
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rewriter.core.messages import Message
+
 KEEP = "keep"
-LOSS_SCALE = "loss scale:"
-_NOT_CARRIED = "not carried"
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,12 @@ class OptimizerChoice:
     Attributes:
         optimizer: The optimizer; ``None`` where the model has none to keep.
         state_of: The optimizer whose state it goes on with: itself, one that it can start from, or ``None``.
-        lines: What is carried, converted and reset, one line each.
+        lines: What is carried, converted and reset; first what becomes of the optimizer itself.
     """
 
     optimizer: Any
     state_of: Any
-    lines: tuple[str, ...]
+    lines: tuple[Message, ...]
 
     @property
     def keeps(self) -> bool:
@@ -44,9 +46,14 @@ class OptimizerChoice:
         return self.optimizer is not None and self.optimizer is self.state_of
 
     @property
-    def lost(self) -> tuple[str, ...]:
-        """Those of the lines that say of a state that it is not carried."""
-        return tuple(line for line in self.lines if _NOT_CARRIED in line)
+    def what(self) -> str:
+        """What becomes of the optimizer itself, in words."""
+        return str(self.lines[0]["what"])
+
+    @property
+    def lost(self) -> tuple[Message, ...]:
+        """Those of the lines that tell of settings or state that are not carried."""
+        return tuple(line for line in self.lines if line.kind in LOST)
 
     @property
     def exact(self) -> bool:
@@ -96,8 +103,8 @@ def choose_optimizer(
             "give it one that is new, or the one that trained this model."
         )
     scaled = ", in a LossScaleOptimizer" if optimizer is not bare else ""
-    lines = (f"optimizer: {_name(optimizer)}, as given{scaled}", *_not_carried(model, chosen=True))
-    return OptimizerChoice(optimizer, optimizer, lines)
+    head = Outcome.OPTIMIZER(what=f"{_name(optimizer)}, as given{scaled}")
+    return OptimizerChoice(optimizer, optimizer, (head, *_not_carried(model, chosen=True)))
 
 
 def require_for_layer(model: Any, optimizer: Any) -> None:
@@ -117,7 +124,7 @@ def _choose_own(model: Any) -> OptimizerChoice:
     """Choose the optimizer that a model is compiled with."""
     current = keras.optimizer_of(model)
     if current is None:
-        return OptimizerChoice(None, None, ("optimizer: none to keep, the model is not compiled",))
+        return OptimizerChoice(None, None, (Outcome.OPTIMIZER(what="none to keep, the model is not compiled"),))
     require_not_stale(current, model)
     if not is_joint(current):
         slots.require_known(current, keras.only_variables(model.variables))
@@ -127,8 +134,8 @@ def _choose_own(model: Any) -> OptimizerChoice:
 def _choose_default(model: Any, given: dict[str, Any]) -> OptimizerChoice:
     """Choose a joint optimizer: the one that a model has, or joint momentum; none for a layer that is no model."""
     if not isinstance(model, tf_keras.Model):
-        line = "optimizer: none, a layer has none: whoever trains it makes one, rewriter.JointMomentum() or another"
-        return OptimizerChoice(None, None, (line,))
+        what = "none, a layer has none: whoever trains it makes one, rewriter.JointMomentum() or another"
+        return OptimizerChoice(None, None, (Outcome.OPTIMIZER(what=what),))
     if is_joint(keras.optimizer_of(model)) and not given:
         return _kept(model, keras.optimizer_of(model))
     with keras.strategy_scope(model):
@@ -142,19 +149,19 @@ def _meant(given: Any) -> str:
     if not isinstance(given, str):
         other = type(given).__module__.split(".")[0] == "keras"
         return " That is one of Keras 3; make one of tf_keras.optimizers." if other else ""
-    if difflib.get_close_matches(given.lower(), [KEEP]):
-        return f" Did you mean {KEEP!r}?"
-    return " A name has no settings: make one, as in tf_keras.optimizers.Adam(1e-3) or rewriter.JointMomentum(0.01)."
+    return did_you_mean(closest(given, [KEEP])) or (
+        " A name has no settings: make one, as in tf_keras.optimizers.Adam(1e-3) or rewriter.JointMomentum(0.01)."
+    )
 
 
 def choose_standard_optimizer(model: Any) -> OptimizerChoice:
     """Decide which plain Keras optimizer the standard form of a model gets: an SGD for a joint one, else its own."""
     optimizer = keras.optimizer_of(model)
     if optimizer is None:
-        return OptimizerChoice(None, None, ("optimizer: none, the model is not compiled",))
+        return OptimizerChoice(None, None, (Outcome.OPTIMIZER(what="none, the model is not compiled"),))
     if not is_joint(optimizer):
-        lines: tuple[str, ...] = (f"optimizer: {_name(optimizer)} kept", *_kept_state(optimizer, model))
-        return OptimizerChoice(optimizer, optimizer, lines)
+        head = Outcome.OPTIMIZER(what=f"{_name(optimizer)} kept")
+        return OptimizerChoice(optimizer, optimizer, (head, *_kept_state(optimizer, model)))
     inner = keras.inner_optimizer(optimizer)
     standard = inner.standard_optimizer()
     if not keras.is_optimizer(standard) or is_joint(standard):
@@ -163,15 +170,15 @@ def choose_standard_optimizer(model: Any) -> OptimizerChoice:
             f"form, which knows of no layers, and returned {standard!r}."
         )
     standard = keras.with_loss_scale_of(optimizer, standard)
-    lines = (
-        f"optimizer: {_name(optimizer)} replaced by {_name(standard)}{_in_common(inner, standard)}",
+    lines = [
+        Outcome.OPTIMIZER(what=f"{_name(optimizer)} replaced by {_name(standard)}{_in_common(inner, standard)}"),
         _left_behind(inner, standard),
-        f"iterations: {keras.iterations_of(inner)} carried",
-    )
+        Outcome.ITERATIONS_CARRIED(count=keras.iterations_of(inner)),
+    ]
     if inner.weight_decay:
         rows = "" if inner.decay_bias else "; a split leaves the biases out of it, which an exported file cannot say"
-        lines += (f"weight_decay: {_shown(inner.weight_decay)} carried{rows}",)
-    return OptimizerChoice(standard, None, lines)
+        lines.append(Outcome.SETTING(name="weight_decay", value=_shown(inner.weight_decay), how=f"carried{rows}"))
+    return OptimizerChoice(standard, None, tuple(lines))
 
 
 def _in_common(inner: Any, standard: Any) -> str:
@@ -183,18 +190,19 @@ def _in_common(inner: Any, standard: Any) -> str:
     return f" of the same {' and '.join(same)}" if same else ""
 
 
-def _left_behind(inner: Any, standard: Any) -> str:
+def _left_behind(inner: Any, standard: Any) -> Message:
     if isinstance(inner, JointMomentum):
-        return f"velocity: reset, {_name(standard)} starts without"
-    names = f"slots: {', '.join(inner.slots)} left behind" if inner.slots else "slots: none"
-    return f"{names}; {type(inner).__name__}.standard_optimizer says which optimizer goes on, and how"
+        return Outcome.VELOCITY(what=f"reset, {_name(standard)} starts without")
+    names = f"{', '.join(inner.slots)} left behind" if inner.slots else "none"
+    how = f"{type(inner).__name__}.standard_optimizer says which optimizer goes on, and how"
+    return Outcome.SLOTS(what=f"{names}; {how}")
 
 
 def _kept(model: Any, optimizer: Any) -> OptimizerChoice:
     slots.require_own(optimizer, keras.only_variables(model.variables), elementwise=not is_joint(optimizer))
     replaced = () if optimizer is keras.optimizer_of(model) else _not_carried(model)
-    lines = (f"optimizer: {_name(optimizer)} kept", *_kept_state(optimizer), *replaced)
-    return OptimizerChoice(optimizer, optimizer, lines)
+    head = Outcome.OPTIMIZER(what=f"{_name(optimizer)} kept")
+    return OptimizerChoice(optimizer, optimizer, (head, *_kept_state(optimizer), *replaced))
 
 
 def _joint(model: Any, given: dict[str, Any]) -> OptimizerChoice:
@@ -208,56 +216,61 @@ def _joint(model: Any, given: dict[str, Any]) -> OptimizerChoice:
     if not warm_start.can_start_from(current):
         joint = JointMomentum(**given)
         rate = joint.get_config()["learning_rate"]
-        head = f"optimizer: JointMomentum, new, learning rate {_shown(rate)}, momentum {_shown(joint.momentum)}"
+        what = f"JointMomentum, new, learning rate {_shown(rate)}, momentum {_shown(joint.momentum)}"
         if current is None:
-            return OptimizerChoice(joint, None, (f"{head}, for compile(optimizer=model.optimizer, ...)",))
+            what += ", for compile(optimizer=model.optimizer, ...)"
+            return OptimizerChoice(joint, None, (Outcome.OPTIMIZER(what=what),))
         optimizer = keras.with_loss_scale_of(current, joint)
-        return OptimizerChoice(optimizer, None, (head, *_settings_not_carried(current), *_not_carried(model)))
+        lines = (Outcome.OPTIMIZER(what=what), *_settings_not_carried(current), *_not_carried(model))
+        return OptimizerChoice(optimizer, None, lines)
     settings = {**warm_start.settings_from(current), **given}
     optimizer = keras.with_loss_scale_of(current, JointMomentum(**settings))
     return OptimizerChoice(optimizer, current, tuple(_warm_lines(current, settings, given)))
 
 
-def _warm_lines(current: Any, settings: dict[str, Any], given: dict[str, Any]) -> Iterator[str]:
+def _warm_lines(current: Any, settings: dict[str, Any], given: dict[str, Any]) -> Iterator[Message]:
     inner = keras.inner_optimizer(current)
     goes_on = isinstance(inner, JointMomentum)
-    yield f"optimizer: {_name(current)} converted to JointMomentum"
+    yield Outcome.OPTIMIZER(what=f"{_name(current)} converted to JointMomentum")
     if left := warm_start.left_behind(inner):
-        yield f"state of {_name(current)}: {_NOT_CARRIED}, {', '.join(left)}"
+        yield Outcome.STATE_LOST(optimizer=_name(current), what=", ".join(left))
     for name, value in settings.items():
         rows = ", from now on on kernel rows only" if name == "weight_decay" and not goes_on else ""
-        yield f"{name}: {_shown(value)} {'as given' if name in given else 'carried'}{rows}"
+        how = f"{'as given' if name in given else 'carried'}{rows}"
+        yield Outcome.SETTING(name=name, value=_shown(value), how=how)
     count = warm_start.velocity_count(inner)
     if not count:
-        yield "velocity: none yet"
+        what = "none yet"
     elif goes_on:
-        yield f"velocity: {count} slots carried"
+        what = f"{count} slots carried"
     elif warm_start.last_learning_rate(inner):
-        yield f"velocity: {count} slots converted, divided by the learning rate, to their mean per unit where merged"
+        what = f"{count} slots converted, divided by the learning rate, to their mean per unit where merged"
     else:
-        yield f"velocity: {count} slots reset, at a learning rate of 0 they say nothing"
-    yield f"iterations: {keras.iterations_of(inner)} carried"
+        what = f"{count} slots reset, at a learning rate of 0 they say nothing"
+    yield Outcome.VELOCITY(what=what)
+    yield Outcome.ITERATIONS_CARRIED(count=keras.iterations_of(inner))
     yield from _loss_scale(current)
 
 
-def _kept_state(optimizer: Any, split_model: Any = None) -> Iterator[str]:
+def _kept_state(optimizer: Any, split_model: Any = None) -> Iterator[Message]:
     """Say what state is kept; of a model that is split, how many slots there are then."""
     inner = keras.inner_optimizer(optimizer)
-    yield f"slots: {_slot_count(inner) if split_model is None else _split_slot_count(inner, split_model)} carried"
-    yield f"iterations: {keras.iterations_of(inner)} carried"
+    count = _slot_count(inner) if split_model is None else _split_slot_count(inner, split_model)
+    yield Outcome.SLOTS_CARRIED(count=count)
+    yield Outcome.ITERATIONS_CARRIED(count=keras.iterations_of(inner))
     yield from _loss_scale(optimizer)
     if (clipnorm := getattr(inner, "clipnorm", None)) is not None:
-        yield f"clipnorm: {_shown(clipnorm)} carried; it bounds a merged kernel and bias as one"
+        yield Outcome.CLIPNORM_CARRIED(value=_shown(clipnorm))
 
 
-def _settings_not_carried(current: Any) -> Iterator[str]:
+def _settings_not_carried(current: Any) -> Iterator[Message]:
     """Say which settings of an optimizer, beside its learning rate, a new joint momentum is without."""
     inner = keras.inner_optimizer(current)
     rate = keras.learning_rate_of(inner)
     left = [_shown(rate)] if isinstance(rate, tf_keras.optimizers.schedules.LearningRateSchedule) else []
     left += [f"{name} {_shown(value)}" for name in (*BOUNDS, "use_ema") if (value := getattr(inner, name, None))]
     if left:
-        yield f"settings of {_name(current)}: {_NOT_CARRIED}, {', '.join(left)}; give them to JointMomentum"
+        yield Outcome.SETTINGS_LOST(optimizer=_name(current), what=", ".join(left))
 
 
 def _can_keep(model: Any, current: Any) -> bool:
@@ -268,22 +281,25 @@ def _can_keep(model: Any, current: Any) -> bool:
     return keras.optimizer_of(model) is current
 
 
-def _not_carried(model: Any, chosen: bool = False) -> Iterator[str]:
+def _not_carried(model: Any, chosen: bool = False) -> Iterator[Message]:
     """Say what state of an optimizer is left behind, and what would keep it, unless another was chosen on purpose."""
     current = keras.optimizer_of(model)
     if current is None:
         return
     inner = keras.inner_optimizer(current)
     count, iterations = _slot_count(inner), keras.iterations_of(inner)
-    remedy = "; optimizer='keep' keeps it" if not chosen and _can_keep(model, current) else ""
     if count or iterations:
-        yield f"state of {_name(current)}: {_NOT_CARRIED}, {count} slots and {iterations} iterations{remedy}"
+        lost = {"optimizer": _name(current), "what": f"{count} slots and {iterations} iterations"}
+        if not chosen and _can_keep(model, current):
+            yield Outcome.STATE_LOST_BUT_KEPT_BY(**lost, keep=hints.KEEP_OPTIMIZER)
+        else:
+            yield Outcome.STATE_LOST(**lost)
     yield from _loss_scale(current)
 
 
-def _loss_scale(optimizer: Any) -> Iterator[str]:
+def _loss_scale(optimizer: Any) -> Iterator[Message]:
     if keras.inner_optimizer(optimizer) is not optimizer:
-        yield f"{LOSS_SCALE} {float(optimizer.loss_scale):.6g} carried"
+        yield Outcome.LOSS_SCALE_CARRIED(scale=float(optimizer.loss_scale))
 
 
 def _slot_count(inner: Any) -> int:

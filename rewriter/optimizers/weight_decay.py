@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from rewriter.adapters import tf_keras as keras
+from rewriter.core import hints
 from rewriter.core.errors import OptimizerError
 from rewriter.core.layout import ViewKey, is_merged, layout_of, layouts_in
 
@@ -104,8 +105,8 @@ def require_rows_known(optimizer: Any, variables: Sequence[Any]) -> None:
             raise OptimizerError(
                 f"weight decay of this {type(optimizer).__name__} is to leave out {' and '.join(told)}, which are rows "
                 f"of {variable.name.partition(':')[0]} now, and it knows of no rows. Give it to the model: "
-                "rewriter.rewrite(model, optimizer=...), or optimizer='keep' where the model is compiled with it. "
-                "Nothing was trained yet."
+                f"rewriter.rewrite(model, optimizer=...), or {hints.KEEP_OPTIMIZER} where the model is compiled with "
+                "it. Nothing was trained yet."
             )
 
 

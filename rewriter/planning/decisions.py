@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rewriter.planning.merge_blockers import ALREADY_MERGED, STAYS_MERGED
+from rewriter.planning.reasons import Skip
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from rewriter.core.layout import Layout
+    from rewriter.core.messages import Message
 
 
 class Place(NamedTuple):
@@ -46,7 +45,7 @@ class Decision:
         path: Where the layer is in the model; the first of its paths, if it is shared.
         layer: The layer's standard class name, ``"Dense"``.
         action: ``"merge"`` or ``"skip"``.
-        reason: Why.
+        why: Why; ``reason`` says it in words.
         weights: The attributes that hold what is or could be merged, the bias last; ``("kernel", "bias")``.
         kernel_shape: ``None`` where the layer is not built.
         bias_shape: ``None`` where the layer has no bias or is not built.
@@ -63,7 +62,7 @@ class Decision:
     path: str
     layer: str
     action: str
-    reason: str
+    why: Message
     weights: tuple[str, ...]
     kernel_shape: tuple[int, ...] | None
     bias_shape: tuple[int, ...] | None
@@ -77,9 +76,14 @@ class Decision:
     layout: Layout | None = field(repr=False, compare=False)
 
     @property
+    def reason(self) -> str:
+        """Why, in words."""
+        return str(self.why)
+
+    @property
     def is_merged(self) -> bool:
         """Whether the layer is merged already."""
-        return self.reason in (ALREADY_MERGED, STAYS_MERGED)
+        return self.why.kind in {Skip.ALREADY_MERGED, Skip.STAYS_MERGED}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the decision as JSON data, shapes as lists, ``null`` for ``None``.
@@ -98,8 +102,3 @@ class Decision:
             "dtype": self.dtype,
             "trainable": self.trainable,
         }
-
-
-def in_words(attributes: Sequence[str]) -> str:
-    """List attributes, ``"kernel, recurrent_kernel and bias"``: why a pair is merged, if no more is to say."""
-    return f"{', '.join(attributes[:-1])} and {attributes[-1]}"

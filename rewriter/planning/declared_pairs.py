@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 import tf_keras
 
-from rewriter.core import tables
+from rewriter.core import hints, tables
 from rewriter.core.errors import PairError
 from rewriter.core.layout import is_merged
+from rewriter.core.suggestions import closest, did_you_mean
 from rewriter.model.families import family_of_class
 from rewriter.model.pairs import Pair, Weight
 from rewriter.model.variable_holders import held_variables
@@ -74,7 +74,8 @@ def pair(
     family = family_of_class(cls)
     if family is not None:
         raise PairError(
-            f"{cls.__name__} is a known layer, of which nothing need be told: layers={family.name!r} merges it."
+            f"{cls.__name__} is a known layer, of which nothing need be told: "
+            f"{hints.Argument('layers', family.name)} merges it."
         )
     if not isinstance(layer_or_class, type) and is_merged(layer_or_class):
         raise PairError(f"layer {layer_or_class.name!r} is rewritten already; rewriter.split(model) first.")
@@ -151,8 +152,7 @@ def _resolve(told: _Told, layer: Any) -> Pair | None:
             return None
         if not isinstance(value, tf.Variable):
             named = [each for each in variables if each.isidentifier()]
-            near = difflib.get_close_matches(attribute, named, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else f" It has {', '.join(named) or 'none'} under names."
+            hint = did_you_mean(closest(attribute, named)) or f" It has {', '.join(named) or 'none'} under names."
             raise PairError(f"{_name(layer)} has no weight {attribute!r}.{hint}")
         shapes[attribute] = tuple(value.shape)
     units = told.units or _common_last_axes(list(shapes.values()))

@@ -11,19 +11,17 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from rewriter.adapters import tf_keras as keras
-from rewriter.core import tables
+from rewriter.core import hints, tables
 from rewriter.model.variable_holders import held_variables, is_of_a_library
+from rewriter.planning.reasons import Skip
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import CodeType
 
+    from rewriter.core.messages import Message
     from rewriter.model.pairs import Pair
     from rewriter.model.walk import LocatedLayer
-
-ALREADY_MERGED = "already merged"
-STAYS_MERGED = "already merged: exclude= does not split a layer, rewriter.split(model) splits them all"
-NOT_BUILT = "not built, so it has no weights yet: call the model on a batch, or model.build(input_shape)"
 
 _ASSIGNMENTS = frozenset({"assign", "assign_add", "assign_sub", "scatter_update", "scatter_add", "scatter_sub"})
 _LOADS = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
@@ -45,60 +43,59 @@ class Surroundings:
                     {id(layer): type(holder).__name__ for layer in (holder, *keras.layers_below(holder))}
                 )
 
-    def obstacle(self, located: LocatedLayer, pair: Pair) -> str | None:
+    def blocker(self, located: LocatedLayer, pair: Pair) -> Message | None:
         """Say why a pair of a built layer cannot be merged, ``None`` if it can; with what the user can do."""
         layer = located.layer
         weights: dict[str, Any] = {attribute: getattr(layer, attribute, None) for attribute in pair.attributes}
         for attribute, weight in weights.items():
             if not isinstance(weight, tf.Variable) or vars(layer).get(attribute) is not weight:
-                return f"its {attribute} is no variable of its own but {type(weight).__name__}: something replaced it"
+                return Skip.REPLACED(attribute=attribute, kind=type(weight).__name__)
             if not keras.reads_as_stored(weight):
-                return f"its {attribute} is a {type(weight).__name__}, which may be read otherwise than it is stored"
+                return Skip.STORED_OTHERWISE(attribute=attribute, kind=type(weight).__name__)
             own = f"{located.paths[0]}.{attribute}"
             others = [held for held in self._holders[id(weight)] if held != own]
             if others:
-                return f"{' and '.join([own, *others])} are one variable: merging would untie them"
+                return Skip.HELD_TWICE(names=(own, *others))
         if id(layer) in self._revived:
             return class_unknown(self._revived[id(layer)])
         for holder in (layer, *located.owners):
             written = _written_by(type(holder), own=holder is layer) & set(weights)
             if written:
-                return f"the code of {type(holder).__name__} {holder.name!r} assigns to its {' and '.join(written)}"
+                return Skip.ASSIGNED_TO(
+                    layer=type(holder).__name__, name=holder.name, attributes=tuple(sorted(written))
+                )
         return _misfit(layer, pair, weights)
 
 
-def class_unknown(name: str) -> str:
-    """Say that Keras made a layer from a SavedModel without its class, and what gives it one."""
-    return (
-        f"the class {name} is not known here, and Keras runs a graph in its place: import MODULE first, the one that "
-        "defines it, or pass custom_objects="
-    )
+def class_unknown(name: str) -> Message:
+    """Return the reason that Keras made a layer from a SavedModel without its class, with what gives it one."""
+    return Skip.UNKNOWN_CLASS(layer=name, import_of=hints.import_of(), or_pass=hints.or_pass())
 
 
-def _misfit(layer: Any, pair: Pair, weights: dict[str, Any]) -> str | None:
+def _misfit(layer: Any, pair: Pair, weights: dict[str, Any]) -> Message | None:
     """Say why variables cannot be stacked in one, ``None`` if they can."""
     own = {id(weight) for weight in keras.own_weights(layer)}
     strangers = [attribute for attribute, weight in weights.items() if id(weight) not in own]
     if strangers:
-        return f"its {' and '.join(strangers)} is not among the layer's own weights"
+        return Skip.NOT_ITS_OWN(attributes=tuple(strangers))
     dtypes = {attribute: keras.stored_dtype(weight).name for attribute, weight in weights.items()}
     if len(set(dtypes.values())) > 1:
-        return f"{' and '.join(f'{name} is {dtype}' for name, dtype in dtypes.items())}: one variable has one dtype"
+        return Skip.SEVERAL_DTYPES(dtypes=tuple(f"{name} is {dtype}" for name, dtype in dtypes.items()))
     if len({bool(weight.trainable) for weight in weights.values()}) > 1:
-        return f"of {' and '.join(weights)} only some are trainable: one variable is trained whole"
+        return Skip.PARTLY_TRAINABLE(attributes=tuple(weights))
     return unstackable(pair, {attribute: tuple(weight.shape) for attribute, weight in weights.items()})
 
 
-def unstackable(pair: Pair, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+def unstackable(pair: Pair, shapes: Mapping[str, tuple[int, ...]]) -> Message | None:
     """Say why weights of some shapes cannot be stacked as a pair says, ``None`` if they can."""
     units = {}
     for weight in pair.weights:
         shape = shapes[weight.attribute]
         if any(-axis > len(shape) for axis in weight.outgoing):
-            return f"{weight.attribute} {tables.shape(shape)} has no axis {min(weight.outgoing)}"
+            return Skip.NO_AXIS(attribute=weight.attribute, shape=tables.shape(shape), axis=min(weight.outgoing))
         units[weight.attribute] = math.prod(shape[axis] for axis in weight.outgoing)
     if len(set(units.values())) > 1:
-        return f"{' and '.join(f'{each} {tables.shape(shapes[each])}' for each in units)} differ in units"
+        return Skip.UNITS_DIFFER(shapes=tuple(f"{each} {tables.shape(shapes[each])}" for each in units))
     return None
 
 

@@ -21,22 +21,22 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from rewriter.planning.reasons import Skip
+
 if TYPE_CHECKING:
     from rewriter.core.layout import Layout
+    from rewriter.core.messages import Message
 
 _ENOUGH_USES = 256  # of each weight, for one example
 
 
-def too_costly(layer: Any, layout: Layout) -> str | None:
+def too_costly(layer: Any, layout: Layout) -> Message | None:
     """Say why training a built layer would be slower once it is merged, ``None`` if it would not."""
     copied = [part for part in layout.parts[: -layout.biases] if part.transposed]
     uses = _uses(layer, layout) if copied else None
     if uses is None or uses >= _ENOUGH_USES:
         return None
-    return (
-        f"each step would copy its {copied[0].attribute}, transposed, as its units are not the last axes, and use it "
-        f"only {uses} times an example: it would train more slowly than it does now"
-    )
+    return Skip.COSTLY(attribute=copied[0].attribute, uses=uses)
 
 
 def _uses(layer: Any, layout: Layout) -> int | None:

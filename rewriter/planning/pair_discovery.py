@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import tensorflow as tf
 
 from rewriter.adapters import tf_keras as keras
 from rewriter.adapters.tf_keras.dataflow import Bias, Dataflow, Factor, dataflow
-from rewriter.core import progress
+from rewriter.core import hints, progress
 from rewriter.core.errors import ModelError, first_line
 from rewriter.core.layout import layout_of
 from rewriter.model.example_inputs import specs_of
@@ -23,12 +23,14 @@ from rewriter.model.pairs import Pair, Weight
 from rewriter.model.preserved_state import untouched
 from rewriter.model.variable_holders import held_variables
 from rewriter.model.walk import locate_layers
+from rewriter.planning.reasons import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from rewriter.core.messages import Message
 
-IN_NO_PAIR = "trainable, and in no pair: "
+
 _Use = Factor | Bias
 
 
@@ -38,15 +40,20 @@ class Remark:
 
     Attributes:
         place: The weight, by the path of its layer and the attribute, ``"encoder/mix.w"``.
-        text: What is the matter with it.
+        finding: What is the matter with it; ``text`` says it in words.
         layer: The layer that holds the weight.
         attribute: Under which attribute.
     """
 
     place: str
-    text: str
+    finding: Message
     layer: Any = field(repr=False, compare=False)
     attribute: str = field(repr=False)
+
+    @property
+    def text(self) -> str:
+        """What is the matter with the weight, in words."""
+        return str(self.finding)
 
     def to_dict(self) -> dict[str, str]:
         """Return ``place`` and ``text`` as JSON data."""
@@ -108,10 +115,10 @@ def discover(model: Any, inputs: Any = None) -> Discovery:
     paired = {each.variable for group in groups for each in group}
     trained = {id(variable) for variable in model.trainable_weights}
     remarks = [
-        Remark(place.name, text, place.layer, place.attribute)
+        Remark(place.name, finding, place.layer, place.attribute)
         for number, place in enumerate(places)
         if layout_of(place.variable) is None and number not in paired
-        for text in _remarks(
+        for finding in _findings(
             ways[number],
             place.unfit(model),
             sorted({places[bias.variable].name for each, bias in links if each.variable == number}),
@@ -139,9 +146,13 @@ def _trace(model: Any, inputs: Any, variables: Sequence[Any]) -> Dataflow:
         try:
             specs = tf.nest.map_structure(lambda each: tf.TensorSpec(each.shape, each.dtype), inputs)
         except AttributeError as error:
-            raise ModelError("inputs= takes a batch as the model does: arrays, not lists of numbers.") from error
+            raise ModelError(
+                f"{hints.INPUTS} takes a batch as the model does: arrays, not lists of numbers."
+            ) from error
     if specs is None:
-        raise ModelError(f"{model.name} does not say what it takes, so it cannot be traced; pass inputs=, a batch.")
+        raise ModelError(
+            f"{model.name} does not say what it takes, so it cannot be traced; pass {hints.INPUTS}, a batch."
+        )
     try:
         with keras.kept_input_specs(model) if guessed and inputs is None else contextlib.nullcontext():
             traced = _traced(model, specs)
@@ -151,7 +162,8 @@ def _trace(model: Any, inputs: Any, variables: Sequence[Any]) -> Dataflow:
         ) from None
     except Exception as error:
         raise ModelError(
-            f"{model.name} cannot be traced, it raised {first_line(error)!r}; pass inputs=, a batch that it takes."
+            f"{model.name} cannot be traced, it raised {first_line(error)!r}; pass {hints.INPUTS}, a batch that it "
+            "takes."
         ) from error
     numbers = {id(handle): number for number, variable in enumerate(variables) for handle in keras.handles_of(variable)}
     captured = traced.captured_inputs
@@ -193,21 +205,29 @@ def _no_new_weights() -> Any:
     return tf.variable_creator_scope(create)
 
 
-def _ways(found: Dataflow, number: int, places: Sequence[_Place]) -> list[str]:
-    """Tell in which ways the graph uses a variable, in words."""
+class _Way(NamedTuple):
+    """A way in which the graph uses a variable."""
+
+    kind: Literal["product", "sum", "other"]
+    text: str
+
+
+def _ways(found: Dataflow, number: int, places: Sequence[_Place]) -> list[_Way]:
+    """List the ways in which the graph uses a variable."""
     products = sorted(factor for factor in found.products if factor.variable == number)
     added = {bias: sums for bias, sums in found.added.items() if bias.variable == number}
     to = {bias: {names for sum_ in sums if (names := _names(sum_, number, places))} for bias, sums in added.items()}
-    ways = [f"multiplied, units along axis {_axes(factor)}" for factor in products]
+    ways = [_Way("product", f"multiplied, units along axis {_axes(factor)}") for factor in products]
     if len({bias.outgoing for bias in added}) > 1:
-        ways += sorted({f"added, units along axis {_axes(bias)}" for bias in added})
+        ways += [_Way("sum", each) for each in sorted({f"added, units along axis {_axes(bias)}" for bias in added})]
     elif any(len(names) > 1 for names in to.values()):
-        ways += sorted({f"added to products of {each}" for names in to.values() for each in names})
+        several = sorted({f"added to products of {each}" for names in to.values() for each in names})
+        ways += [_Way("sum", each) for each in several]
     elif any(to.values()) or any(isinstance(each, Bias) and each.variable == number for each, _ in found.joined):
-        ways.append("added to a product")
+        ways.append(_Way("sum", "added to a product"))
     elif added:
-        ways.append("added to a product of another layer")
-    return ways + sorted(found.otherwise.get(number, ()))
+        ways.append(_Way("sum", "added to a product of another layer"))
+    return ways + [_Way("other", each) for each in sorted(found.otherwise.get(number, ()))]
 
 
 def _names(factors: Iterable[Factor], number: int, places: Sequence[_Place]) -> str:
@@ -261,11 +281,11 @@ def _pair(group: Sequence[_Use], places: Sequence[_Place]) -> Pair:
     return Pair(weights(Factor), weights(Bias))
 
 
-def _remarks(ways: Sequence[str], unfit: str | None, partners: Sequence[str], trained: bool) -> list[str]:
-    """Say what is the matter with a weight that is in no pair."""
-    multiplied = any(way.startswith("multiplied") for way in ways)
-    if len(ways) > 1 and (multiplied or any(way.startswith("added") for way in ways)):
-        return [f"used in more than one way: {'; '.join(ways)}"]
+def _findings(ways: Sequence[_Way], unfit: str | None, partners: Sequence[str], trained: bool) -> list[Message]:
+    """Tell what is the matter with a weight that is in no pair."""
+    multiplied = any(way.kind == "product" for way in ways)
+    if len(ways) > 1 and any(way.kind != "other" for way in ways):
+        return [Finding.SEVERAL_USES(uses="; ".join(way.text for way in ways))]
     if not ways:
         how = "not used"
     elif multiplied and partners:
@@ -273,10 +293,10 @@ def _remarks(ways: Sequence[str], unfit: str | None, partners: Sequence[str], tr
     elif multiplied:
         how = "a product without an addition of a weight of the same layer"
     else:
-        how = ", ".join(way if " " in way else f"used by {way}" for way in ways)
+        how = ", ".join(way.text if " " in way.text else f"used by {way.text}" for way in ways)
     if trained:
-        return [f"{IN_NO_PAIR}{unfit or how}"]
-    return [how] if multiplied else []
+        return [Finding.IN_NO_PAIR(how=unfit or how)]
+    return [Finding.LONELY_PRODUCT(how=how)] if multiplied else []
 
 
 def _axes(use: _Use) -> str:

@@ -10,16 +10,17 @@ import warnings
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from rewriter.core import tables
+from rewriter.core import hints, tables
 from rewriter.core.errors import ModelError, NotMergeableError
 from rewriter.planning import plan_tree
-from rewriter.planning.merge_blockers import NOT_BUILT
+from rewriter.planning.reasons import Skip
 from rewriter.planning.renamed_variables import Renamed, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from rewriter.core.layout import Layout
+    from rewriter.core.messages import Message
     from rewriter.core.tables import Parts
     from rewriter.planning.decisions import Decision, Place
     from rewriter.planning.pair_discovery import Remark
@@ -101,12 +102,12 @@ class Plan:
         paragraphs = []
         if blocked:
             paragraphs += [f"{len(blocked)} selected layers of {self.model} cannot be merged:", *blocked]
-            paragraphs += ["Leave them out with exclude=, or drop strict=True."]
+            paragraphs += [f"Leave them out with {hints.EXCLUDE}, or drop {hints.STRICT}."]
         if self.remarks:
             paragraphs += [f"{self.model} does not match what an optimizer of whole layers expects:"]
             paragraphs += [
                 *(f"  {remark}" for remark in self.remarks),
-                "Leave layers out with exclude=, or drop strict=True or discover=True, to go on all the same.",
+                f"Leave layers out with {hints.EXCLUDE}, or drop {hints.STRICT} or {hints.DISCOVER} and go on.",
             ]
         if paragraphs:
             raise NotMergeableError("\n".join(["strict: " + paragraphs[0], *paragraphs[1:]]))
@@ -117,7 +118,7 @@ class Plan:
 
     def require_built(self) -> None:
         """Raise ``ModelError`` if no pair can be merged for want of weights; warn if that is so for some."""
-        unbuilt = [decision.path for decision in self.decisions if decision.reason == NOT_BUILT]
+        unbuilt = [decision.path for decision in self.decisions if decision.why.kind is Skip.NOT_BUILT]
         if unbuilt and not self.merges and not self.merged:
             raise ModelError(
                 f"{self.model} is not built: {', '.join(unbuilt)}. Call it on a batch, or model.build(input_shape), "
@@ -125,11 +126,11 @@ class Plan:
             )
         if unbuilt:
             warnings.warn(
-                f"{self.model} is rewritten in part. {', '.join(unbuilt)}: {NOT_BUILT}, then rewrite the model again.",
+                f"{self.model} is rewritten in part. {', '.join(unbuilt)}: {Skip.NOT_BUILT()}, then rewrite it again.",
                 stacklevel=3,
             )
 
-    def without(self, path: str, reason: str) -> Plan:
+    def without(self, path: str, why: Message) -> Plan:
         """Leave out the pairs that were found at a path, or all that were found if none were found there.
 
         Returns:
@@ -138,7 +139,7 @@ class Plan:
         there = [each for each in self.merges if each.found and each.path == path]
         left_out = there or [each for each in self.merges if each.found]
         decisions = tuple(
-            replace(each, action="skip", reason=reason, augmented_shape=None, layout=None) if each in left_out else each
+            replace(each, action="skip", why=why, augmented_shape=None, layout=None) if each in left_out else each
             for each in self.decisions
         )
         return replace(self, decisions=decisions) if left_out else self

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 from rich.text import Text
 
 from rewriter.core import tables
-from rewriter.planning.decisions import in_words
-from rewriter.planning.merge_blockers import ALREADY_MERGED
+from rewriter.core.messages import listed
+from rewriter.planning.reasons import Merge, Skip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -62,7 +62,7 @@ def render(
     def branch(above: str, guide: str) -> Iterator[list[Text]]:
         pairs = decisions[above] if len(decisions[above]) > 1 else []
         for last, pair in _marked(pairs, more_follow=bool(below[above])):
-            head = Text(f"{guide}{_BRANCH[last]}", "dim").append(in_words(pair.weights), "not dim italic")
+            head = Text(f"{guide}{_BRANCH[last]}", "dim").append(listed(pair.weights), "not dim italic")
             yield row(head, None, pair)
         for last, place in _marked(below[above]):
             about = decisions[place.path]
@@ -90,7 +90,7 @@ def _action(decision: Decision, reasons: dict[str, int]) -> Text:
     """Say in a word what is done, and refer to the reason where it says more."""
     word = "merged" if decision.is_merged else decision.action
     text = Text(word, style=_STYLES[word])
-    if decision.reason not in (ALREADY_MERGED, in_words(decision.weights)):
+    if decision.why.kind not in {Skip.ALREADY_MERGED, Merge.PAIR}:
         text.append(f" [{reasons.setdefault(decision.reason, len(reasons) + 1)}]")
     return text
 

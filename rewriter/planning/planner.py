@@ -9,29 +9,29 @@ import tensorflow as tf
 import tf_keras
 
 from rewriter.adapters import tf_keras as keras
+from rewriter.core import hints
 from rewriter.core.errors import ModelError, PairError
 from rewriter.core.flags import require_flags
 from rewriter.core.layout import layouts_in
+from rewriter.core.messages import Message
 from rewriter.model.augmented_layers import Augmented, pairs_in, standard_class
 from rewriter.model.families import family_of, names_of
 from rewriter.model.pairs import DENSE, Pair, layouts_for
 from rewriter.model.selectors import Selection, Selectors, select
 from rewriter.model.walk import LocatedLayer, locate_layers
-from rewriter.planning.decisions import Decision, Place, in_words
+from rewriter.planning.decisions import Decision, Place
 from rewriter.planning.declared_pairs import is_told, told_pairs
-from rewriter.planning.merge_blockers import ALREADY_MERGED, NOT_BUILT, STAYS_MERGED, Surroundings, class_unknown
+from rewriter.planning.merge_blockers import Surroundings, class_unknown
 from rewriter.planning.merge_cost import too_costly
-from rewriter.planning.pair_discovery import IN_NO_PAIR, Discovery, Remark
+from rewriter.planning.pair_discovery import Discovery, Remark
 from rewriter.planning.pair_discovery import discover as find_pairs
 from rewriter.planning.plan import Plan
+from rewriter.planning.reasons import Finding, Merge, Skip
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from rewriter.core.layout import Layout
-
-_NO_BIAS = "no bias (use_bias=False)"
-_FOUND, _TOLD = "found", "told"
 
 
 def plan(
@@ -110,11 +110,12 @@ def _require_inside(model: Any) -> None:
 
 
 def _in_view_of(remark: Remark, decisions: Iterable[Decision]) -> Remark:
-    """Say of a weight that is merged as its class, or whoever told, wants it that the graph shows something else."""
+    """Reword a remark about a weight that is merged all the same, because its family or ``pair`` says so."""
     for decision in decisions:
         if decision.target is remark.layer and remark.attribute in decision.weights and decision.action == "merge":
-            text = remark.text.removeprefix(IN_NO_PAIR)
-            return replace(remark, text=f"merged as known or told, and in what the model computes: {text}")
+            finding = remark.finding
+            how = finding["how"] if finding.kind is Finding.IN_NO_PAIR else str(finding)
+            return replace(remark, finding=Finding.MERGED_ALL_THE_SAME(how=how))
     return remark
 
 
@@ -144,26 +145,27 @@ def _decide(
     """Decide about each pair of a layer, or about its kernel where there is no pair to decide about."""
     layer = located.layer
     if isinstance(layer, Augmented):
+        stays = Skip.STAYS_MERGED(exclude=hints.EXCLUDE, split=hints.SPLIT)
         for merged in layouts_in(layer) or (None,):  # not built either
-            yield _decision(located, STAYS_MERGED if id(layer) in selection.excluded else ALREADY_MERGED, layout=merged)
+            yield _decision(located, stays if id(layer) in selection.excluded else Skip.ALREADY_MERGED(), layout=merged)
         return
-    sought = _sought(located, found) if id(layer) in selection.chosen else _Sought(reason="not selected")
+    sought = _sought(located, found) if id(layer) in selection.chosen else _Sought(skip=Skip.NOT_SELECTED())
     asked = sought.family in (None, *families)
-    if sought.reason is not None:
-        of_no_interest = not asked and sought.reason == NOT_BUILT
-        why = "not asked for, and not built" if of_no_interest else sought.reason
-        yield _decision(located, why, blocked=sought.blocked and asked)
+    if sought.skip is not None:
+        of_no_interest = not asked and sought.skip.kind is Skip.NOT_BUILT
+        skip = Skip.NOT_ASKED_FOR_NOR_BUILT() if of_no_interest else sought.skip
+        yield _decision(located, skip, blocked=sought.blocked and asked)
         return
-    reasons = [surroundings.obstacle(located, pair) for pair in sought.pairs]
-    if sought.source != _TOLD:  # whoever told of a pair wants it, whatever it costs
+    reasons = [surroundings.blocker(located, pair) for pair in sought.pairs]
+    if sought.source is not Merge.DECLARED:  # who declares a pair wants it, whatever it costs
         reasons = [
             reason or too_costly(layer, *layouts_for(layer, (pair,)))
             for pair, reason in zip(sought.pairs, reasons, strict=True)
         ]
     if not asked:
         # What is said to merge it must do so.
-        more = ",".join((*families, str(sought.family)))
-        unasked = [reason or f"not asked for: layers={more!r} merges it too" for reason in reasons]
+        more = hints.Argument("layers", ",".join((*families, str(sought.family))))
+        unasked = [reason or Skip.NOT_ASKED_FOR(layers=more) for reason in reasons]
         for pair, was, said in zip(sought.pairs, reasons, unasked, strict=True):
             yield _decision(located, said, pair, unasked=was is None)
         return
@@ -178,8 +180,8 @@ class _Sought:
     """The pairs of a layer that are to be merged, their family or from where they are known; or why there are none."""
 
     pairs: tuple[Pair, ...] = ()
-    source: str = ""
-    reason: str | None = None
+    source: Merge | None = None
+    skip: Message | None = None
     blocked: bool = False
     family: str | None = None
 
@@ -189,30 +191,29 @@ def _sought(located: LocatedLayer, found: Mapping[int, tuple[Pair, ...]] | None)
     layer, family = located.layer, family_of(located.layer)
     told, name = is_told(layer), None if family is None else family.name
     if not layer.built and (told or family is not None):
-        return _Sought(reason=NOT_BUILT, blocked=True, family=name)
+        return _Sought(skip=Skip.NOT_BUILT(), blocked=True, family=name)
     if told:
         pairs = _told(located)
-        return _Sought(pairs, _TOLD, None if pairs else _NO_BIAS)
+        return _Sought(pairs, Merge.DECLARED, None if pairs else Skip.NO_BIAS())
     if family is None:
         pairs = (found or {}).get(id(layer), ())
-        return _Sought(pairs, _FOUND, None if pairs else _of_no_family(layer, looked=found is not None))
+        return _Sought(pairs, Merge.FOUND, None if pairs else _of_no_family(layer, looked=found is not None))
     if layer.bias is None:
-        return _Sought(reason=_NO_BIAS, family=name)
+        return _Sought(skip=Skip.NO_BIAS(), family=name)
     pair = family.pair(layer) if callable(family.pair) else family.pair
-    if isinstance(pair, str):
-        return _Sought(reason=pair, blocked=True, family=name)
+    if isinstance(pair, Message):
+        return _Sought(skip=pair, blocked=True, family=name)
     return _Sought((pair,), family=name)
 
 
-def _of_no_family(layer: Any, looked: bool) -> str:
+def _of_no_family(layer: Any, looked: bool) -> Message:
     """Say why nothing of a layer that is of no known family is merged, and what would merge it if anything could."""
     name = type(layer).__name__
     if keras.is_revived(layer):
         return class_unknown(name)
     if len(keras.own_weights(layer)) == 1:
-        return f"{name} has one weight alone: there is no bias that could be merged with it"
-    tried = "discover=True found no pair in it" if looked else "discover=True looks for a pair in it"
-    return f"{name} is of no known family: {tried}, and rewriter.pair tells of one"
+        return Skip.ONE_WEIGHT(layer=name)
+    return (Skip.NO_PAIR_FOUND if looked else Skip.NO_FAMILY)(layer=name, discover=hints.DISCOVER)
 
 
 def _told(located: LocatedLayer) -> tuple[Pair, ...]:
@@ -224,11 +225,11 @@ def _told(located: LocatedLayer) -> tuple[Pair, ...]:
 
 def _decision(
     located: LocatedLayer,
-    reason: str | None,
+    skip: Message | None,
     pair: Pair | None = None,
     layout: Layout | None = None,
     blocked: bool = False,
-    source: str = "",
+    source: Merge | None = None,
     unasked: bool = False,
 ) -> Decision:
     """Put a decision together: to merge, if there is no reason not to."""
@@ -237,21 +238,22 @@ def _decision(
     stacked = layout is not None and isinstance(layer, Augmented)
     kernel = getattr(layer, layout.attribute if layout is not None and stacked else attributes[0], None)
     shapes = {part.attribute: part.shape for part in layout.parts} if layout is not None else {}
-    why = f"shared: {', '.join(located.paths)}" if len(located.paths) > 1 else in_words(attributes)
-    if source:
-        why = f"{source}: {why}"
+    shared = len(located.paths) > 1
+    merge = Merge.SHARED(paths=", ".join(located.paths)) if shared else Merge.PAIR(weights=attributes)
+    if source is not None:
+        merge = source(why=merge)
     return Decision(
         path=located.paths[0],
         layer=standard_class(layer).__name__,
-        action="merge" if reason is None else "skip",
-        reason=reason or why,
+        action="merge" if skip is None else "skip",
+        why=skip or merge,
         weights=attributes,
         kernel_shape=shapes.get(attributes[0]) or _shape(getattr(layer, attributes[0], None)),
         bias_shape=shapes.get(attributes[-1]) or _shape(getattr(layer, attributes[-1], None)),
         augmented_shape=layout.shape if layout else None,
         dtype=keras.stored_dtype(kernel).name if isinstance(kernel, tf.Variable) else None,
         trainable=bool(layer.trainable),
-        found=source == _FOUND,
+        found=source is Merge.FOUND,
         blocked=blocked,
         unasked=unasked,
         target=layer,

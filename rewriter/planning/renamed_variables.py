@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rewriter.adapters import tf_keras as keras
+from rewriter.core import hints
 from rewriter.model.variable_holders import functions_of
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def warnings_of(model: Any, optimizer: Any, renamed: Iterable[Renamed]) -> Itera
             yield (
                 f"{what} goes by names of variables, {', '.join(map(repr, telling))}, and some of these are gone: "
                 f"{example}. Let it ask rewriter.layout_of(variable) for the rows instead, or leave the layers out, "
-                "exclude=."
+                f"{hints.EXCLUDE}."
             )
 
 

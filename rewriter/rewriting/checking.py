@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from rewriter.adapters import tf_keras as keras
+from rewriter.core import hints
 from rewriter.core.errors import DifferenceError
 from rewriter.core.layout import is_merged, standard_weights
 from rewriter.core.log import log
@@ -48,21 +49,22 @@ def checked_layer(layer: Any, layouts: Sequence[Layout], path: str) -> Iterator[
     done = "merged" if is_merged(layer) else "split"
     for attribute, value in _weights(layer, layouts).items():
         if not compare(weights[attribute], value).identical:
-            raise DifferenceError(f"{path}: its {attribute} changed when it was {done}. The model is as it was.", path)
+            raise DifferenceError(f"its {attribute} changed when it was {done}. The model is as it was.", path)
     again, error = run_layer(layer, fan_in)
     if outputs and error:
         raise DifferenceError(
-            f"{path}: it failed once it was {done}: {error}. So its call does not use its {' and '.join(weights)} as a "
-            f"{type(layer).__name__} does. The model is as it was; leave the layer out with exclude={[path]!r}.",
+            f"it failed once it was {done}: {error}. So its call does not use its {' and '.join(weights)} as a "
+            f"{type(layer).__name__} does. The model is as it was; leave the layer out with "
+            f"{hints.Argument('exclude', [path])}.",
             path,
         )
     difference = compare_all(outputs, again, terms)
     # A layer that draws random numbers differs from itself as well, and proves nothing.
     if not difference.explained and compare_all(again, run_layer(layer, fan_in)[0]).identical:
         raise DifferenceError(
-            f"{path}: its outputs differ {_by_how_much(difference)} once it is {done}, so its call does not use "
+            f"its outputs differ {_by_how_much(difference)} once it is {done}, so its call does not use "
             f"its {' and '.join(weights)} as a {type(layer).__name__} does. The model is as it was; leave the "
-            f"layer out with exclude={path!r}.",
+            f"layer out with {hints.Argument('exclude', path)}.",
             path,
         )
 
@@ -88,7 +90,7 @@ def checked_model(
     with biases.in_place():
         before = run_model(model, inputs)
     if before.note and guessed:
-        raise DifferenceError(f"{guessed[0]}: it could not be checked: {before.note}.", guessed[0])
+        raise DifferenceError(f"it could not be checked: {before.note}.", guessed[0])
     if before.note:
         log.warning("outputs of %s as a whole not compared: %s", model.name, before.note)
     yield
@@ -105,16 +107,16 @@ def checked_model(
     # A model that draws random numbers differs from itself as well, and proves nothing.
     if not first_difference(model, after, again)[1].explained:
         if guessed:
-            raise DifferenceError(f"{guessed[0]}: it could not be checked: the model draws random numbers.", guessed[0])
+            raise DifferenceError("it could not be checked: the model draws random numbers.", guessed[0])
     elif not difference.explained:
         raise DifferenceError(
-            f"{path}: its outputs differ {_by_how_much(difference)} when the model is run as a whole, and are the "
+            f"its outputs differ {_by_how_much(difference)} when the model is run as a whole, and are the "
             f"first that differ. The model is as it was{_to_leave_out(model)}.",
             path,
         )
     elif compare_all(after.losses, again.losses, _numbers_in(model)).explained:
         raise DifferenceError(
-            f"model: its losses differ {_by_how_much(losses)}, so a penalty that was added with add_loss treats a "
+            f"its losses differ {_by_how_much(losses)}, so a penalty that was added with add_loss treats a "
             f"kernel and its bias otherwise once they are one variable. The model is as it was{_to_leave_out(model)}."
         )
 
@@ -134,11 +136,10 @@ def _require_no_failure(model: Any, run: Run, guessed: Sequence[str]) -> None:
     if not run.error:
         return
     if guessed:
-        raise DifferenceError(f"{guessed[0]}: it could not be checked: {run.error}.", guessed[0])
+        raise DifferenceError(f"it could not be checked: {run.error}.", guessed[0])
     path = next((found.paths[0] for found in locate_layers(model) if found.layer is run.failed), "model")
     raise DifferenceError(
-        f"{path}: it failed when the model was run as a whole: {run.error}. The model is as it "
-        f"was{_to_leave_out(model)}.",
+        f"it failed when the model was run as a whole: {run.error}. The model is as it was{_to_leave_out(model)}.",
         path,
     )
 
@@ -154,8 +155,11 @@ def _to_leave_out(model: Any) -> str:
     read = [found.paths[0] for found in merged if len(holders[id(found.layer)] - {id(found.layer)}) > 1]
     read = read or [found.paths[0] for found in merged]
     if len(read) > _FEW:
-        return f"; one of the {len(read)} merged layers is used otherwise than by a call: leave it out with exclude="
-    return f"; leave out with exclude={read!r} what is used otherwise than by a call" if read else ""
+        return (
+            f"; one of the {len(read)} merged layers is used otherwise than by a call: leave it out with "
+            f"{hints.EXCLUDE}"
+        )
+    return f"; leave out with {hints.Argument('exclude', read)} what is used otherwise than by a call" if read else ""
 
 
 def is_repeatable(model: Any, run: Run, inputs: Any = None, like: Any = None) -> bool:

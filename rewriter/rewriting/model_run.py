@@ -12,7 +12,7 @@ import tensorflow as tf
 import tf_keras
 
 from rewriter.adapters import tf_keras as keras
-from rewriter.core import progress
+from rewriter.core import hints, progress
 from rewriter.core.errors import ModelError, first_line
 from rewriter.model import example_inputs
 from rewriter.model.preserved_state import untouched
@@ -60,10 +60,12 @@ def run_model(model: Any, inputs: Any = None, like: Any = None, again: bool = Fa
     if inputs is not None:
         _require_batch(inputs)
     if batch is None:
-        return Run([], {}, note="the model does not say what it takes; pass inputs=")
+        return Run([], {}, note=f"the model does not say what it takes; pass {hints.INPUTS}")
     layers = [found.layer for found in locate_layers(model)]
     if guessed and not all(layer.built for layer in layers):
-        return Run([], {}, note="the model has layers that are not built, and they would be by a guess; pass inputs=")
+        return Run(
+            [], {}, note=f"the model has layers that are not built, and they would be by a guess; pass {hints.INPUTS}"
+        )
     owners = [id(layer) for layer in layers if keras.own_weights(layer)]
     calls: dict[int, list[Any]] = {}
     failed: list[Any] = []
@@ -84,19 +86,23 @@ def run_model(model: Any, inputs: Any = None, like: Any = None, again: bool = Fa
     except Exception as error:
         reason = first_line(error)
         if inputs is not None and not again:
-            raise ModelError(f"inputs= is no batch that {model.name} takes: {reason}") from error
+            raise ModelError(f"{hints.INPUTS} is no batch that {model.name} takes: {reason}") from error
         # Whatever a model raises on inputs made for it, its weights are compared.
-        note = f"the model raised {reason!r}; pass inputs="
+        note = f"the model raised {reason!r}; pass {hints.INPUTS}"
         return Run([], calls, [], note, reason, failed[0] if failed else None)
 
 
 def _require_batch(inputs: Any) -> None:
     if isinstance(inputs, tf.data.Dataset):
-        raise ModelError("inputs= is a batch, and a tf.data.Dataset has many: give the x of one, next(iter(dataset)).")
+        raise ModelError(
+            f"{hints.INPUTS} is a batch, and a tf.data.Dataset has many: give the x of one, next(iter(dataset))."
+        )
     if isinstance(inputs, str | os.PathLike):
-        raise ModelError(f"inputs= is a batch of arrays, and {str(inputs)!r} is text; numpy.load reads a file of them.")
+        raise ModelError(
+            f"{hints.INPUTS} is a batch of arrays, and {str(inputs)!r} is text; numpy.load reads a file of them."
+        )
     if any(np.ndim(each) and np.shape(each)[0] == 0 for each in tf.nest.flatten(inputs)):
-        raise ModelError("inputs= has an array without rows; give a batch of at least one.")
+        raise ModelError(f"{hints.INPUTS} has an array without rows; give a batch of at least one.")
 
 
 def run_layer(layer: Any, fan_in: int) -> tuple[list[Any], str]:

@@ -13,7 +13,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from rewriter.adapters import tf_keras as keras
-from rewriter.core import progress
+from rewriter.core import hints, progress
 from rewriter.core.errors import DifferenceError
 from rewriter.core.flags import require_flags
 from rewriter.core.layout import layouts_in
@@ -29,6 +29,7 @@ from rewriter.optimizers.state import warm_start
 from rewriter.optimizers.state.pending_restore import restore_now
 from rewriter.optimizers.state.transfer import StateCarrier
 from rewriter.planning.planner import plan
+from rewriter.planning.reasons import Skip
 from rewriter.planning.renamed_variables import Renamed, in_words, warnings_of
 from rewriter.rewriting.checking import checked_layer, checked_model
 from rewriter.rewriting.invalidation import let_go, reset_functions, take_graphs
@@ -106,16 +107,16 @@ def rewrite(
     restore_now(model, optimizer)
     if optimizer in (None, KEEP) and not decided.merges and not decided.merged:
         more = any(each.unasked for each in decided.decisions)
-        hint = "; layers='all' merges more than Dense layers" if more else ""
+        hint = f"; {hints.Argument('layers', 'all')} merges more than Dense layers" if more else ""
         warnings.warn(
             f"{model.name} is left as it is, its optimizer too: no selected layer has a kernel and a bias that can be "
-            f"merged. rewriter.plan(model) says why of each{hint}.",
+            f"merged. {hints.PLAN} says why of each{hint}.",
             stacklevel=2,
         )
         return model
     choice = choose_optimizer(model, optimizer)
     if optimizer is None and choice.lost:
-        warnings.warn(f"{model.name}: {'; '.join(choice.lost)}.", stacklevel=2)
+        warnings.warn(f"{model.name}: {'; '.join(map(str, choice.lost))}.", stacklevel=2)
     apply(decided, model, choice, check=check, inputs=inputs, exact=exact)
     return model
 
@@ -137,7 +138,7 @@ def apply(
         try:
             _apply(decided, model, choice, check, inputs, choice.exact if exact is None else exact)
         except DifferenceError as error:
-            why = f"found, and left as it is: {str(error).removeprefix(f'{error.path}: ')}"
+            why = Skip.NOT_PROVEN(difference=error.what)
             proven = decided.without(error.path, why)
             if proven is decided:
                 raise
@@ -188,7 +189,7 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
         keras.set_optimizer(model, choice.optimizer)
     if merged or (replaced_optimizer and decided.merged):
         said = origin_of(model).get("settings", {}).get("selectors", []) if not merged else list(decided.selectors)
-        settings = {"optimizer": choice.lines[0].removeprefix("optimizer: "), "selectors": said}
+        settings = {"optimizer": choice.what, "selectors": said}
         take_over_saving(model, {"settings": settings})
     if merged or replaced_optimizer or changed or knows_rows:
         let_go(model, replaced, alive)  # functions hold the optimizer too

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import tf_keras
 import typer
-from rewriter.cli import app, words
+from rewriter.cli import app
+from rewriter.cli.option_hints import Options
 from tf_keras import layers
 
 import rewriter
 from models import MODELS, fit
+from rewriter.core import hints
 from rewriter.files import formats
 from warm_python import WARM_PYTHON
 
@@ -150,23 +152,41 @@ def test_json_is_in_the_words_of_the_command_line(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("said", "in_options"),
+    ("hint", "in_python", "in_options"),
     [
-        ("layers='all' merges more", "--layers 'all' merges more"),
-        ("leave it out with exclude='head'.", "leave it out with --exclude 'head'."),
-        ("or drop strict=True or discover=True", "or drop --strict or --discover"),
-        ("optimizer='keep' cannot; pass optimizer=None", "--keep-optimizer cannot; pass no --keep-optimizer"),
-        ("trust it: safe_mode=False.", "trust it: --allow-lambda."),
-        ("and import own_layers first, or pass custom_objects={'A': A}.", "and give --import own_layers."),
+        (hints.Argument("layers", "all"), "layers='all'", "--layers 'all'"),
+        (hints.Argument("exclude", "head"), "exclude='head'", "--exclude 'head'"),
+        (hints.Argument("exclude", ["a", "b"]), "exclude=['a', 'b']", "--exclude 'a' --exclude 'b'"),
+        (hints.EXCLUDE, "exclude=", "--exclude"),
+        (hints.INPUTS, "inputs=", "--data"),
+        (hints.STRICT, "strict=True", "--strict"),
+        (hints.DISCOVER, "discover=True", "--discover"),
+        (hints.KEEP_OPTIMIZER, "optimizer='keep'", "--keep-optimizer"),
         (
-            "Give a callable, lambda layer: isinstance(layer, Dense), or paths: `rewriter.plan(model)` lists all.",
-            "Give paths: `rewriter inspect MODEL` lists all.",
+            hints.NEW_OPTIMIZER,
+            "Pass optimizer=None for joint momentum, or another optimizer",
+            "Leave out --keep-optimizer for joint momentum",
         ),
+        (hints.Argument("overwrite", True), "overwrite=True", "--overwrite"),
+        (hints.Argument("safe_mode", False), "safe_mode=False", "--allow-lambda"),
+        (hints.import_of("own_layers"), "import own_layers first", "give --import own_layers"),
+        (hints.or_pass("{'A': A}"), ", or pass custom_objects={'A': A}", ""),
+        (
+            hints.selectors_of("Dense"),
+            "a callable, lambda layer: isinstance(layer, Dense), or paths",
+            "paths",
+        ),
+        (hints.PLAN, "rewriter.plan(model)", "rewriter inspect MODEL"),
+        (hints.SPLIT, "rewriter.split(model)", "`rewriter export MODEL OUTPUT`"),
     ],
+    ids=str,
 )
-def test_errors_are_in_the_words_of_the_command_line(said, in_options):
+def test_hints_are_in_the_words_of_the_command_line(hint, in_python, in_options):
     """The library speaks of its arguments; here they are options."""
-    assert words.in_options(said) == in_options
+    assert str(hint) == in_python
+    with hints.worded(Options()):
+        assert str(hint) == in_options
+    assert str(hint) == in_python
 
 
 def test_the_help_says_the_defaults(run):

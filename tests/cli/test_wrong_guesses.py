@@ -8,10 +8,12 @@ import pytest
 import tensorflow as tf
 import tf_keras
 import typer
-from rewriter.cli import app, guesses, words
+from rewriter.cli import app, wrong_names
+from rewriter.cli.option_hints import Options
 from tf_keras import layers
 
 import rewriter
+from rewriter.core import hints
 
 
 @pytest.fixture
@@ -140,7 +142,7 @@ def test_of_names():
     with pytest.raises(AttributeError, match=r"Did you mean 'rewrite'\?"):
         _ = rewriter.rewite
     for name, meant in {"lr": "learning_rate", "beta": "momentum", "weight_deacy": "weight_decay"}.items():
-        with pytest.raises(TypeError, match=f"takes no {name}=. Did you mean {meant}=\\? It takes average, clipnorm"):
+        with pytest.raises(TypeError, match=f"takes no {name}=. Did you mean '{meant}'\\? It takes average, clipnorm"):
             rewriter.JointMomentum(**{name: 0.1})
 
 
@@ -153,9 +155,9 @@ def test_of_the_command_line(run, model, tmp_path):
         (("split", tmp_path / "base.keras"), "Did you mean 'export'"),
         (("rewrite", tmp_path / "base.keras"), "give OUTPUT"),
         (("inspect", tmp_path / "base.keras", "--include", "haed"), "Did you mean 'head'"),
-        (("rewrite", tmp_path / "base.keras", "--lr", "0.1"), "Did you mean --learning-rate?"),
-        (("rewrite", tmp_path / "base.keras", "--keep"), "Did you mean --keep-optimizer?"),
-        (("export", tmp_path / "base.keras", "--output=x"), "Did you mean OUTPUT, by itself?"),
+        (("rewrite", tmp_path / "base.keras", "--lr", "0.1"), "Did you mean '--learning-rate'?"),
+        (("rewrite", tmp_path / "base.keras", "--keep"), "Did you mean '--keep-optimizer'?"),
+        (("export", tmp_path / "base.keras", "--output=x"), "Did you mean 'OUTPUT'? It stands by itself."),
     ]:
         code, _, err = run(*arguments)
         assert code == 2
@@ -181,14 +183,27 @@ def test_of_a_number(run, option, expected, given):
         assert f"Invalid value for '{option[-1]}': '{each}' is not {expected}." in err
 
 
+EVERY_HINT = [
+    *(value for value in vars(hints).values() if isinstance(value, hints.Argument | hints.Action)),
+    *(hints.Argument(name) for name in ("layers", "include", "exclude")),
+    hints.Argument("overwrite", True),
+    hints.Argument("safe_mode", False),
+    hints.import_of(),
+    hints.or_pass(),
+    hints.selectors_of("Dense"),
+]
+
+
 def test_what_is_meant_is_there():
     """Each command, option and argument that an answer names is one that the command line has."""
     commands = typer.main.get_command(app).commands
     parameters = [parameter for command in commands.values() for parameter in command.params]
     there = {name for each in parameters for name in (*each.opts, each.metavar)}
-    named = {option for _, said in words._OPTIONS for option in re.findall(r"--[a-z]+(?:-[a-z]+)*", said)}
-    assert set(guesses._COMMANDS.values()) <= set(commands)
-    assert set(guesses._OPTIONS.values()) | named <= there
+    with hints.worded(Options()):
+        said = " ".join(map(str, EVERY_HINT))
+    named = set(re.findall(r"--[a-z]+(?:-[a-z]+)*", said))
+    assert set(re.findall(r"rewriter ([a-z]+)", said)) | set(wrong_names._COMMANDS.values()) <= set(commands)
+    assert set(wrong_names._OPTIONS.values()) | named <= there
     assert {"--data", "--import", "--keep-optimizer"} <= named
 
 

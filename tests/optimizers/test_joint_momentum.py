@@ -297,7 +297,7 @@ def test_settings_are_checked(setting, message):
     """An illegal setting is refused with the legal range and what was given."""
     with pytest.raises(ValueError, match=message):
         JointMomentum(**setting)
-    with pytest.raises(TypeError, match=r"takes no momentun=\. Did you mean momentum="):
+    with pytest.raises(TypeError, match=r"takes no momentun=\. Did you mean 'momentum'"):
         JointMomentum(momentun=0.9)
 
 

@@ -3,7 +3,7 @@
 import sys
 import threading
 
-from rewriter.cli import progress as drawing
+from rewriter.cli import progress_bars as drawing
 
 from rewriter.core import progress
 

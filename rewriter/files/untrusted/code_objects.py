@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from rewriter.adapters import tf_keras as keras
+from rewriter.core import hints
 from rewriter.core.errors import FileError, first_line
 from rewriter.files.untrusted.config_graph import flaw
 
@@ -68,10 +69,11 @@ def require_safe(
 def require_safe_graph(path: Path, safe_mode: bool = True) -> None:
     """Raise ``FileError`` where the graphs of a SavedModel would write files."""
     if safe_mode and _WRITES in (path / "saved_model.pb").read_bytes():
-        raise FileError(f"{path}: its graph writes files. {_SWITCH}")
+        raise FileError(f"{path}: its graph writes files. {_RUNS_CODE.format(_SWITCH)}")
 
 
-_SWITCH = "That would run code from the file. If you trust whoever made it: safe_mode=False."
+_RUNS_CODE = "That would run code from the file. If you trust its maker: {}."
+_SWITCH = hints.Argument("safe_mode", False)
 
 
 def _nodes(data: Any) -> Iterator[dict[str, Any]]:
@@ -92,7 +94,7 @@ def _require_known_function(path: Path, node: Any, custom_objects: Mapping[str, 
     if function is None or (isinstance(named, str) and keras.registered_object(named, custom_objects)):
         return
     name = config.get("name") if isinstance(config, dict) else None
-    raise FileError(f"{path}: it has a Lambda layer, {name!r}. {_SWITCH}")
+    raise FileError(f"{path}: it has a Lambda layer, {name!r}. {_RUNS_CODE.format(_SWITCH)}")
 
 
 def _require_tensor_operation(path: Path, node: Any) -> None:
@@ -100,7 +102,7 @@ def _require_tensor_operation(path: Path, node: Any) -> None:
     function = config.get("function") if isinstance(config, dict) else None
     name = str(function).removeprefix("compat.v1.")
     if _OTHER_THAN_TENSORS.fullmatch(name) or _OTHER_THAN_TENSORS.fullmatch(name.partition(".")[0]):
-        raise FileError(f"{path}: it calls tf.{function}. {_SWITCH}")
+        raise FileError(f"{path}: it calls tf.{function}. {_RUNS_CODE.format(_SWITCH)}")
 
 
 def _require_known(path: Path, node: Any, module: str, name: str, custom_objects: Mapping[str, Any] | None) -> None:
@@ -151,15 +153,17 @@ def explain(error: BaseException) -> str:
         if found := pattern.search(text):
             return unknown(found["name"], found.groupdict().get("kind") or "class")
     if "lambda" in text.lower() and "safe_mode" in text:
-        return f"it has {'a Lambda layer' if 'Lambda' in text else 'a lambda function'}. {_SWITCH}"
+        return f"it has {'a Lambda layer' if 'Lambda' in text else 'a lambda function'}. {_RUNS_CODE.format(_SWITCH)}"
     return f"Keras cannot read this model: {first_line(error)}"
 
 
 def unknown(name: str, kind: str = "class", module: str | None = None) -> str:
     """Say that a file needs a class or function of the user's own, and how to give it."""
-    where = f"{module} first" if module and module != "__main__" else "MODULE first, the one that defines it"
+    where = f"{hints.import_of()}, the one that defines it"
+    if module and module != "__main__":
+        where = str(hints.import_of(module))
     return (
         f"it has {'an' if kind[0] in 'aeiou' else 'a'} {kind} of your own, {name}, that is not known here. "
-        f"Register it with tf_keras.saving.register_keras_serializable and import {where}, or pass "
-        f"custom_objects={{{name!r}: {name}}}."
+        f"Register it with tf_keras.saving.register_keras_serializable and {where}"
+        f"{hints.or_pass(f'{{{name!r}: {name}}}')}."
     )

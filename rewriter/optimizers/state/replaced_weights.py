@@ -6,6 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from rewriter.adapters import tf_keras as keras
+from rewriter.core import hints
 from rewriter.core.errors import OptimizerError
 from rewriter.optimizers.state.slots import without_slots
 
@@ -72,5 +73,6 @@ def require_not_stale(optimizer: Any, model: Any) -> None:
         f"same layers, was rewritten or split ({names}). Two optimizers hold state for the same variables then, and "
         "only that of the model that was given was carried. Possible is to go on with another optimizer, "
         "rewriter.rewrite(model, optimizer=None) or one that is new, whose state starts anew; or to begin again with "
-        "both models as they were and to leave out the layers that they share, exclude=, so that each keeps its state."
+        f"both models as they were and to leave out the layers that they share, {hints.EXCLUDE}, so that each keeps "
+        "its state."
     )

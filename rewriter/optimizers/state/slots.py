@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tf_keras import optimizers
 
 from rewriter.adapters import tf_keras as keras
+from rewriter.core import hints
 from rewriter.core.errors import OptimizerError
 from rewriter.optimizers import weight_decay
 
@@ -72,14 +73,15 @@ def require_known(optimizer: Any, variables: Sequence[Any]) -> None:
         return
     if cls is optimizers.Adafactor:
         raise OptimizerError(
-            "optimizer='keep' cannot carry the state of Adafactor: its slots are not one number for each weight but "
-            "means over rows and columns. Pass optimizer=None for joint momentum, or another optimizer."
+            f"{hints.KEEP_OPTIMIZER} cannot carry the state of Adafactor: its slots are not one number for each weight "
+            f"but means over rows and columns. {hints.NEW_OPTIMIZER}."
         )
     require_own(optimizer, variables)  # what is said to do instead must do it
     raise OptimizerError(
-        f"optimizer='keep' is promised for the elementwise optimizers of tf_keras, and {cls.__module__}.{cls.__name__} "
-        "is not one of them: its rule may treat a kernel and its bias otherwise once they are one variable. If that is "
-        "as you want it, pass the optimizer itself, optimizer=model.optimizer: its slots are stacked all the same."
+        f"{hints.KEEP_OPTIMIZER} is promised for the elementwise optimizers of tf_keras, and "
+        f"{cls.__module__}.{cls.__name__} is not one of them: its rule may treat a kernel and its bias otherwise once "
+        "they are one variable. If that is as you want it, pass the optimizer itself, optimizer=model.optimizer: its "
+        "slots are stacked all the same."
     )
 
 
@@ -98,8 +100,8 @@ def require_own(optimizer: Any, variables: Sequence[Any], elementwise: bool = Tr
     if beside:
         raise OptimizerError(
             f"the state of {name} cannot be carried over: {' and '.join(beside)} holds state for single weights, and "
-            "not as a list with one slot for each, as Keras's optimizers keep it. Pass optimizer=None for joint "
-            "momentum, or another optimizer, to go on without that state."
+            "not as a list with one slot for each, as Keras's optimizers keep it. "
+            f"{hints.NEW_OPTIMIZER}, to go on without that state."
         )
     if slots is None:
         return
@@ -115,7 +117,7 @@ def require_own(optimizer: Any, variables: Sequence[Any], elementwise: bool = Tr
     ):
         raise OptimizerError(
             f"the state of {name} cannot be carried over: its slots are not one number for each weight. "
-            "Pass optimizer=None for joint momentum, or another optimizer."
+            f"{hints.NEW_OPTIMIZER}."
         )
 
 
@@ -180,9 +182,8 @@ def carry(optimizer: Any, sources: Sequence[SlotSource], reuse: keras.Slots | No
     if left:
         raise OptimizerError(
             f"the state of {type(inner).__name__} cannot be carried over: its build makes no new {' and '.join(left)} "
-            "for merged weights, and what it has is for the old ones. Make them in build, each time it is called, or "
-            "pass optimizer=None for joint momentum, or another optimizer, to go on without that state. Nothing was "
-            "changed."
+            "for merged weights, and what it has is for the old ones. Make them in build, each time it is "
+            f"called. {hints.NEW_OPTIMIZER}, to go on without that state. Nothing was changed."
         )
     for source in trained:
         place = new.index[keras.variable_key(inner, source.variable)]

@@ -6,7 +6,9 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-from .flags import PlainFlags
+from rewriter.core.suggestions import did_you_mean
+
+from .plain_flags import PlainFlags
 
 _COMMANDS = {
     "plan": "inspect",
@@ -38,7 +40,7 @@ class Commands(PlainFlags, TyperGroup):
         """Find the command that is asked for."""
         meant = _COMMANDS.get(args[0])
         if meant is not None:
-            ctx.fail(f"No such command {args[0]!r}. Did you mean {meant!r}?")
+            ctx.fail(f"No such command {args[0]!r}.{did_you_mean([meant])}")
         return super().resolve_command(ctx, args)
 
 
@@ -51,7 +53,6 @@ class Command(PlainFlags, TyperCommand):
         for name in (arg.partition("=")[0] for arg in args):
             meant = _OPTIONS.get(name)
             if meant is not None and meant in known:
-                ctx.fail(
-                    f"No such option {name!r}. Did you mean {meant}{'' if meant.startswith('-') else ', by itself'}?"
-                )
+                alone = "" if meant.startswith("-") else " It stands by itself."
+                ctx.fail(f"No such option {name!r}.{did_you_mean([meant])}{alone}")
         return super().parse_args(ctx, args)
