@@ -60,7 +60,7 @@ def batch_for(model: Any, batch_size: int, data: Path | None = None) -> Batch:
     if data is None:
         inputs = make_inputs(model, batch_size)
         if inputs is None:
-            raise ModelError(f"{model.name} does not say what it takes; give it a batch, {hints.INPUTS}.")
+            raise ModelError(f"{model.name} does not say what it takes; give it a batch, {hints.Argument('data')}.")
         if specs_of(model)[1] and (note := run_model(model, like=model).note):
             raise ModelError(f"{model.name} says shapes alone, and nothing fits that was made of them: {note}.")
         return Batch(inputs, is_fixed=_is_fixed(model))

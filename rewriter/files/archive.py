@@ -25,6 +25,9 @@ def edit_member(path: Path, name: str, edit: Callable[[Any], Any]) -> None:
 def weights_member(archive: zipfile.ZipFile) -> Any:
     """Open the weights in a ``.keras`` archive, as a seekable file that is read where it lies and not unpacked.
 
+    To list the arrays of a file of 168 MB takes 0.01 s so. Through ``ZipFile.open``, which reads on from the start to
+    every place that is asked for, it takes 1.9 s; with the weights in memory 0.16 s, and 168 MB.
+
     Raises:
         KeyError: The archive has none.
     """

@@ -82,7 +82,11 @@ def _replace_folder(temporary: Path, destination: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Let two paths change places in one step; ``False`` where the system or the file system cannot."""
+    """Let two paths change places in one step; ``False`` where the system or the file system cannot.
+
+    Python has no call for it: ``os.replace`` refuses a folder that is not empty. With two renames there is a moment in
+    which neither folder is there, and a process that is killed then has lost the model.
+    """
     paths = os.fsencode(one), os.fsencode(other)
     if sys.platform == "linux":
         # renameat2(2), with RENAME_EXCHANGE.

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import functools
 import inspect
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -26,6 +25,7 @@ import tf_keras
 
 from rewriter.adapters import tf_keras as keras
 from rewriter.adapters.tf_keras.merged_product import is_worthwhile, product
+from rewriter.core.derived_classes import Mixin, base_of, derived_class
 from rewriter.core.errors import ModelError
 from rewriter.core.layout import (
     ViewKey,
@@ -112,7 +112,7 @@ def _shared_views(layer: Any) -> Iterator[None]:
         _VIEWS.reset(token)
 
 
-class Augmented:
+class Augmented(Mixin):
     """What every augmented layer class has beside the layer's own class.
 
     As a class of its own it serves Keras as the loader of every augmented class: the config names the standard
@@ -215,8 +215,7 @@ def _stack_store(store: Mapping[str, Any], layouts: Sequence[Layout]) -> dict[st
 
 def standard_class(layer: Any) -> type:
     """Name the class a layer has, or had before it was rewritten."""
-    cls = type(layer)
-    return cls.__mro__[2] if issubclass(cls, Augmented) else cls
+    return base_of(type(layer), Augmented) or type(layer)
 
 
 def is_exact(layer: Any) -> bool:
@@ -232,13 +231,12 @@ def pairs_in(layer: Any) -> tuple[Pair, ...]:
 
 
 def _pairs_of(cls: Any) -> tuple[Pair, ...]:
-    pairs: tuple[Pair, ...] = vars(cls)[_PAIRS]
+    pairs: tuple[Pair, ...] = cls.augmented_pairs
     return pairs
 
 
-@functools.cache
 def augmented_class(standard: type, exact: bool, pairs: tuple[Pair, ...]) -> type:
-    """Make the augmented class of a standard layer class: one class for each, however often it is asked for.
+    """Return the augmented class of a standard layer class: one class for each, as long as layers have it.
 
     Args:
         standard: The standard class.
@@ -247,26 +245,28 @@ def augmented_class(standard: type, exact: bool, pairs: tuple[Pair, ...]) -> typ
             faster, with gradients equal to rounding; its outputs without XLA are the same bit for bit all the same.
         pairs: What is merged; none for a layer that loops over rewritten cells.
     """
+    cls = derived_class(Augmented, standard, (exact, pairs), lambda: _body(standard, exact, pairs))
+    keras.register_class(cls, f"{MODULE_IN_FILES}.{_LOADER}", REGISTERED_NAME)
+    return cls
+
+
+def _body(standard: Any, exact: bool, pairs: tuple[Pair, ...]) -> dict[str, Any]:
     attributes = [attribute for pair in pairs for attribute in pair.attributes]
-    name = f"Augmented{standard.__name__}"
     call = _call_with_shared_views(standard)
-    if not exact and standard.call is tf_keras.layers.Dense.call:  # type: ignore[attr-defined]
+    if not exact and standard.call is tf_keras.layers.Dense.call:
         call = _call_by_product(call)
     # Wrappers and the saving code look at the parameters of call to decide what to pass.
     call.__signature__ = inspect.signature(standard.call)  # type: ignore[attr-defined]
-    call.__doc__ = standard.call.__doc__  # type: ignore[attr-defined]
-    body = {
+    call.__doc__ = standard.call.__doc__
+    return {
         "__module__": MODULE_IN_FILES,
-        "__qualname__": name,
+        "__qualname__": f"Augmented{standard.__name__}",
         "__doc__": f"{standard.__name__} whose {' and '.join(attributes)} are views of augmented kernels.",
         _EXACT: exact,
         _PAIRS: pairs,
         "call": call,
         **{attribute: _view(attribute) for attribute in attributes},
     }
-    cls = type(standard.__name__, (Augmented, standard), body)
-    keras.register_class(cls, f"{MODULE_IN_FILES}.{_LOADER}", REGISTERED_NAME)
-    return cls
 
 
 def _view(attribute: str) -> property:

@@ -46,7 +46,6 @@ AVERAGING = ("use_ema", "ema_momentum", "ema_overwrite_frequency")
 # The axes of W* that a slot of each extent has been averaged over, where it is made of slots of full size.
 _AVERAGED: dict[str, tuple[int, ...]] = {"unit": (0,), "incoming": (1,), "layer": (0, 1), "full": ()}
 
-_LEARNING_RATE = float("0.01")  # an object of its own, by which it is known that none was given
 _NO_RULE = "{} must implement update_layer(self, gradient, variable, layout)."
 
 
@@ -97,12 +96,10 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         rule_errors.require_rule_class(cls)
-        if "__init__" in vars(cls):
-            cls.__init__ = rule_errors.checked_constructor(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(
         self,
-        learning_rate: Any = _LEARNING_RATE,
+        learning_rate: Any = 0.01,
         weight_decay: float | None = None,
         decay_bias: bool = False,
         clipnorm: float | None = None,
@@ -145,7 +142,6 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
             jit_compile=jit_compile,
             **kwargs,
         )
-        self._has_rate_of_its_own = learning_rate is not _LEARNING_RATE
         self._learning_rate = self._build_learning_rate(learning_rate)
         self.decay_bias = decay_bias
 
@@ -164,7 +160,7 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
             layout: Its layout: ``incoming_axis``, ``units``, ``kernel_rows`` and ``bias_rows``.
 
         Returns:
-            Nothing: what is returned is assigned by nobody, and a tensor is refused.
+            Nothing: what is returned is assigned by nobody.
 
         Raises:
             OptimizerError: Whatever is raised here is raised again in training with the layer, its rows and its slots.

@@ -1,12 +1,11 @@
-"""What is wrong with a rule of a user's own, said when it is made or, where it fails, of the layer it fails at."""
+"""What is wrong with a rule of a user's own, said when its class is written, or of the layer at which it fails.
+
+What takes a training to see is for the author's tests: :func:`rewriter.testing.check_joint_optimizer`.
+"""
 
 from __future__ import annotations
 
-import functools
 import inspect
-import math
-import re
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,10 +15,9 @@ from rewriter.adapters import tf_keras as keras
 from rewriter.core.errors import OptimizerError, first_line
 from rewriter.core.layout import layout_of
 from rewriter.optimizers.hyperparameters import require_one_of
-from rewriter.optimizers.saved_settings import settings_named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Collection, Mapping
 
 # What a rule may write, and what each is given.
 _HOOKS = {
@@ -34,9 +32,6 @@ _NOT_TO_WRITE = {
     "the whole optimizer in __init__ with self.add_variable",
     "update_step": "which hands out the variables: write update_layer for whole layers, and update_other for the rest",
 }
-
-
-_MAY_ASSIGN = re.compile(r"Assign|Scatter|Apply|StatefulPartitionedCall|^If$|^While$")
 
 
 def require_rule_class(cls: type) -> None:
@@ -56,43 +51,6 @@ def require_rule_class(cls: type) -> None:
                 f"{cls.__name__}.{name} must take (self, {', '.join(given)}), in that order; it takes "
                 f"({', '.join(takes.parameters)})."
             ) from None
-
-
-def checked_constructor(construct: Callable[..., None]) -> Callable[..., None]:
-    """Wrap the ``__init__`` of a rule, so that what it forgets is said when it is made."""
-
-    @functools.wraps(construct)
-    def constructed(self: Any, *args: Any, **kwargs: Any) -> None:
-        name = type(self).__name__
-        forgotten = f"{name}.__init__ must call super().__init__(learning_rate, **kwargs) before anything else."
-        try:
-            construct(self, *args, **kwargs)
-        except (AttributeError, ValueError) as error:
-            if keras.is_constructed(self) or not _is_for_want_of_parent(error, self):
-                raise
-            raise TypeError(f"{forgotten} ({first_line(error)})") from error
-        if type(self).__init__ is not constructed:
-            return  # that of a parent; there is more to come
-        if not keras.is_constructed(self):
-            raise TypeError(forgotten)
-        arguments = inspect.signature(construct).bind(self, *args, **kwargs)
-        arguments.apply_defaults()
-        if arguments.arguments.get("learning_rate") is not None and not self._has_rate_of_its_own:
-            raise TypeError(
-                f"{name} does not pass its learning rate on: super().__init__(learning_rate, **kwargs) in its __init__."
-            )
-        settings, _ = settings_named(type(self))
-        for attribute in set(keras.variables_not_saved(self)) - settings:
-            raise TypeError(
-                f"{name}.{attribute} is a tf.Variable of its own, which .keras and .h5 files do not hold: make it with "
-                f"self.{attribute} = self.add_variable(shape, name={attribute!r})."
-            )
-
-    return constructed
-
-
-def _is_for_want_of_parent(error: Exception, optimizer: Any) -> bool:
-    return getattr(error, "obj", None) is optimizer or str(error).startswith("Missing learning rate")
 
 
 def require_extents(optimizer: Any, legal: Collection[str]) -> None:
@@ -138,50 +96,18 @@ def initial_slot(optimizer: Any, name: str, variable: Any, shape: tuple[int, ...
 
 
 def take_step(optimizer: Any, hook: str, gradient: Any, variable: Any, *layout: Any) -> None:
-    """Run a rule on one variable; whatever it raises says at which.
-
-    Raises:
-        OptimizerError: The rule failed, or returned a tensor, which nobody assigns.
-    """
-    rule = f"{type(optimizer).__name__}.{hook}"
-    graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
-    before = {} if graph is None else _numbers_of(optimizer)
-    operations = 0 if graph is None else graph.version
+    """Run a rule on one variable; ``OptimizerError`` says at which layer, with which rows and slots, it failed."""
     try:
-        result = getattr(optimizer, hook)(gradient, variable, *layout)
+        getattr(optimizer, hook)(gradient, variable, *layout)
     except OptimizerError:
         raise
     except Exception as error:
         slots = [f"{name} {tuple(optimizer.slot(name, variable).shape)}" for name in optimizer.slots]
         having = f", slots {', '.join(slots)}" if slots else ""
         raise OptimizerError(
-            f"{rule} failed at {_described(variable)}{having}: {type(error).__name__}: {first_line(error)}"
+            f"{type(optimizer).__name__}.{hook} failed at {_described(variable)}{having}: "
+            f"{type(error).__name__}: {first_line(error)}"
         ) from error
-    if graph is None:
-        return
-    if tf.is_tensor(result) and not _assigns(graph, graph.version - operations):
-        raise OptimizerError(
-            f"{rule} returned a tensor at {_described(variable)}, and assigned nothing: assign to the variable, as in "
-            "variable.assign_sub(step), and return nothing."
-        )
-    for name, number in _numbers_of(optimizer).items():
-        old = before.get(name, getattr(type(optimizer), name, number))
-        if old != number and not (math.isnan(old) and math.isnan(number)):
-            warnings.warn(
-                f"{rule} changed self.{name} from {old} to {number}: it is run once, when the step is traced, "
-                "and not at each step. self.iterations counts the steps, and self.add_variable in __init__ makes a "
-                "number that changes.",
-                stacklevel=2,
-            )
-
-
-def _assigns(graph: Any, count: int) -> bool:
-    """Tell whether any of the last operations of a graph may assign to a variable, itself or in what it calls."""
-    return any(_MAY_ASSIGN.search(each.type) for each in graph.get_operations()[-count:] if count)
-
-
-def _numbers_of(optimizer: Any) -> dict[str, Any]:
-    return {name: value for name, value in vars(optimizer).items() if isinstance(value, int | float)}
 
 
 def _described(variable: Any) -> str:

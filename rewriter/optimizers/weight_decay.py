@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from rewriter.adapters import tf_keras as keras
 from rewriter.core import hints
+from rewriter.core.derived_classes import base_of, derived_class
 from rewriter.core.errors import OptimizerError
 from rewriter.core.layout import ViewKey, is_merged, layout_of, layouts_in
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 Excluded = tuple[Any, "Layout", tuple[str, ...]]
 
 _EXCLUDED = "_rewriter_excluded_parts"
-_STANDARD_CLASS = "_rewriter_standard_class"
 
 
 class RowwiseWeightDecay:
@@ -110,17 +110,9 @@ def require_rows_known(optimizer: Any, variables: Sequence[Any]) -> None:
             )
 
 
-@functools.cache
-def _rowwise_class(cls: type) -> type:
-    names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
-    return type(cls.__name__, (RowwiseWeightDecay, cls), {**names, _STANDARD_CLASS: cls})
-
-
 def standard_class(optimizer: Any) -> type:
     """Name the class an optimizer has, or had before it was told to leave out rows."""
-    cls: type = type(optimizer)
-    standard: type = vars(cls).get(_STANDARD_CLASS, cls)
-    return standard
+    return base_of(type(optimizer), RowwiseWeightDecay) or type(optimizer)
 
 
 def has_exclusions(optimizer: Any) -> bool:
@@ -138,7 +130,7 @@ def excluded_parts(optimizer: Any, layer: Any, layout: Layout) -> tuple[str, ...
     """
     if is_merged(layer):
         kernel = getattr(layer, layout.attribute)
-        if _STANDARD_CLASS not in vars(type(optimizer)) and isinstance(optimizer, RowwiseWeightDecay):
+        if isinstance(optimizer, RowwiseWeightDecay) and base_of(type(optimizer), RowwiseWeightDecay) is None:
             decayed = optimizer.decayed_parts(kernel, layout)
             return tuple(part.attribute for part in layout.parts if part.attribute not in decayed)
         key = keras.variable_key(optimizer, kernel)
@@ -200,8 +192,8 @@ def exclude_parts(optimizer: Any, excluded: Sequence[Excluded]) -> None:
     keras.exclude_from_decay(optimizer, keys)
     merged = {**vars(optimizer).get(_EXCLUDED, {}), **merged} if merged else {}
     object.__setattr__(optimizer, _EXCLUDED, merged)
-    cls: type = type(optimizer)
+    standard = base_of(type(optimizer), RowwiseWeightDecay)
     if merged and not isinstance(optimizer, RowwiseWeightDecay):
-        keras.set_class(optimizer, _rowwise_class(cls))
-    elif not merged and _STANDARD_CLASS in vars(cls):
-        keras.set_class(optimizer, vars(cls)[_STANDARD_CLASS])
+        keras.set_class(optimizer, derived_class(RowwiseWeightDecay, type(optimizer)))
+    elif not merged and standard is not None:
+        keras.set_class(optimizer, standard)

@@ -126,7 +126,8 @@ class Plan:
             )
         if unbuilt:
             warnings.warn(
-                f"{self.model} is rewritten in part. {', '.join(unbuilt)}: {Skip.NOT_BUILT()}, then rewrite it again.",
+                f"{self.model} is rewritten in part. {', '.join(unbuilt)}: {Skip.NOT_BUILT()}, then rewrite the model "
+                "again.",
                 stacklevel=3,
             )
 

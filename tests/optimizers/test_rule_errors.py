@@ -51,93 +51,6 @@ def test_a_class_that_cannot_be_a_rule(methods, said):
     rule(update_layer=lambda self, *anything, **more: None, update_other=lambda self, g, w, scale=1: None)
 
 
-def test_a_constructor_that_forgets_its_parent():
-    """Whatever it sets first; what its own settings raise is its own affair."""
-
-    def mute(self):
-        pass
-
-    def setting(self, rho=0.5):
-        self.rho = rho
-
-    def rate(self):
-        self.lr = 0.5
-
-    def variable(self):
-        self.count = self.add_variable(())
-
-    for forgetful in (mute, setting, rate, variable):
-        with pytest.raises(TypeError, match=r"Mine.__init__ must call super\(\).__init__\(learning_rate, \*\*kwargs\)"):
-            rule(__init__=forgetful)()
-
-    def own(self, rho):  # noqa: ARG001
-        if rho < 0:
-            raise ValueError("rho is less than nothing")
-        "".nothing_that_a_text_has  # noqa: B018
-
-    with pytest.raises(ValueError, match="rho is less than nothing"):
-        rule(__init__=own)(-1)
-    with pytest.raises(AttributeError, match="'str' object has no attribute"):
-        rule(__init__=own)(1)
-
-
-def test_a_learning_rate_that_is_not_passed_on():
-    """The default would train in its stead, and be saved."""
-
-    class Dropping(Step):
-        def __init__(self, learning_rate=0.5, **kwargs):  # noqa: ARG002
-            super().__init__(**kwargs)
-
-    class Heir(Dropping):
-        def __init__(self, learning_rate=0.25, rho=1.0, **kwargs):
-            super().__init__(learning_rate, **kwargs)
-            self.rho = rho
-
-    for make in (Dropping, Heir, lambda: Dropping(optimizers.schedules.ExponentialDecay(0.5, 10, 0.5))):
-        with pytest.raises(TypeError, match=r"does not pass its learning rate on: super\(\).__init__\(learning_rate"):
-            make()
-
-    class Optional(Step):
-        def __init__(self, learning_rate=None, **kwargs):
-            super().__init__(learning_rate or 0.01, **kwargs)
-
-    assert Optional().learning_rate == np.float32(0.01)
-
-    class Scaled(Step):
-        def __init__(self, learning_rate=0.5, scale=0.02, **kwargs):
-            super().__init__(learning_rate * scale, **kwargs)
-            self.scale = scale
-
-    class Fixed(Step):
-        def __init__(self, rho=0.5):
-            super().__init__()
-            self.rho = rho
-
-    assert Scaled().learning_rate == Fixed().learning_rate == np.float32(0.01)
-
-
-def test_a_variable_that_no_file_would_hold():
-    """Of the whole optimizer: what add_variable makes is saved, and carried when layers are merged."""
-
-    class Counting(Step):
-        def __init__(self, learning_rate=0.1, make=None, **kwargs):
-            super().__init__(learning_rate, **kwargs)
-            self.count = make(self)
-            self.make = None
-
-    with pytest.raises(TypeError, match=r"Counting.count is a tf.Variable of its own, .*add_variable\(shape, name='co"):
-        Counting(make=lambda _: tf.Variable(0.0))
-    for rate in (0.5, optimizers.schedules.ExponentialDecay(0.5, 10, 0.5)):
-        Counting(rate, make=lambda self: self.add_variable((), name="count"))
-
-    class Annealed(Step):
-        def __init__(self, learning_rate=0.1, rho=0.5, **kwargs):
-            super().__init__(learning_rate, **kwargs)
-            self.rho = rho
-
-    assert Annealed(rho=tf.Variable(0.25)).get_config()["rho"] == 0.25  # a setting, which files hold as a number
-
-
 @pytest.mark.parametrize(
     ("initial", "gave"),
     [
@@ -178,37 +91,6 @@ def test_a_rule_that_fails_says_at_which_layer():
     unknown = rule(slots={"m": "unit"}, update_layer=lambda self, g, w, layout: self.slot("m", tf.Variable(1.0)))
     with pytest.raises(rewriter.OptimizerError, match=r"first.*has no slot 'm' of Mine/Variable:0: it was not built"):
         model(unknown())
-
-
-@pytest.mark.parametrize("hook", ["update_layer", "update_other"])
-def test_a_rule_that_returns_what_it_should_assign(hook):
-    """It would train nothing, and fit would say nothing; one that assigns may return what it likes."""
-    step = tf.function(lambda optimizer, gradients: optimizer.apply_gradients(gradients), autograph=False)
-
-    def trained(body):
-        built = model(Step())
-        mine = rule(**{hook: body})()
-        mine.build(variables := [built.layers[0].augmented_kernel, tf.Variable(np.ones((6, 8), "float32"))])
-        step(mine, [(tf.ones((6, 8)), variable) for variable in variables])
-
-    with pytest.raises(rewriter.OptimizerError, match=rf"Mine.{hook} returned a tensor at .*, and assigned nothing"):
-        trained(lambda self, g, w, *layout: w - g)
-    trained(lambda self, g, w, *layout: w.assign_sub(g))
-    trained(lambda self, g, w, *_: tf.cond(g[0, 0] > 0, lambda: w.assign_sub(g), w.read_value))
-    trained(lambda self, g, w, *_: tf.norm(w.assign_sub(g) if w is not None else g))
-    trained(lambda self, g, w, *_: tf.function(lambda: w.assign_sub(g))())
-
-
-@pytest.mark.filterwarnings("always:Mine.update_layer changed")
-def test_a_count_that_python_keeps(recwarn):
-    """It stands still once the step is traced."""
-
-    def update_layer(self, gradient, variable, layout):  # noqa: ARG001
-        self.t += 1
-        variable.assign_sub(gradient / self.t)
-
-    model(rule(update_layer=update_layer, t=0)())
-    assert any("changed self.t from 0 to 1: it is run once, when the step is traced" in str(w.message) for w in recwarn)
 
 
 def test_a_slot_of_a_parent_is_named_again():

@@ -16,6 +16,7 @@ from rewriter.adapters.tf_keras.classes import (
     registered_object,
     safe_mode_scope,
     saved_metadata,
+    set_class,
     weight_names,
 )
 from rewriter.adapters.tf_keras.graphs import (
@@ -51,7 +52,6 @@ from rewriter.adapters.tf_keras.layers import (
     own_weights,
     reads_as_stored,
     replace_weight_losses,
-    set_class,
     shorten,
     single_variables,
     stored_dtype,

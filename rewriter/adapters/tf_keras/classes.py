@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -22,11 +23,33 @@ def register_class(cls: type, public_name: str, registered_name: str) -> None:
     """Make a class serialize as ``public_name`` in the current format and ``registered_name`` in the legacy ones.
 
     ``public_name`` is dotted, ``module.attribute``; Keras imports the module when it loads the class, so the
-    reader needs no import of its own.
+    reader needs no import of its own. It is so as long as a layer has the class.
     """
+    for other in [each for each, holders in _HOLDERS.items() if not holders and each is not cls]:
+        del _HOLDERS[other], _GLOBAL_CUSTOM_NAMES[other]
     cls._keras_api_names = (public_name,)  # type: ignore[attr-defined]
     cls._keras_api_names_v1 = ()  # type: ignore[attr-defined]
     _GLOBAL_CUSTOM_NAMES[cls] = registered_name
+    _HOLDERS.setdefault(cls, weakref.WeakSet())
+
+
+# What has each class that is registered here. Keras's own registry keeps a class for ever, and with it the class of a
+# user that it is derived from: the next one to be registered takes those out that nothing has any more.
+_HOLDERS: dict[type, weakref.WeakSet[Any]] = {}
+
+
+def set_class(holder: Any, cls: type) -> None:
+    """Give a layer or an optimizer another class, past Keras's attribute tracking.
+
+    Saving as a SavedModel leaves ``call``, bound to the class of that moment, among the layer's own attributes, where
+    it would hide the ``call`` of the new class; that leftover goes.
+    """
+    leftover = vars(holder).get("call")
+    if leftover is not None and getattr(leftover, "__func__", None) is type(holder).call:
+        del vars(holder)["call"]
+    object.__setattr__(holder, "__class__", cls)
+    if cls in _HOLDERS:
+        _HOLDERS[cls].add(holder)
 
 
 def has_public_name(cls: type) -> bool:

@@ -78,18 +78,6 @@ def attribute_of(holder: Any, value: Any) -> str | None:
     return next((name for name, held in vars(holder).items() if held is value), None)
 
 
-def set_class(holder: Any, cls: type) -> None:
-    """Give a layer or an optimizer another class, past Keras's attribute tracking.
-
-    Saving as a SavedModel leaves ``call``, bound to the class of that moment, among the layer's own attributes, where
-    it would hide the ``call`` of the new class; that leftover goes.
-    """
-    leftover = vars(holder).get("call")
-    if leftover is not None and getattr(leftover, "__func__", None) is type(holder).call:
-        del vars(holder)["call"]
-    object.__setattr__(holder, "__class__", cls)
-
-
 def awaited_names(layer: Any) -> list[str]:
     """Name the variables of a checkpoint that was read, for which a layer has no attribute: it gets them if it has."""
     return list(getattr(layer, "_self_unconditional_deferred_dependencies", ()))

@@ -107,6 +107,11 @@ def recorded_calls(
     """Inside, ``record(layer, outputs)`` is called after each eager call of some layers, by ``id``, in this thread.
 
     ``failed(layer)`` is called for any layer whose call raises, the innermost first.
+
+    This replaces ``Layer.__call__`` for the whole process, and calls of other threads pass through. Two narrower ways
+    were tried, and each hides from the check what it is to find. With a class of its own, a layer is no more what a
+    user's code may ask for, ``type(layer) is Dense``. With a ``call`` of its own, it is not known which layer refused
+    its input, since Keras looks at the input before ``call``.
     """
     wanted, thread = frozenset(layers), threading.get_ident()
     original = tf_keras.layers.Layer.__call__

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any
 
 from rewriter.adapters import tf_keras as keras
 from rewriter.core import hints
+from rewriter.core.derived_classes import Mixin, derived_class
 from rewriter.core.errors import OptimizerError
 from rewriter.optimizers.state.slots import without_slots
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
-class StaleOptimizer:
+class StaleOptimizer(Mixin):
     """What an optimizer becomes once variables it was built for are replaced: it refuses the new ones.
 
     Keras's own optimizers would say that they cannot recognize a variable, and the legacy ones would train it as if
@@ -44,16 +44,9 @@ class StaleOptimizer:
             )
 
 
-@functools.cache
-def _stale_class(cls: type) -> type:
-    names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
-    return type(cls.__name__, (StaleOptimizer, cls), names)
-
-
 def refuse_new_weights(optimizer: Any) -> None:
     """Make an optimizer refuse every variable that it was not built for."""
-    cls: type = type(optimizer)
-    keras.set_class(optimizer, _stale_class(cls))
+    keras.set_class(optimizer, derived_class(StaleOptimizer, type(optimizer)))
 
 
 def require_not_stale(optimizer: Any, model: Any) -> None:

@@ -1,0 +1,54 @@
+"""Classes made of other people's classes: one for each purpose, and gone with the last object that has it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+_MADE = "_derived_by_rewriter"
+
+
+class Mixin:
+    """Base of what is put before somebody else's class, whose ``__init_subclass__`` does not hear of it.
+
+    It may register each subclass, or want arguments.
+    """
+
+    def __init_subclass__(cls) -> None:
+        pass
+
+
+def derived_class(
+    mixin: type, base: type, key: Hashable = None, body: Callable[[], dict[str, Any]] | None = None
+) -> type:
+    """Return the class that puts a mixin before a base, which it makes if there is none yet.
+
+    Python knows the subclasses of a class as long as they are used, so nothing is kept here: a cache would keep the
+    classes of users alive, and what their methods close over.
+
+    Args:
+        mixin: What the class adds.
+        base: The class of somebody else; the class shows its name.
+        key: What tells apart the classes of one mixin and base.
+        body: Makes further attributes of the class, where it is not there yet.
+    """
+    made_for = (mixin, base, key)
+    each: type
+    for each in base.__subclasses__():
+        if vars(each).get(_MADE) == made_for:
+            return each
+    own = {} if body is None else body()
+    shown = {name: getattr(base, name) for name in ("__module__", "__qualname__", "__doc__")}
+    return type(base)(base.__name__, (mixin, base), {**shown, **own, _MADE: made_for})
+
+
+def base_of(cls: type, mixin: type) -> type | None:
+    """Return the class of somebody else that :func:`derived_class` put the mixin before, ``None`` where it did not."""
+    for each in cls.__mro__:
+        made_by, base, _ = vars(each).get(_MADE, (None, None, None))
+        if made_by is mixin:
+            found: type = base
+            return found
+    return None
