@@ -6,7 +6,6 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tf_keras
 
 from rewriter.adapters import tf_keras as keras
 from rewriter.core.layout import layout_of
@@ -147,13 +146,8 @@ def _check_state(cls: Any, settings: dict[str, Any]) -> None:
 def _model(cls: Any, settings: dict[str, Any], eagerly: bool, make: Callable[[], Any] | None = None) -> tuple[Any, Any]:
     """Make a model of two merged layers and one that is not, always from the same start."""
     generator = np.random.default_rng(0)
-    model = tf_keras.Sequential(
-        [
-            tf_keras.layers.Dense(4, activation="tanh", input_shape=(3,)),
-            tf_keras.layers.LayerNormalization(),
-            tf_keras.layers.Dense(2),
-        ]
-    )
+    dense, normalization = keras.layer_classes("Dense", "LayerNormalization")
+    model = keras.Sequential([dense(4, activation="tanh", input_shape=(3,)), normalization(), dense(2)])
     model.set_weights([generator.uniform(0.1, 0.9, weight.shape) for weight in model.get_weights()])
     optimizer = cls(**settings) if make is None else make()
     model.compile("sgd", "mse", run_eagerly=eagerly)

@@ -1,1 +1,8 @@
 """Everything that is asked of one Keras, behind one interface."""
+
+import importlib
+
+# Keras comes first. When it is imported, rewriter registers what Keras needs to read a rewritten file, and so imports
+# modules of the packages above. One of these that is in the middle of its own import could not be imported by them.
+# By name, as `tf_keras` here is the adapter.
+importlib.import_module("tf_keras")

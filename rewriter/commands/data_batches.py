@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow as tf
 
 from rewriter.adapters import tf_keras as keras
 from rewriter.core import hints
@@ -38,11 +37,11 @@ class Batch:
     @property
     def size(self) -> int:
         """The number of rows."""
-        return int(tf.nest.flatten(self.inputs)[0].shape[0])
+        return int(keras.ops.flatten(self.inputs)[0].shape[0])
 
     def spec(self, tensor: Any) -> Any:
         """Tell what a traced function is to take in the place of a tensor of the batch."""
-        return tf.TensorSpec([tensor.shape[0] if self.is_fixed else None, *tensor.shape[1:]], tensor.dtype)
+        return keras.new_spec([tensor.shape[0] if self.is_fixed else None, *tensor.shape[1:]], tensor.dtype)
 
 
 def batch_for(model: Any, batch_size: int, data: Path | None = None) -> Batch:
@@ -70,7 +69,7 @@ def batch_for(model: Any, batch_size: int, data: Path | None = None) -> Batch:
         raise ModelError(f"{data} has targets y, and the model has no loss for them: compile it, or leave out y.")
     inputs = _inputs(arrays, data, model)
     if targets is not None:
-        _require_as_many_rows(data, {"the inputs": tf.nest.flatten(inputs)[0], "y": targets})
+        _require_as_many_rows(data, {"the inputs": keras.ops.flatten(inputs)[0], "y": targets})
     return Batch(inputs, targets, _is_fixed(model))
 
 
@@ -98,7 +97,7 @@ def _arrays(path: Path, rows: int) -> dict[str, Any]:
         raise FileError(f"{path}: no .npz file of arrays, as numpy.savez(path, x=...) writes it.")
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: tf.convert_to_tensor(file[name][:rows]) for name in file.files}
+            arrays = {name: keras.ops.convert_to_tensor(file[name][:rows]) for name in file.files}
     except (zipfile.BadZipFile, EOFError, OSError, TypeError, ValueError) as error:
         raise FileError(f"{path}: no .npz file of arrays, {first_line(error)}") from error
     if not all(array.shape.rank and array.shape[0] for array in arrays.values()):
@@ -127,5 +126,5 @@ def _require_as_many_rows(path: Path, arrays: dict[str, Any]) -> None:
 
 
 def _is_fixed(model: Any) -> bool:
-    specs = tf.nest.flatten(keras.input_specs(model))
+    specs = keras.ops.flatten(keras.input_specs(model))
     return any(spec is not None and spec.shape.rank and spec.shape[0] is not None for spec in specs)

@@ -6,12 +6,13 @@ The bias comes last, always: one row, or as many as the layer has biases for a u
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-import tensorflow as tf
+from rewriter.core.arrays import ops_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,21 +63,22 @@ class Part:
 
     def to_rows(self, value: Any) -> Any:
         """Turn the weight, a tensor or array of its own shape, into its rows of the augmented kernel."""
+        ops = ops_of(value)
         if self.transposed:
-            value = tf.transpose(value, self.order)
-        return value if value.shape == (self.rows, self.units) else tf.reshape(value, (-1, self.units))
+            value = ops.transpose(value, self.order)
+        return value if tuple(value.shape) == (self.rows, self.units) else ops.reshape(value, (-1, self.units))
 
     def from_rows(self, rows: Any) -> Any:
         """Turn rows of the augmented kernel into the weight, the inverse of :meth:`to_rows`."""
-        order = self.order
+        ops, order = ops_of(rows), self.order
         ordered = tuple(self.shape[axis] for axis in order)
         if ordered == (self.rows, self.units):
             value = rows
-        elif ordered == (self.units,) and rows.shape.rank == 2:  # noqa: PLR2004
-            value = tf.squeeze(rows, 0)  # outside of graphs a third of what tf.reshape costs, at every call of a layer
+        elif ordered == (self.units,) and len(rows.shape) == 2:  # noqa: PLR2004
+            value = ops.squeeze(rows, 0)  # outside of graphs a third of what reshape costs, at every call of a layer
         else:
-            value = tf.reshape(rows, ordered)
-        return tf.transpose(value, sorted(range(len(order)), key=order.__getitem__)) if self.transposed else value
+            value = ops.reshape(rows, ordered)
+        return ops.transpose(value, sorted(range(len(order)), key=order.__getitem__)) if self.transposed else value
 
 
 class ViewKey(NamedTuple):
@@ -175,7 +177,8 @@ class Layout:
         Returns:
             A new tensor of shape ``self.shape`` and the dtype of ``values``; it shares no memory with them.
         """
-        return tf.concat([part.to_rows(value) for part, value in zip(self.parts, values, strict=True)], axis=0)
+        blocks = [part.to_rows(value) for part, value in zip(self.parts, values, strict=True)]
+        return ops_of(blocks[0]).concatenate(blocks, axis=0)
 
     def unstack(self, augmented: Any) -> tuple[Any, ...]:
         """Take an augmented kernel apart again, by one split whose gradient is one concatenation.
@@ -186,8 +189,8 @@ class Layout:
         Returns:
             One new tensor for each part, in the part's own shape and the dtype of ``augmented``.
         """
-        # Read first: tf.split reads a variable by a longer way.
-        blocks = tf.split(tf.convert_to_tensor(augmented), [part.rows for part in self.parts], axis=0)
+        ends = [*itertools.accumulate(part.rows for part in self.parts)]
+        blocks = ops_of(augmented).split(augmented, ends[:-1], axis=0)
         return tuple(part.from_rows(block) for part, block in zip(self.parts, blocks, strict=True))
 
     def views(self, augmented: Any) -> dict[str, Any]:

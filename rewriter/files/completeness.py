@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import h5py
-import tensorflow as tf
-import tf_keras
 
 from rewriter.adapters import tf_keras as keras
 from rewriter.core.errors import FileError
@@ -108,8 +106,8 @@ def require_all_written(model: Any, written: Path, kind: Format, destination: Pa
     state = Counter(optimizer_shapes(model.optimizer) if with_optimizer and _saves_optimizer(model) else ())
     if kind is Format.SAVED_MODEL:
         # One graph of objects, in which a variable has one name, wherever that leads through.
-        held = tf.train.list_variables(str(written / "variables" / "variables"))
-        checks = [("variables", weights + state, Counter(tuple(shape) for _, shape in held))]
+        held = keras.checkpoint_shapes(str(written / "variables" / "variables"))
+        checks = [("variables", weights + state, Counter(held.values()))]
     else:
         arrays = holding(written, kind, model)
         checks = [
@@ -133,7 +131,7 @@ def _counted_weights(model: Any) -> list[Any]:
     weights = {
         id(weight): weight
         for layer in layers
-        if type(layer).save_own_variables is tf_keras.layers.Layer.save_own_variables
+        if keras.saves_its_variables_as_keras_does(layer)
         for weight in keras.own_weights(layer)
         if weight.shape.is_fully_defined()
     }

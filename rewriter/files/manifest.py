@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import tf_keras
-
+from rewriter.adapters import tf_keras as keras
 from rewriter.core import tables
 from rewriter.core.errors import FileError
 from rewriter.core.layout import layouts_in
@@ -45,7 +44,7 @@ def describe(model: Any, source_sha256: str | None = None) -> dict[str, Any]:
     return {
         "format_version": FORMAT_VERSION,
         "library_version": __version__,
-        "tf_keras_version": tf_keras.__version__,
+        "tf_keras_version": keras.VERSION,
         "source_sha256": source_sha256 or origin.get("source_sha256"),
         "settings": origin.get("settings", {}),
         "layers": merged,

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import tensorflow as tf
-import tf_keras
-
 from rewriter.adapters import tf_keras as keras
 from rewriter.core.errors import FileError
 from rewriter.core.layout import is_merged
@@ -35,7 +32,7 @@ def hidden_layers(model: Any) -> list[str]:
     merged = [found for found in locate_layers(model) if is_merged(found.layer)]
     with signed_configs():
         try:
-            config = tf_keras.saving.serialize_keras_object(model)
+            config = keras.model_to_config(model)
         except (NotImplementedError, TypeError, ValueError):
             config = None  # none at all: the format decides what becomes of the model
     # Not all that is asked for its config is in that of the model: an LSTM asks its cell, and leaves the answer out.
@@ -77,8 +74,7 @@ class Rewritten:
     def from_config(cls, config: dict[str, Any]) -> Any:
         """Make the model and merge its layers."""
         inner = config["model"]
-        deserialize = tf_keras.saving.deserialize_keras_object if "module" in inner else tf_keras.layers.deserialize
-        model = deserialize(inner)
+        model = keras.model_from_config(inner)
         merge_at(model, config["places"])
         return model
 
@@ -114,8 +110,8 @@ def merge_at(model: Any, places: dict[str, Any]) -> None:
 
 def _can_have(layer: Any, pairs: tuple[Pair, ...]) -> bool:
     attributes = [attribute for pair in pairs for attribute in pair.attributes]
-    return not layer.built or all(isinstance(getattr(layer, each, None), tf.Variable) for each in attributes)
+    return not layer.built or all(keras.is_variable(getattr(layer, each, None)) for each in attributes)
 
 
 globals()[_LOADER] = Rewritten
-tf_keras.saving.get_custom_objects().update({REGISTERED_NAME: Rewritten})
+keras.register_names({REGISTERED_NAME: Rewritten})

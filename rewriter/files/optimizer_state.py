@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
-import tensorflow as tf
-import tf_keras
 
 from rewriter.adapters import tf_keras as keras
 from rewriter.core.errors import first_line
@@ -50,7 +48,7 @@ def restore_from_file(path: Path, kind: Format, model: Any) -> str:
     held = holding(path, kind, model)
     if held.is_scaled and keras.inner_optimizer(model.optimizer) is model.optimizer:
         # Keras writes the optimizer that compile was given, and wraps it anew only under the policy it was made under.
-        keras.set_optimizer(model, tf_keras.mixed_precision.LossScaleOptimizer(model.optimizer))
+        keras.set_optimizer(model, keras.in_loss_scale(model.optimizer))
     stored = held.optimizer
     # A state that was saved before the first step is a count of iterations.
     if len(stored) <= 1:
@@ -75,21 +73,19 @@ def restore_from_checkpoint(folder: Path, model: Any) -> str:
         Why the optimizer's state could not be restored, ``""`` where it was, or where there is none.
     """
     path = str(folder / "variables" / "variables")
-    has_slots = any("/_variables/" in key or ".OPTIMIZER_SLOT" in key for key, _ in tf.train.list_variables(path))
+    has_slots = any("/_variables/" in key or ".OPTIMIZER_SLOT" in key for key in keras.checkpoint_shapes(path))
     _settle(model)
     optimizer = model.optimizer if keras.is_compiled(model) else None
     try:
         if optimizer is not None and has_slots:
             trained = keras.trained_variables(model)
             keras.build_slots(keras.inner_optimizer(optimizer), trained)
-        status = tf.train.Checkpoint(root=model).read(path)
-        # Metrics have values in it that nothing asks for; TensorFlow would say so once the model is gone.
-        status.expect_partial()
+        status = keras.read_checkpoint(path, model)
         if optimizer is not None:
             status.assert_existing_objects_matched()
             if model.run_eagerly:
                 keras.recount_steps(optimizer)
-    except (AssertionError, ValueError, tf.errors.OpError) as error:
+    except (AssertionError, ValueError, *keras.FILE_ERRORS) as error:
         return "" if optimizer is None else _start_anew(model, first_line(error))
     return ""
 
@@ -123,7 +119,7 @@ def _start_anew(model: Any, reason: str) -> str:
 
 def write_optimizer(folder: Path, optimizer: Any, state: Mapping[str, Any]) -> None:
     """Write an optimizer's settings and its state, as :func:`read_state` read it, into a SavedModel folder."""
-    (folder / _CONFIG).write_text(json.dumps(tf_keras.optimizers.serialize(optimizer)), "utf-8")
+    (folder / _CONFIG).write_text(json.dumps(keras.optimizer_to_config(optimizer)), "utf-8")
     np.savez(folder / _STATE, **state)
 
 
@@ -134,7 +130,7 @@ def read_state(optimizer: Any) -> dict[str, Any]:
 
 def restore_optimizer(folder: Path, model: Any) -> None:
     """Give a model loaded from a SavedModel folder the optimizer, with its state, that was written beside it."""
-    optimizer = tf_keras.optimizers.deserialize(json.loads((folder / _CONFIG).read_text("utf-8")))
+    optimizer = keras.optimizer_from_config(json.loads((folder / _CONFIG).read_text("utf-8")))
     keras.build_slots(keras.inner_optimizer(optimizer), keras.trained_variables(model))
     with np.load(folder / _STATE, allow_pickle=False) as state:
         keras.load_variables(optimizer, [state[str(index)] for index in range(len(state))])

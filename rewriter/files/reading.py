@@ -5,8 +5,6 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-import tf_keras
-
 from rewriter.adapters import tf_keras as keras
 from rewriter.core import progress
 from rewriter.core.errors import FileError, RewriterError, first_line
@@ -98,7 +96,7 @@ def _read(
         custom_objects = {**keras.registered_optimizers(), **(custom_objects or {})}
     try:
         with keras.safe_mode_scope(safe_mode), limited_variables(source, allowance(source)):
-            model = tf_keras.models.load_model(str(source), custom_objects=custom_objects, compile=compile, **options)
+            model = keras.load_model(str(source), custom_objects=custom_objects, compile=compile, **options)
             require_model(model)
             return model, _restore(source, kind, model, described or {})
     except FileError:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-import tensorflow as tf
-import tf_keras
-
 from rewriter.adapters import tf_keras as keras
 from rewriter.core import hints, progress
 from rewriter.core.errors import FileError, first_line
@@ -127,8 +124,7 @@ def save_model(
 
 
 def _warn_of_a_bare_name(cls: type, destination: Path) -> None:
-    bare = tf_keras.saving.get_registered_name(cls) == cls.__name__
-    if bare and format_to_write(destination) is not Format.KERAS:
+    if keras.has_bare_name(cls) and format_to_write(destination) is not Format.KERAS:
         log.warning(
             "%s is not registered, and so %s can only be read with custom_objects={%r: %s}; "
             "tf_keras.saving.register_keras_serializable registers it.",
@@ -197,7 +193,7 @@ def _write(
             place(destination, write, keep=keras.is_chief(model))
     except OSError as error:
         raise FileError(f"{destination}: not written, {error.strerror or first_line(error)}") from error
-    except (AssertionError, ValueError, TypeError, NotImplementedError, RuntimeError, tf.errors.OpError) as error:
+    except (AssertionError, ValueError, TypeError, NotImplementedError, RuntimeError, *keras.FILE_ERRORS) as error:
         why = f"Keras cannot save this model: {first_line(error)}"
         raise FileError(f"{destination}: not written, {f'{unknown}. ' if classes else ''}{why}") from error
     if kind is Format.SAVED_MODEL and (anew := _made_anew(model)):
@@ -214,7 +210,7 @@ def _made_anew(model: Any) -> list[str]:
     return [
         found.paths[0]
         for found in locate_layers(model)
-        if isinstance(found.layer, tf_keras.layers.MultiHeadAttention)
+        if isinstance(found.layer, keras.layer_classes("MultiHeadAttention"))
         and not all(map(keras.is_graph_network, found.owners))
     ]
 

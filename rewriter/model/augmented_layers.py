@@ -20,11 +20,7 @@ import inspect
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import tensorflow as tf
-import tf_keras
-
 from rewriter.adapters import tf_keras as keras
-from rewriter.adapters.tf_keras.merged_product import is_worthwhile, product
 from rewriter.core.derived_classes import Mixin, base_of, derived_class
 from rewriter.core.errors import ModelError
 from rewriter.core.layout import (
@@ -90,7 +86,7 @@ def _fresh_views(layer: Any) -> dict[str, Any]:
     if not views or not is_exact(layer):
         return views
     transposed = [part for layout in layouts_in(layer) for part in layout.parts if part.transposed]
-    return {**views, **{part.attribute: tf.ensure_shape(views[part.attribute], part.shape) for part in transposed}}
+    return {**views, **{part.attribute: keras.with_shape(views[part.attribute], part.shape) for part in transposed}}
 
 
 @contextlib.contextmanager
@@ -151,7 +147,7 @@ class Augmented(Mixin):
             surgery.discard(self)  # to be built anew
         keras.set_class(self, standard_class(self))
         self.build(input_shape)
-        tf_keras.layers.Layer.build(self, input_shape)  # a class may not, and Keras would build it again
+        keras.Layer.build(self, input_shape)  # a class may not, and Keras would build it again
         if pairs := _pairs_of(cls):
             surgery.merge(self, cls, layouts_for(self, pairs))
         else:
@@ -163,7 +159,7 @@ class Augmented(Mixin):
         if isinstance(shape, list) and all(size is None or isinstance(size, int) for size in shape):
             # JSON has made a list of it, which recurrent layers of tf-keras 2.18 take for a list of shapes.
             config = {**config, "input_shape": tuple(shape)}
-        with tf.name_scope(self.name):  # type: ignore[attr-defined]
+        with keras.name_scope(self.name):  # type: ignore[attr-defined]
             super().build_from_config(config)  # type: ignore[misc]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -253,7 +249,7 @@ def augmented_class(standard: type, exact: bool, pairs: tuple[Pair, ...]) -> typ
 def _body(standard: Any, exact: bool, pairs: tuple[Pair, ...]) -> dict[str, Any]:
     attributes = [attribute for pair in pairs for attribute in pair.attributes]
     call = _call_with_shared_views(standard)
-    if not exact and standard.call is tf_keras.layers.Dense.call:
+    if not exact and standard.call is keras.layer_classes("Dense")[0].call:
         call = _call_by_product(call)
     # Wrappers and the saving code look at the parameters of call to decide what to pass.
     call.__signature__ = inspect.signature(standard.call)  # type: ignore[attr-defined]
@@ -276,8 +272,8 @@ def _view(attribute: str) -> property:
             if attribute in layout.attributes:
                 kernel = getattr(self, layout.attribute)
                 view = (shared or _fresh_views(self))[attribute]
-                view = view if view.dtype == kernel.dtype else tf.cast(view, kernel.dtype)
-                if shared is None and tf.executing_eagerly():
+                view = view if view.dtype == kernel.dtype else keras.ops.cast(view, kernel.dtype)
+                if shared is None and keras.current_graph() is None:
                     # exclude_from_weight_decay asks each variable that it is given for its key.
                     keras.set_key(view, ViewKey(keras.key_of(kernel), attribute))
                 return view
@@ -301,10 +297,10 @@ def _call_with_shared_views(standard: Any) -> Callable[..., Any]:
 
 def _call_by_product(otherwise: Callable[..., Any]) -> Callable[..., Any]:
     def call(self: Any, inputs: Any) -> Any:
-        if not is_worthwhile(inputs):
+        if not keras.fuses_product(inputs):
             return otherwise(self, inputs)
-        inputs = tf.cast(inputs, self.compute_dtype)
-        outputs = product(inputs, tf.convert_to_tensor(self.augmented_kernel), layouts_in(self)[0])
+        inputs = keras.ops.cast(inputs, self.compute_dtype)
+        outputs = keras.fused_product(inputs, keras.ops.convert_to_tensor(self.augmented_kernel), layouts_in(self)[0])
         return outputs if self.activation is None else self.activation(outputs)
 
     return call
@@ -313,4 +309,4 @@ def _call_by_product(otherwise: Callable[..., Any]) -> Callable[..., Any]:
 # The current format imports this module by the class's public name. The legacy formats (.h5, SavedModel) look up the
 # registered name, and wrappers such as TimeDistributed look up the bare last part of the public name.
 globals()[_LOADER] = Augmented
-tf_keras.saving.get_custom_objects().update({REGISTERED_NAME: Augmented, _LOADER: Augmented})
+keras.register_names({REGISTERED_NAME: Augmented, _LOADER: Augmented})

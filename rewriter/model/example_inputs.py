@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
-import tf_keras
 
 from rewriter.adapters import tf_keras as keras
 from rewriter.model.walk import locate_layers
@@ -49,21 +47,22 @@ def make_inputs(model: Any, batch_size: int = SIZE) -> Any:
 
 def make_all(model: Any, specs: Any, batch_size: int, guessed: bool = False) -> Any:
     """Make a tensor for each ``TensorSpec`` of a structure, as :func:`make_inputs` does."""
+    embeddings = keras.layer_classes("Embedding")
     # Where a zero is masked, or looked up in every table, outputs would say little.
-    tables = [found.layer for found in locate_layers(model) if isinstance(found.layer, tf_keras.layers.Embedding)]
+    tables = [found.layer for found in locate_layers(model) if isinstance(found.layer, embeddings)]
     indices = min([SIZE, *(table.input_dim for table in tables)]) if tables else 1
     generator = np.random.default_rng(0)
     looked_up = guessed and bool(tables)
-    return tf.nest.map_structure(lambda spec: _make(spec, batch_size, indices, generator, looked_up), specs)
+    return keras.ops.map_structure(lambda spec: _make(spec, batch_size, indices, generator, looked_up), specs)
 
 
 def _make(spec: Any, batch_size: int, indices: int, generator: np.random.Generator, looked_up: bool) -> Any:
     sizes = [batch_size, *[SIZE] * (len(spec.shape) - 1)]
     shape = [given if size is None else size for size, given in zip(spec.shape, sizes, strict=False)]
     if spec.dtype.is_floating and not looked_up:
-        return tf.cast(generator.standard_normal(shape), spec.dtype)
-    if spec.dtype == tf.string:
-        return tf.fill(shape, "")
+        return keras.ops.cast(generator.standard_normal(shape), spec.dtype)
+    if spec.dtype.name == "string":
+        return keras.ops.convert_to_tensor(np.full(shape, b""))
     if spec.dtype.is_bool:
-        return tf.ones(shape, spec.dtype)
-    return tf.cast(generator.integers(0, indices, shape), spec.dtype)
+        return keras.ops.ones(shape, spec.dtype)
+    return keras.ops.cast(generator.integers(0, indices, shape), spec.dtype)

@@ -11,8 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tf_keras import layers
-
+from rewriter.adapters import tf_keras as keras
 from rewriter.core import hints
 from rewriter.core.errors import SelectorError
 from rewriter.core.messages import Message, Sentence
@@ -56,26 +55,26 @@ class Family:
 
     Attributes:
         name: How the family is called in ``layers=`` (``--layers``).
-        classes: The classes whose instances, subclasses included, belong to it.
+        classes: The names of the classes whose instances, subclasses included, belong to it.
         pair: What is stacked, or what tells it for a built layer that has a bias, or why it cannot be.
     """
 
     name: str
-    classes: tuple[type, ...]
+    classes: tuple[str, ...]
     pair: Pair | Callable[[Any], Pair | Message]
 
 
 # The first that fits: to Keras a depthwise and a transposed convolution are convolutions too.
 FAMILIES = (
-    Family("dense", (layers.Dense,), DENSE),
-    Family("conv", (layers.SeparableConv1D, layers.SeparableConv2D), _kernel("pointwise_kernel")),
-    Family("conv", (layers.DepthwiseConv1D, layers.DepthwiseConv2D), _kernel("depthwise_kernel", -2, -1)),
-    Family("conv", (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose), _kernel("kernel", -2)),
-    Family("conv", (layers.Conv1D, layers.Conv2D, layers.Conv3D), _kernel("kernel")),
-    Family("einsum", (layers.EinsumDense,), _by_equation),
+    Family("dense", ("Dense",), DENSE),
+    Family("conv", ("SeparableConv1D", "SeparableConv2D"), _kernel("pointwise_kernel")),
+    Family("conv", ("DepthwiseConv1D", "DepthwiseConv2D"), _kernel("depthwise_kernel", -2, -1)),
+    Family("conv", ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"), _kernel("kernel", -2)),
+    Family("conv", ("Conv1D", "Conv2D", "Conv3D"), _kernel("kernel")),
+    Family("einsum", ("EinsumDense",), _by_equation),
     Family(
         "recurrent",
-        (layers.SimpleRNNCell, layers.LSTMCell, layers.GRUCell),
+        ("SimpleRNNCell", "LSTMCell", "GRUCell"),
         Pair((Weight("kernel"), Weight("recurrent_kernel")), DENSE.biases),
     ),
 )
@@ -90,7 +89,7 @@ def family_of(layer: Any) -> Family | None:
 
 def family_of_class(cls: type) -> Family | None:
     """Tell to which family the layers of a class belong, ``None`` if to no known one."""
-    return next((family for family in FAMILIES if issubclass(cls, family.classes)), None)
+    return next((family for family in FAMILIES if issubclass(cls, keras.layer_classes(*family.classes))), None)
 
 
 def names_of(chosen: str | Iterable[str]) -> tuple[str, ...]:
@@ -116,7 +115,7 @@ def names_of(chosen: str | Iterable[str]) -> tuple[str, ...]:
 
 def _families_with(name: str) -> list[str]:
     """List the families that have layers of some name, ``"LSTM"``, or like it."""
-    classes = {cls.__name__.lower(): family.name for family in FAMILIES for cls in family.classes}
+    classes = {cls.lower(): family.name for family in FAMILIES for cls in family.classes}
     classes |= {"multiheadattention": "einsum"}  # its kernels are those of the EinsumDense layers in it
     near = closest(name, classes, count=3, cutoff=0.5) + [each for each in classes if name.lower() in each]
     return [classes[each] for each in near]

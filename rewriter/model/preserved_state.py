@@ -7,7 +7,6 @@ import types
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow as tf
 
 from rewriter.adapters import tf_keras as keras
 from rewriter.model.variable_holders import held_variables, is_library_module, is_of_a_library
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _OF_PYTHON = {"_thread", "weakref"}  # the locks and caches that each layer has
-_PLAIN = (bool, int, float, str, type(None), tf.Tensor, np.ndarray)
+_PLAIN = (bool, int, float, str, type(None), np.ndarray)
 
 
 @contextlib.contextmanager
@@ -71,9 +70,13 @@ def _is_users(value: Any) -> bool:
     return not (is_of_a_library(type(value)) or type(value).__module__ in _OF_PYTHON)
 
 
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, _PLAIN) or keras.is_tensor(value)
+
+
 def _plain_attributes(holder: Any) -> dict[str, Any]:
     """Read the attributes that are numbers, texts or tensors, and how long each list of such is."""
-    attributes = {name: value for name, value in vars(holder).items() if isinstance(value, _PLAIN)}
+    attributes = {name: value for name, value in vars(holder).items() if _is_plain(value)}
     return {**attributes, **{name: len(value) for name, value in _lists_of(holder)}}
 
 
@@ -87,10 +90,10 @@ def _lists_of(holder: Any) -> list[tuple[str, Any]]:
 
 def _put_back(holder: Any, attributes: dict[str, Any]) -> None:
     for name, value in _lists_of(holder):
-        if name in attributes and all(isinstance(each, _PLAIN) for each in value[attributes[name] :]):
+        if name in attributes and all(_is_plain(each) for each in value[attributes[name] :]):
             keras.shorten(value, attributes[name])
     for name, value in list(vars(holder).items()):
-        if not isinstance(value, _PLAIN):
+        if not _is_plain(value):
             continue
         if name not in attributes:
             del vars(holder)[name]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import tf_keras
-
 from rewriter.adapters import tf_keras as keras
 from rewriter.core.layout import is_merged
 from rewriter.model.augmented_layers import Augmented, augmented_class, standard_class
@@ -28,6 +26,6 @@ def slice_before_loops(model: Any) -> list[tuple[Any, Any]]:
 
 
 def _loops_over_rewritten(layer: Any) -> bool:
-    if not isinstance(layer, tf_keras.layers.RNN) or isinstance(layer, Augmented):
+    if not isinstance(layer, keras.layer_classes("RNN")) or isinstance(layer, Augmented):
         return False
     return any(is_merged(inner) for inner in keras.layers_below(layer))

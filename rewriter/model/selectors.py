@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import tf_keras
-
+from rewriter.adapters import tf_keras as keras
 from rewriter.core import hints
 from rewriter.core.errors import SelectorError
 from rewriter.core.suggestions import closest, did_you_mean
@@ -79,7 +78,7 @@ def _matches(selector: Selector, located: LocatedLayer, option: str) -> bool:
         raise SelectorError(
             f"{takes} the class {selector.__name__}; give lambda layer: isinstance(layer, {selector.__name__})."
         )
-    if isinstance(selector, tf_keras.layers.Layer):
+    if isinstance(selector, keras.Layer):
         raise SelectorError(f"{takes} the layer {selector.name} itself; give its path.")
     if callable(selector):
         return bool(selector(located.layer))

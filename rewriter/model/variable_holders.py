@@ -11,9 +11,6 @@ import functools
 import types
 from typing import TYPE_CHECKING, Any
 
-import tensorflow as tf
-import tf_keras
-
 from rewriter.adapters import tf_keras as keras
 
 if TYPE_CHECKING:
@@ -21,7 +18,7 @@ if TYPE_CHECKING:
     from types import CodeType
 
 _LIBRARIES = ("builtins", "tf_keras", "tensorflow", "keras", "numpy", "rewriter")
-_HOLDS_NOTHING = (str, bytes, int, float, tf.Tensor, tf.TensorSpec, type)
+_HOLDS_NOTHING = (str, bytes, int, float, type)
 _BUILT_BY_KERAS = frozenset({"build", "__init__"})  # what these read is what the layer is made of
 
 
@@ -38,22 +35,22 @@ def held_variables(layer: Any, seen: dict[int, Any] | None = None) -> Iterator[t
             common code is named once.
     """
     attributes = {name: value for name, value in vars(layer).items() if not keras.is_bookkeeping(name)}
-    yield from ((name, value) for name, value in attributes.items() if isinstance(value, tf.Variable))
-    inside = [(name, value) for name, value in _inside(layer) if not isinstance(value, tf.Variable)]
+    yield from ((name, value) for name, value in attributes.items() if keras.is_variable(value))
+    inside = [(name, value) for name, value in _inside(layer) if not keras.is_variable(value)]
     for way, value in _found_in(inside, {} if seen is None else seen):
-        if isinstance(value, tf.Variable):
+        if keras.is_variable(value):
             yield way, value
 
 
 def held_layers(layer: Any) -> list[Any]:
     """List the layers that a layer holds itself, or that its code reaches by other ways; not those inside of these."""
-    found = {id(value): value for _, value in _found_in(_inside(layer), {}) if not isinstance(value, tf.Variable)}
+    found = {id(value): value for _, value in _found_in(_inside(layer), {}) if not keras.is_variable(value)}
     return list(found.values())
 
 
 def variables_of(function: Any) -> list[tuple[str, Any]]:
     """List the variables that a function, traced or not, holds itself, each with the way to it."""
-    return [(way, value) for way, value in _found_in([("", function)], {}) if isinstance(value, tf.Variable)]
+    return [(way, value) for way, value in _found_in([("", function)], {}) if keras.is_variable(value)]
 
 
 def functions_of(*holders: Any) -> list[types.FunctionType]:
@@ -94,16 +91,20 @@ def _found_in(values: list[tuple[str, Any]], seen: dict[int, Any]) -> Iterator[t
     waiting = values[::-1]
     while waiting:
         way, value = waiting.pop()
-        if isinstance(value, tf.Variable) or _is_a_layer_by_itself(value):
+        if keras.is_variable(value) or _is_a_layer_by_itself(value):
             yield way, value
-        elif not (id(value) in seen or isinstance(value, _HOLDS_NOTHING)):
+        elif not (id(value) in seen or _holds_nothing(value)):
             seen[id(value)] = value  # kept, so that its id stays its own
             waiting += [(f"{way}{step}", each) for step, each in _members(value)][::-1]
 
 
+def _holds_nothing(value: Any) -> bool:
+    return isinstance(value, _HOLDS_NOTHING) or keras.is_tensor(value) or keras.is_spec(value)
+
+
 def _is_a_layer_by_itself(value: Any) -> bool:
     # Metrics are layers to Python, but no part of what the model computes.
-    return isinstance(value, tf_keras.layers.Layer) and not isinstance(value, tf_keras.metrics.Metric)
+    return keras.is_layer(value)
 
 
 def _members(value: Any) -> Iterator[tuple[str, Any]]:
@@ -122,7 +123,7 @@ def _members(value: Any) -> Iterator[tuple[str, Any]]:
         yield "()", value.__func__
     elif isinstance(value, types.FunctionType):
         yield from _used_by(value)
-    elif isinstance(value, tf.types.experimental.PolymorphicFunction):
+    elif keras.is_traced_function(value):
         yield "", value.python_function
     elif keras.may_hold_users_code(value) or _is_of_a_user(value):
         yield from ((f".{name}", each) for name, each in list(getattr(value, "__dict__", {}).items()))
@@ -169,4 +170,4 @@ def is_library_module(name: Any) -> bool:
 
 
 def _is_of_a_user(value: Any) -> bool:
-    return isinstance(value, tf.Module) or not is_of_a_library(type(value))
+    return keras.is_module(value) or not is_of_a_library(type(value))

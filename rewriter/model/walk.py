@@ -10,9 +10,6 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import tensorflow as tf
-import tf_keras
-
 from rewriter.adapters import tf_keras as keras
 from rewriter.core.errors import ModelError
 
@@ -60,7 +57,7 @@ def unknown_classes(model: Any) -> list[str]:
 
 def require_layers(model: Any) -> None:
     """Raise ``ModelError`` unless the object is a tf-keras model, or a built layer that may have layers inside it."""
-    if not isinstance(model, tf_keras.layers.Layer) or isinstance(model, tf_keras.Model):
+    if not isinstance(model, keras.Layer) or keras.is_model(model):
         require_model(model)
     elif not model.built:
         raise ModelError(f"{model.name} is not built: call the layer on a batch, so that what is in it has weights.")
@@ -68,9 +65,9 @@ def require_layers(model: Any) -> None:
 
 def require_model(model: Any) -> None:
     """Raise ``ModelError`` unless the object is a tf-keras model; a model of Keras 3 is refused by name."""
-    if isinstance(model, tf_keras.Model):
+    if keras.is_model(model):
         return
-    if isinstance(model, tf_keras.layers.Layer):
+    if isinstance(model, keras.Layer):
         raise ModelError(
             f"expected a tf_keras model, got the layer {model.name}, which cannot be saved or exported by itself: put "
             "it in a model, as in tf_keras.Sequential([layer])."
@@ -96,7 +93,7 @@ def _visit(
     path, place = way
     for name, number, child in _children(holder):
         child_way = f"{path}/{name}" if path else name, f"{place}/{number}" if place else number
-        is_layer = isinstance(child, tf_keras.layers.Layer)
+        is_layer = isinstance(child, keras.Layer)
         if is_layer:
             found = located.setdefault(id(child), LocatedLayer(child))
             found.paths.append(child_way[0])
@@ -113,7 +110,7 @@ def _children(holder: Any) -> Iterator[tuple[str, str, Any]]:
         yield from ((str(index), str(index), value) for index, value in enumerate(holder) if _is_node(value))
     else:
         # Keras looks no further than at the attributes of a plain module, so neither does its tracking.
-        if not isinstance(holder, tf_keras.layers.Layer):
+        if not isinstance(holder, keras.Layer):
             attributes = vars(holder).items()
             yield from ((k, k, v) for k, v in attributes if _is_node(v) and not keras.is_bookkeeping(k))
             return
@@ -121,7 +118,7 @@ def _children(holder: Any) -> Iterator[tuple[str, str, Any]]:
         for index, child in enumerate(keras.tracked_children(holder)):
             if not _is_node(child):
                 continue
-            named = by_layer_name and isinstance(child, tf_keras.layers.Layer)
+            named = by_layer_name and isinstance(child, keras.Layer)
             attribute = None if named else keras.attribute_of(holder, child)
             # Held under no name of its own, behind a property, say, it goes by the one it has.
             yield attribute or str(getattr(child, "name", type(child).__name__)), attribute or f"#{index}", child
@@ -129,6 +126,4 @@ def _children(holder: Any) -> Iterator[tuple[str, str, Any]]:
 
 def _is_node(value: Any) -> bool:
     # Metrics are layers to Python, but no part of what the model computes.
-    if isinstance(value, tf_keras.metrics.Metric):
-        return False
-    return isinstance(value, tf.Module | dict | list | tuple)
+    return isinstance(value, dict | list | tuple) or (keras.is_module(value) and not keras.is_metric(value))

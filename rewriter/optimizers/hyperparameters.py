@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import tensorflow as tf
-import tf_keras
-
+from rewriter.adapters import tf_keras as keras
 from rewriter.core.suggestions import closest, did_you_mean
 from rewriter.optimizers.saved_settings import settings_named
 
@@ -26,7 +24,7 @@ def scalar(value: Any, dtype: Any) -> Any:
         value: A number, a tensor or a variable.
         dtype: The dtype of the variable that it acts on.
     """
-    return tf.cast(value, dtype) if isinstance(value, tf.Tensor | tf.Variable) else tf.constant(value, dtype)
+    return keras.ops.cast(value, dtype) if keras.ops.owns(value) else keras.ops.convert_to_tensor(value, dtype)
 
 
 def require_number(name: str, value: Any, low: float, high: float = math.inf, optional: bool = False) -> None:
@@ -44,7 +42,7 @@ def require_number(name: str, value: Any, low: float, high: float = math.inf, op
 
 def require_learning_rate(value: Any) -> None:
     """Raise ``ValueError`` unless a learning rate is a number of at least 0 or a schedule."""
-    if isinstance(value, tf_keras.optimizers.schedules.LearningRateSchedule):
+    if keras.is_schedule(value):
         return
     try:
         require_number("learning_rate", value, 0)

@@ -18,10 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import tensorflow as tf
-import tf_keras
-
-from rewriter.adapters.tf_keras.momentum_step import step
+from rewriter.adapters import tf_keras as keras
 from rewriter.core.flags import require_flags
 from rewriter.optimizers.hyperparameters import require_number, require_one_of, scalar
 from rewriter.optimizers.joint_optimizer import JointOptimizer
@@ -41,7 +38,6 @@ class _Slots:
         return {"momentums": _EXTENT["incoming" if optimizer is None else optimizer.average]}
 
 
-@tf_keras.saving.register_keras_serializable(package="rewriter")
 class JointMomentum(JointOptimizer):
     """Momentum that sees a layer whole: one number a unit, averaged over its incoming connections and its bias.
 
@@ -92,15 +88,15 @@ class JointMomentum(JointOptimizer):
             variable: The augmented kernel.
             layout: Its layout.
         """
-        rate, momentum = tf.cast(self.learning_rate, variable.dtype), scalar(self.momentum, variable.dtype)
+        rate, momentum = keras.ops.cast(self.learning_rate, variable.dtype), scalar(self.momentum, variable.dtype)
         slot = self.slot("momentums", variable)
         if self.average == "incoming":
-            step(variable, slot, gradient, rate, momentum, self.nesterov)
+            keras.fused_update(variable, slot, gradient, rate, momentum, self.nesterov)
             return
         found = momentum * slot
-        made = tf.reduce_mean(gradient, axis=1) + found
+        made = keras.ops.mean(gradient, axis=1) + found
         moving = momentum * made if self.nesterov else found
-        variable.assign_sub(rate * (gradient + moving[:, tf.newaxis]))
+        variable.assign_sub(rate * (gradient + moving[:, None]))
         slot.assign(made)
 
     def standard_optimizer(self, **settings: Any) -> Any:
@@ -120,7 +116,7 @@ class JointMomentum(JointOptimizer):
         """
         velocity = self.slot("momentums", variable)
         momentum = scalar(self.momentum, variable.dtype)
-        if isinstance(gradient, tf.IndexedSlices):
+        if keras.is_sparse(gradient):
             # Rows without a gradient move on too; what is saved is a gradient as large as the variable.
             velocity.assign(momentum * velocity)
             velocity.scatter_add(gradient)
@@ -133,4 +129,5 @@ class JointMomentum(JointOptimizer):
 
 
 # An .h5 file names the optimizer inside a LossScaleOptimizer by nothing but its class.
-tf_keras.saving.get_custom_objects()[JointMomentum.__name__] = JointMomentum
+keras.register_names({JointMomentum.__name__: JointMomentum})
+keras.register("rewriter", JointMomentum.__name__, JointMomentum)

@@ -14,9 +14,6 @@ import inspect
 import warnings
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import tensorflow as tf
-import tf_keras
-
 from rewriter.adapters import tf_keras as keras
 from rewriter.core import hints
 from rewriter.core.flags import require_flags
@@ -174,9 +171,9 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
             gradient: Its gradient: a tensor, or ``tf.IndexedSlices`` without repeated indices, as of an ``Embedding``.
             variable: The variable; assign to it.
         """
-        rate = tf.cast(self.learning_rate, variable.dtype)
-        if isinstance(gradient, tf.IndexedSlices):
-            variable.scatter_sub(tf.IndexedSlices(rate * gradient.values, gradient.indices))
+        rate = keras.ops.cast(self.learning_rate, variable.dtype)
+        if keras.is_sparse(gradient):
+            variable.scatter_sub(keras.scaled(gradient, rate))
         else:
             variable.assign_sub(rate * gradient)
 
@@ -209,7 +206,7 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
             A tensor of that shape and the variable's stored dtype, or numbers of that shape; all else is refused.
         """
         del name
-        return tf.zeros(shape, keras.stored_dtype(variable))
+        return keras.ops.zeros(shape, keras.stored_dtype(variable))
 
     def condense(self, name: str, values: Sequence[Any], layout: Layout) -> Any:
         """Make the slot of an augmented kernel from the slots its parts had before they were merged.
@@ -227,9 +224,9 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
         """
         extent = self.slots.get(name, "full")  # not ours: a moving average of the weights, say
         if extent == "layer":
-            return tf.reduce_mean(tf.stack(values))
+            return keras.ops.mean(keras.ops.stack(values))
         return (
-            tf.reduce_mean(layout.stack(values), axis=_AVERAGED[extent]) if extent != "full" else layout.stack(values)
+            keras.ops.mean(layout.stack(values), axis=_AVERAGED[extent]) if extent != "full" else layout.stack(values)
         )
 
     def standard_optimizer(self, **settings: Any) -> Any:
@@ -243,7 +240,7 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
         """
         shared = {name: getattr(self, name) for name in (*BOUNDS, *AVERAGING, "jit_compile")}
         with keras.strategy_scope(self):
-            return tf_keras.optimizers.SGD(keras.learning_rate_of(self), **shared, **settings)
+            return keras.new_sgd(keras.learning_rate_of(self), **shared, **settings)
 
     def build(self, var_list: Sequence[Any]) -> None:
         """Make the slots; tf-keras calls it before the first step.
@@ -303,7 +300,7 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
         if layout is None:
             rule_errors.take_step(self, "update_other", gradient, variable)
         else:
-            rule_errors.take_step(self, "update_layer", tf.convert_to_tensor(gradient), variable, layout)
+            rule_errors.take_step(self, "update_layer", keras.ops.convert_to_tensor(gradient), variable, layout)
 
     def aggregate_gradients(self, grads_and_vars: Any) -> Any:
         """Sum gradients over the replicas; tf-keras calls it before the first update.
@@ -314,7 +311,7 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
         Args:
             grads_and_vars: Pairs of gradient and variable.
         """
-        return super().aggregate_gradients(grads_and_vars) if tf.distribute.has_strategy() else list(grads_and_vars)
+        return super().aggregate_gradients(grads_and_vars) if keras.has_strategy() else list(grads_and_vars)
 
     def exclude_from_weight_decay(self, var_list: Any = None, var_names: Any = None) -> None:
         """Leave variables out of weight decay, before the optimizer is built.
@@ -332,8 +329,8 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
         if isinstance(var_names, str):
             raise TypeError(f"var_names is a list of patterns, as [{var_names!r}]; {var_names!r} alone is a string.")
         for variable in var_list or ():
-            if not isinstance(variable, tf.Variable) and not isinstance(keras.given_key(variable), ViewKey):
-                raise ValueError(  # noqa: TRY004  the type is right where it is a view
+            if not keras.is_variable(variable) and not isinstance(keras.given_key(variable), ViewKey):
+                raise ValueError(
                     "exclude_from_weight_decay was given a tensor that is no view of a merged layer. Give layer.kernel "
                     "or layer.bias as it is, the layer's augmented_kernel, or a name: var_names=['dense/kernel']."
                 )
@@ -362,7 +359,7 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
             keras.update_on_every_replica(self, variable, self._decay_variable)
 
     def _decay_variable(self, variable: Any) -> None:
-        variable.assign_sub(variable * self.decay_rate(variable) * tf.cast(self.learning_rate, variable.dtype))
+        variable.assign_sub(variable * self.decay_rate(variable) * keras.ops.cast(self.learning_rate, variable.dtype))
 
     def load_own_variables(self, store: Mapping[str, Any]) -> None:
         """Load the state.

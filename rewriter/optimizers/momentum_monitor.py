@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
-import tf_keras
 
 from rewriter.adapters import tf_keras as keras
 from rewriter.core.errors import OptimizerError
@@ -29,7 +27,7 @@ class _Watched(NamedTuple):
     momentum: Any
 
 
-class JointMomentumMonitor(tf_keras.callbacks.Callback):
+class JointMomentumMonitor(keras.Callback):
     """Writes each unit's mean momentum and the norm of its update to TensorBoard, as histograms over the units.
 
     For each augmented kernel ``W*`` of shape ``(rows, units)`` there are two, ``<path>/mean_momentum``, the ``m`` of
@@ -91,7 +89,7 @@ class JointMomentumMonitor(tf_keras.callbacks.Callback):
         self._batches = 0
         # Every worker trains alike; one of them writes.
         if keras.is_chief(self.model):
-            self._writer = tf.summary.create_file_writer(str(self.log_dir / _FOLDER))
+            self._writer = keras.summary_writer(str(self.log_dir / _FOLDER))
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Remember the weights, where the step is one to write."""
@@ -115,7 +113,7 @@ class JointMomentumMonitor(tf_keras.callbacks.Callback):
             summaries.append(histogram_pb(f"{each.name}/update_norm", update))
         with self._writer.as_default():
             for summary in summaries:
-                tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step=step)
+                keras.write_summary(summary, step)
         self._before = []
 
     def on_train_end(self, logs: Any = None) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import tf_keras
-
 from rewriter.adapters import tf_keras as keras
 from rewriter.core import hints
 from rewriter.core.errors import OptimizerError
@@ -109,7 +107,7 @@ def choose_optimizer(
 
 def require_for_layer(model: Any, optimizer: Any) -> None:
     """Raise ``OptimizerError`` unless an optimizer can be carried when a layer that is no model is split."""
-    if isinstance(model, tf_keras.Model):
+    if keras.is_model(model):
         raise OptimizerError(f"split takes optimizer= for a layer that is no model; {model.name} has its own.")
     if not keras.is_optimizer(optimizer) or is_joint(optimizer):
         raise OptimizerError(
@@ -133,7 +131,7 @@ def _choose_own(model: Any) -> OptimizerChoice:
 
 def _choose_default(model: Any, given: dict[str, Any]) -> OptimizerChoice:
     """Choose a joint optimizer: the one that a model has, or joint momentum; none for a layer that is no model."""
-    if not isinstance(model, tf_keras.Model):
+    if not keras.is_model(model):
         what = "none, a layer has none: whoever trains it makes one, rewriter.JointMomentum() or another"
         return OptimizerChoice(None, None, (Outcome.OPTIMIZER(what=what),))
     if is_joint(keras.optimizer_of(model)) and not given:
@@ -267,7 +265,7 @@ def _settings_not_carried(current: Any) -> Iterator[Message]:
     """Say which settings of an optimizer, beside its learning rate, a new joint momentum is without."""
     inner = keras.inner_optimizer(current)
     rate = keras.learning_rate_of(inner)
-    left = [_shown(rate)] if isinstance(rate, tf_keras.optimizers.schedules.LearningRateSchedule) else []
+    left = [_shown(rate)] if keras.is_schedule(rate) else []
     left += [f"{name} {_shown(value)}" for name in (*BOUNDS, "use_ema") if (value := getattr(inner, name, None))]
     if left:
         yield Outcome.SETTINGS_LOST(optimizer=_name(current), what=", ".join(left))
@@ -323,7 +321,7 @@ def _split_slot_count(inner: Any, model: Any) -> int:
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, tf_keras.optimizers.schedules.LearningRateSchedule):
+    if keras.is_schedule(value):
         return type(value).__name__
     return str(value) if isinstance(value, bool) or not isinstance(value, int | float) else f"{value:.6g}"
 

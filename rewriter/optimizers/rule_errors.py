@@ -9,7 +9,6 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow as tf
 
 from rewriter.adapters import tf_keras as keras
 from rewriter.core.errors import OptimizerError, first_line
@@ -84,10 +83,10 @@ def initial_slot(optimizer: Any, name: str, variable: Any, shape: tuple[int, ...
         OptimizerError: It is no tensor of the slot's shape and the variable's dtype, and no numbers of that shape.
     """
     dtype, value = keras.stored_dtype(variable), optimizer.initial_slot(name, variable, shape)
-    start = value if tf.is_tensor(value) else np.asarray(value)
-    numeric = tf.is_tensor(value) or start.dtype.kind in "biuf"
-    if not numeric or tuple(start.shape) != shape or (tf.is_tensor(value) and value.dtype != dtype):
-        given = f"{tf.as_dtype(start.dtype).name} of shape {tuple(start.shape)}" if numeric else repr(value)
+    start = value if keras.ops.owns(value) else np.asarray(value)
+    numeric = keras.ops.owns(value) or start.dtype.kind in "biuf"
+    if not numeric or tuple(start.shape) != shape or (keras.ops.owns(value) and value.dtype != dtype):
+        given = f"{keras.dtype_of(start.dtype).name} of shape {tuple(start.shape)}" if numeric else repr(value)
         raise OptimizerError(
             f"{type(optimizer).__name__}.initial_slot must give {dtype.name} of shape {shape} for the slot {name!r} of "
             f"{_described(variable)}; it gave {given}. super().initial_slot(name, variable, shape) gives zeros."

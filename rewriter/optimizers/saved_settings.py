@@ -10,8 +10,6 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow as tf
-import tf_keras
 
 from rewriter.adapters import tf_keras as keras
 
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class KeptSettings(tf_keras.optimizers.Optimizer):
+class KeptSettings(keras.Optimizer):
     """A Keras optimizer that keeps each argument of ``__init__`` under its own name, and so has them all in files."""
 
     def get_config(self) -> dict[str, Any]:
@@ -86,11 +84,11 @@ def _kept(optimizer: Any, name: str) -> Any:
             f"{type(optimizer).__name__} does not keep its argument {name}; write self.{name} = {name} in __init__."
         )
     value = getattr(optimizer, name)
-    if callable(value) and not isinstance(value, tf_keras.optimizers.schedules.LearningRateSchedule):
+    if callable(value) and not keras.is_schedule(value):
         raise TypeError(
             f"{type(optimizer).__name__} keeps a function as {name}, which no file holds; take its name instead."
         )
-    return np.asarray(value).tolist() if tf.is_tensor(value) or isinstance(value, np.ndarray | np.generic) else value
+    return np.asarray(value).tolist() if keras.ops.owns(value) or isinstance(value, np.ndarray | np.generic) else value
 
 
 def _changed(optimizer: Any, again: Any) -> dict[str, tuple[Any, Any]]:
@@ -106,7 +104,7 @@ def _setting(optimizer: Any, name: str) -> Any:
     if name != "learning_rate":
         return getattr(optimizer, name)
     rate = keras.learning_rate_of(optimizer)
-    return type(rate) if isinstance(rate, tf_keras.optimizers.schedules.LearningRateSchedule) else rate
+    return type(rate) if keras.is_schedule(rate) else rate
 
 
 def _is_same(one: Any, other: Any) -> bool:
@@ -121,6 +119,6 @@ def _with_schedules(config: Mapping[str, Any], custom_objects: Mapping[str, Any]
     def made(value: Any) -> Any:
         if not (isinstance(value, dict) and {"class_name", "config"} <= value.keys()):
             return value
-        return tf_keras.optimizers.schedules.deserialize(value, custom_objects=custom_objects)
+        return keras.schedule_from_config(value, custom_objects)
 
     return {name: made(value) for name, value in config.items()}

@@ -6,8 +6,6 @@ import functools
 import re
 from typing import TYPE_CHECKING, Any
 
-import tensorflow as tf
-
 from rewriter.adapters import tf_keras as keras
 from rewriter.core import hints
 from rewriter.core.derived_classes import base_of, derived_class
@@ -45,7 +43,7 @@ class RowwiseWeightDecay:
 
     def decay_rate(self, variable: Any) -> Any:
         """Return the weight decay as a scalar of a variable's dtype, rounded as in tf-keras: in float32 before."""
-        return tf.cast(self.weight_decay, variable.dtype)
+        return keras.ops.cast(self.weight_decay, variable.dtype)
 
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
         if self.weight_decay is None:
@@ -65,9 +63,9 @@ class RowwiseWeightDecay:
 
     def _decay(self, variable: Any, layout: Layout, parts: tuple[str, ...]) -> None:
         # In the order of operations of tf-keras, so that each row comes out as its variable would.
-        weight_decay, rate = self.decay_rate(variable), tf.cast(self.learning_rate, variable.dtype)
+        weight_decay, rate = self.decay_rate(variable), keras.ops.cast(self.learning_rate, variable.dtype)
         steps = [
-            value * weight_decay * rate if attribute in parts else tf.zeros_like(value)
+            value * weight_decay * rate if attribute in parts else keras.ops.zeros_like(value)
             for attribute, value in layout.views(variable).items()
         ]
         variable.assign_sub(layout.stack(steps))

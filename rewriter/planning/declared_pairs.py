@@ -6,9 +6,7 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import tensorflow as tf
-import tf_keras
-
+from rewriter.adapters import tf_keras as keras
 from rewriter.core import hints, tables
 from rewriter.core.errors import PairError
 from rewriter.core.layout import is_merged
@@ -67,7 +65,7 @@ def pair(
     """
     told = _Told(_names(kernel, "kernel"), _names(bias, "bias"), None if units is None else _axes(units))
     cls = layer_or_class if isinstance(layer_or_class, type) else type(layer_or_class)
-    if not issubclass(cls, tf_keras.layers.Layer):
+    if not issubclass(cls, keras.Layer):
         raise PairError(f"rewriter.pair takes a tf_keras layer or a class of layers, got {layer_or_class!r}.")
     if not told.kernels or not told.biases:
         raise PairError(f"{cls.__name__}: a pair has a kernel and a bias at least; got {kernel!r} and {bias!r}.")
@@ -147,10 +145,10 @@ def _resolve(told: _Told, layer: Any) -> Pair | None:
     variables = dict(held_variables(layer))
     shapes: dict[str, tuple[int, ...]] = {}
     for attribute in told.attributes:
-        value = getattr(layer, attribute, None)
+        value: Any = getattr(layer, attribute, None)
         if attribute in told.biases and value is None and hasattr(layer, attribute):
             return None
-        if not isinstance(value, tf.Variable):
+        if not keras.is_variable(value):
             named = [each for each in variables if each.isidentifier()]
             hint = did_you_mean(closest(attribute, named)) or f" It has {', '.join(named) or 'none'} under names."
             raise PairError(f"{_name(layer)} has no weight {attribute!r}.{hint}")

@@ -8,8 +8,6 @@ import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
-import tensorflow as tf
-
 from rewriter.adapters import tf_keras as keras
 from rewriter.core import hints, tables
 from rewriter.model.variable_holders import held_variables, is_of_a_library
@@ -48,7 +46,7 @@ class Surroundings:
         layer = located.layer
         weights: dict[str, Any] = {attribute: getattr(layer, attribute, None) for attribute in pair.attributes}
         for attribute, weight in weights.items():
-            if not isinstance(weight, tf.Variable) or vars(layer).get(attribute) is not weight:
+            if not keras.is_variable(weight) or vars(layer).get(attribute) is not weight:
                 return Skip.REPLACED(attribute=attribute, kind=type(weight).__name__)
             if not keras.reads_as_stored(weight):
                 return Skip.STORED_OTHERWISE(attribute=attribute, kind=type(weight).__name__)

@@ -11,10 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import tensorflow as tf
-
 from rewriter.adapters import tf_keras as keras
-from rewriter.adapters.tf_keras.dataflow import Bias, Dataflow, Factor, dataflow
 from rewriter.core import hints, progress
 from rewriter.core.errors import ModelError, first_line
 from rewriter.core.layout import layout_of
@@ -31,7 +28,7 @@ if TYPE_CHECKING:
     from rewriter.core.messages import Message
 
 
-_Use = Factor | Bias
+_Use = keras.Factor | keras.Bias
 
 
 @dataclass(frozen=True)
@@ -140,11 +137,11 @@ def _places(model: Any) -> list[_Place]:
     return list(places.values())
 
 
-def _trace(model: Any, inputs: Any, variables: Sequence[Any]) -> Dataflow:
+def _trace(model: Any, inputs: Any, variables: Sequence[Any]) -> keras.Dataflow:
     specs, guessed = specs_of(model)
     if inputs is not None:
         try:
-            specs = tf.nest.map_structure(lambda each: tf.TensorSpec(each.shape, each.dtype), inputs)
+            specs = keras.specs_like(inputs)
         except AttributeError as error:
             raise ModelError(
                 f"{hints.INPUTS} takes a batch as the model does: arrays, not lists of numbers."
@@ -174,7 +171,7 @@ def _trace(model: Any, inputs: Any, variables: Sequence[Any]) -> Dataflow:
         if id(handle) in numbers
     }
     shapes = {number: tuple(variable.shape) for number, variable in enumerate(variables)}
-    return dataflow(traced.graph.as_graph_def(add_shapes=True), handles, shapes)
+    return keras.dataflow_of(traced.graph.as_graph_def(add_shapes=True), handles, shapes)
 
 
 def _traced(model: Any, specs: Any) -> Any:
@@ -182,12 +179,11 @@ def _traced(model: Any, specs: Any) -> Any:
     further = keras.further_specs(model)
 
     def trace(training: bool) -> Any:
-        function = tf.function(
-            lambda batch, further: model(batch, **further, **keras.training_argument(model, training)),
-            autograph=False,
-        )
-        with untouched(model, *keras.layers_below(model)), _no_new_weights():
-            return function.get_concrete_function(specs, further)
+        def call(batch: Any, further: Any) -> Any:
+            return model(batch, **further, **keras.training_argument(model, training))
+
+        with untouched(model, *keras.layers_below(model)), keras.no_new_variables(_MakesWeights):
+            return keras.traced(call, specs, further)
 
     with contextlib.suppress(_MakesWeights):
         return trace(True)
@@ -198,13 +194,6 @@ class _MakesWeights(Exception):  # noqa: N818  it never leaves this module
     pass
 
 
-def _no_new_weights() -> Any:
-    def create(*_: Any, **__: Any) -> Any:
-        raise _MakesWeights
-
-    return tf.variable_creator_scope(create)
-
-
 class _Way(NamedTuple):
     """A way in which the graph uses a variable."""
 
@@ -212,7 +201,7 @@ class _Way(NamedTuple):
     text: str
 
 
-def _ways(found: Dataflow, number: int, places: Sequence[_Place]) -> list[_Way]:
+def _ways(found: keras.Dataflow, number: int, places: Sequence[_Place]) -> list[_Way]:
     """List the ways in which the graph uses a variable."""
     products = sorted(factor for factor in found.products if factor.variable == number)
     added = {bias: sums for bias, sums in found.added.items() if bias.variable == number}
@@ -223,14 +212,14 @@ def _ways(found: Dataflow, number: int, places: Sequence[_Place]) -> list[_Way]:
     elif any(len(names) > 1 for names in to.values()):
         several = sorted({f"added to products of {each}" for names in to.values() for each in names})
         ways += [_Way("sum", each) for each in several]
-    elif any(to.values()) or any(isinstance(each, Bias) and each.variable == number for each, _ in found.joined):
+    elif any(to.values()) or any(isinstance(each, keras.Bias) and each.variable == number for each, _ in found.joined):
         ways.append(_Way("sum", "added to a product"))
     elif added:
         ways.append(_Way("sum", "added to a product of another layer"))
     return ways + [_Way("other", each) for each in sorted(found.otherwise.get(number, ()))]
 
 
-def _names(factors: Iterable[Factor], number: int, places: Sequence[_Place]) -> str:
+def _names(factors: Iterable[keras.Factor], number: int, places: Sequence[_Place]) -> str:
     """Name the factors that belong to the layer of a variable."""
     return " and ".join(places[factor.variable].name for factor in sorted(factors) if _together(factor, number, places))
 
@@ -239,7 +228,7 @@ def _together(one: _Use, number: int, places: Sequence[_Place]) -> bool:
     return places[one.variable].layer is places[number].layer
 
 
-def _links(found: Dataflow, places: Sequence[_Place]) -> list[tuple[_Use, _Use]]:
+def _links(found: keras.Dataflow, places: Sequence[_Place]) -> list[tuple[_Use, _Use]]:
     """List which uses of variables flow into the same units, of variables of one layer."""
     biases = {bias.variable: bias for bias in found.added}
     links: list[tuple[_Use, _Use]] = [
@@ -259,13 +248,13 @@ def _groups(links: Iterable[tuple[_Use, _Use]], fit: set[int]) -> list[list[_Use
                 group |= group_of.get(each.variable, {each.variable: each})
             group_of |= dict.fromkeys(group, group)
     groups = {id(group): [group[number] for number in sorted(group)] for group in group_of.values()}
-    whole = [group for group in groups.values() if any(isinstance(each, Factor) for each in group)]
+    whole = [group for group in groups.values() if any(isinstance(each, keras.Factor) for each in group)]
     return sorted(whole, key=lambda group: group[0].variable)
 
 
 def _pair(group: Sequence[_Use], places: Sequence[_Place]) -> Pair:
     """Pair a group, with the units in the order in which the first kernel has them: it is the largest to read."""
-    kernel = next(each for each in group if isinstance(each, Factor))
+    kernel = next(each for each in group if isinstance(each, keras.Factor))
     order = sorted(range(len(kernel.outgoing)), key=kernel.outgoing.__getitem__)
     alike = all(len(each.outgoing) == len(order) for each in group)
 
@@ -278,7 +267,7 @@ def _pair(group: Sequence[_Use], places: Sequence[_Place]) -> Pair:
             if isinstance(each, kind)
         )
 
-    return Pair(weights(Factor), weights(Bias))
+    return Pair(weights(keras.Factor), weights(keras.Bias))
 
 
 def _findings(ways: Sequence[_Way], unfit: str | None, partners: Sequence[str], trained: bool) -> list[Message]:

@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import tensorflow as tf
-import tf_keras
-
 from rewriter.adapters import tf_keras as keras
 from rewriter.core import hints
 from rewriter.core.errors import ModelError, PairError
@@ -101,8 +98,8 @@ def plan(
 
 def _require_inside(model: Any) -> None:
     """Raise ``ModelError`` for a layer that is merged itself: it has to be found in a model."""
-    alone = not isinstance(model, tf_keras.Model)
-    if alone and (family_of(model) is not None or isinstance(model, tf_keras.layers.RNN | Augmented)):
+    alone = not keras.is_model(model)
+    if alone and (family_of(model) is not None or isinstance(model, (*keras.layer_classes("RNN"), Augmented))):
         raise ModelError(
             f"{model.name} is itself a layer to merge, and layers in a model are: put it in one, as in "
             "model = tf_keras.Sequential([layer]), and give that. The layer is changed in place all the same."
@@ -132,7 +129,7 @@ def _owns_kernel(layer: Any) -> bool:
     if isinstance(layer, Augmented):
         return bool(pairs_in(layer))
     # A Dense layer that is not built has no kernel yet, but is the user's business all the same.
-    return family_of(layer) is not None or is_told(layer) or isinstance(vars(layer).get("kernel"), tf.Variable)
+    return family_of(layer) is not None or is_told(layer) or keras.is_variable(vars(layer).get("kernel"))
 
 
 def _decide(
@@ -251,7 +248,7 @@ def _decision(
         kernel_shape=shapes.get(attributes[0]) or _shape(getattr(layer, attributes[0], None)),
         bias_shape=shapes.get(attributes[-1]) or _shape(getattr(layer, attributes[-1], None)),
         augmented_shape=layout.shape if layout else None,
-        dtype=keras.stored_dtype(kernel).name if isinstance(kernel, tf.Variable) else None,
+        dtype=keras.stored_dtype(kernel).name if keras.is_variable(kernel) else None,
         trainable=bool(layer.trainable),
         found=source is Merge.FOUND,
         blocked=blocked,
@@ -267,4 +264,4 @@ def _usual_pair(layer: Any) -> Pair:
 
 
 def _shape(weight: Any) -> tuple[int, ...] | None:
-    return tuple(weight.shape) if isinstance(weight, tf.Variable | tf.Tensor) else None
+    return tuple(weight.shape) if keras.is_variable(weight) or keras.is_tensor(weight) else None

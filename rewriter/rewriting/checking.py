@@ -6,7 +6,6 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow as tf
 
 from rewriter.adapters import tf_keras as keras
 from rewriter.core import hints
@@ -195,4 +194,4 @@ def _weights(layer: Any, layouts: Sequence[Layout]) -> dict[str, Any]:
         if is_merged(layer):
             return standard_weights(layer)
         attributes = [attribute for layout in layouts for attribute in layout.attributes]
-        return {attribute: tf.convert_to_tensor(getattr(layer, attribute)) for attribute in attributes}
+        return {attribute: keras.ops.convert_to_tensor(getattr(layer, attribute)) for attribute in attributes}

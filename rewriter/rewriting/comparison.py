@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow as tf
+
+from rewriter.adapters import tf_keras as keras
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +53,7 @@ def compare(a: Any, b: Any, terms: int = 1) -> Difference:
         return SAME if np.array_equal(left, right) else INCOMPARABLE
     if _has_same_bits(left, right):
         return SAME
-    dtype = tf.as_dtype(left.dtype)
+    dtype = keras.dtype_of(left.dtype)
     if not dtype.is_floating:
         return INCOMPARABLE
     wide_left, wide_right = left.astype(np.float64), right.astype(np.float64)
@@ -69,7 +70,7 @@ def compare(a: Any, b: Any, terms: int = 1) -> Difference:
 
 def _array(value: Any) -> Any:
     """Look at a tensor as an array, without a copy of it where it lets itself be looked at."""
-    if isinstance(value, tf.Tensor):
+    if keras.is_tensor(value):
         with contextlib.suppress(BufferError, RuntimeError, TypeError, ValueError):
             return np.asarray(memoryview(value))
     return np.asarray(value)
@@ -95,11 +96,9 @@ def arrays_of(nest: Any) -> list[Any]:
 
     What is no tensor, such as a distribution, has nothing to compare and is left out.
     """
-    tensors = [_values(tensor) for tensor in tf.nest.flatten(nest)]
-    return [np.asarray(tensor) for tensor in tensors if isinstance(tensor, tf.Tensor | tf.Variable | np.ndarray)]
-
-
-def _values(tensor: Any) -> Any:
-    if isinstance(tensor, tf.RaggedTensor):
-        return tensor.flat_values
-    return tensor.values if isinstance(tensor, tf.SparseTensor) else tensor
+    tensors = [keras.values_of(tensor) for tensor in keras.ops.flatten(nest)]
+    return [
+        np.asarray(tensor)
+        for tensor in tensors
+        if isinstance(tensor, np.ndarray) or keras.is_tensor(tensor) or keras.is_variable(tensor)
+    ]

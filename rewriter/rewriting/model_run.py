@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
-import tf_keras
 
 from rewriter.adapters import tf_keras as keras
 from rewriter.core import hints, progress
@@ -80,7 +78,7 @@ def run_model(model: Any, inputs: Any = None, like: Any = None, again: bool = Fa
                 failed.append,
             ),
         ):
-            further = example_inputs.make_all(model, keras.further_specs(model), len(tf.nest.flatten(batch)[0]))
+            further = example_inputs.make_all(model, keras.further_specs(model), len(keras.ops.flatten(batch)[0]))
             outputs = arrays_of(model(batch, **further, **keras.training_argument(model, False)))
             return Run(outputs, calls, arrays_of(list(model.losses)))
     except Exception as error:
@@ -93,7 +91,7 @@ def run_model(model: Any, inputs: Any = None, like: Any = None, again: bool = Fa
 
 
 def _require_batch(inputs: Any) -> None:
-    if isinstance(inputs, tf.data.Dataset):
+    if keras.is_dataset(inputs):
         raise ModelError(
             f"{hints.INPUTS} is a batch, and a tf.data.Dataset has many: give the x of one, next(iter(dataset))."
         )
@@ -101,7 +99,7 @@ def _require_batch(inputs: Any) -> None:
         raise ModelError(
             f"{hints.INPUTS} is a batch of arrays, and {str(inputs)!r} is text; numpy.load reads a file of them."
         )
-    if any(np.ndim(each) and np.shape(each)[0] == 0 for each in tf.nest.flatten(inputs)):
+    if any(np.ndim(each) and np.shape(each)[0] == 0 for each in keras.ops.flatten(inputs)):
         raise ModelError(f"{hints.INPUTS} has an array without rows; give a batch of at least one.")
 
 
@@ -123,8 +121,8 @@ def run_layer(layer: Any, fan_in: int) -> tuple[list[Any], str]:
                 untouched(layer, *keras.layers_below(layer)),
                 keras.autocast_of(layer),
             ):
-                dtype = tf.as_dtype(layer.compute_dtype).as_numpy_dtype
-                outputs = arrays_of(layer.call(tf.convert_to_tensor(batch.astype(dtype))))
+                dtype = keras.dtype_of(layer.compute_dtype).as_numpy_dtype
+                outputs = arrays_of(layer.call(keras.ops.convert_to_tensor(batch.astype(dtype))))
         except Exception as raised:  # noqa: BLE001  a call that wants more inputs, or a context: not ours to judge
             error = error or first_line(raised)
             continue
@@ -136,7 +134,7 @@ def run_layer(layer: Any, fan_in: int) -> tuple[list[Any], str]:
 def _input_shape(layer: Any, fan_in: int, size: int) -> list[int]:
     """Say which shape of input a layer takes, with ``size`` for every dimension after the first that it leaves open."""
     spec, built = layer.input_spec, layer.get_build_config()
-    if isinstance(spec, tf_keras.layers.InputSpec) and spec.axes:
+    if spec is not None and not isinstance(spec, list | tuple | dict) and spec.axes:
         shape = [example_inputs.SIZE, *[size] * ((spec.ndim or spec.min_ndim) - 1)]
         for axis, needed in spec.axes.items():
             shape[axis] = needed

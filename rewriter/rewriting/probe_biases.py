@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow as tf
 
 from rewriter.adapters import tf_keras as keras
 from rewriter.core.layout import is_merged
@@ -41,7 +40,7 @@ class ProbeBiases:
             shape = each[-1].shape
             numbers = 0.2 + 0.1 * np.cos(number + np.arange(np.prod(shape))).reshape(shape)
             for target in _targets(*each):
-                target.assign(each[-1].to_rows(tf.constant(numbers)) if is_merged(each[0]) else numbers)
+                target.assign(each[-1].to_rows(keras.ops.convert_to_tensor(numbers)) if is_merged(each[0]) else numbers)
         try:
             yield
         finally:
@@ -60,7 +59,7 @@ class _Target:
         return self.variable.numpy().copy() if self.rows is None else self.variable[self.rows].numpy().copy()
 
     def assign(self, value: Any) -> None:
-        new = tf.cast(value, self.variable.dtype)
+        new = keras.ops.cast(value, self.variable.dtype)
         if self.rows is None:
             self.variable.assign(new)
         else:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import tensorflow as tf
-
 from rewriter.adapters import tf_keras as keras
 from rewriter.core import tables
 from rewriter.core.layout import augmented_kernels, standard_weights
@@ -176,7 +174,7 @@ def verify(a: Any, b: Any, inputs: Any = None) -> Report:
 def _taken(model: Any) -> str:
     """Name the inputs that a model takes, each with its shape, as far as it says so."""
     specs, _ = specs_of(model)
-    shapes = [spec.shape for spec in tf.nest.flatten(specs)] if specs is not None else []
+    shapes = [spec.shape for spec in keras.ops.flatten(specs)] if specs is not None else []
     named = zip(input_names(model), shapes, strict=False)
     each = [f"{name} {tables.shape(shape[1:]) if shape.rank else ''}" for name, shape in named]
     return ", ".join(each) or "unknown"

@@ -59,6 +59,37 @@ def test_imports_make_no_circle():
     assert not left
 
 
+# Outside of adapters/ no framework is imported, but for these.
+EXCEPTIONS = {
+    # It times TensorFlow's own functions, compiled by XLA or not: a benchmark of an adapter would measure the adapter.
+    "rewriter.commands.benchmark.training_steps",
+}
+FRAMEWORKS = {"tensorflow", "tf_keras", "keras", "jax", "torch"}
+
+
+def test_frameworks_are_imported_by_adapters_alone():
+    found = set()
+    for name, path in PATHS.items():
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            modules = [each.name for each in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module] if isinstance(node, ast.ImportFrom) else []
+            if FRAMEWORKS & {module.partition(".")[0] for module in modules}:
+                found.add(name)
+    assert {name for name in found if not name.startswith("rewriter.adapters")} == EXCEPTIONS
+
+
+def test_private_attributes_of_keras_are_named_in_adapters_alone():
+    """A private attribute of anything but ``self``, ``cls`` and ``super()`` is somebody else's."""
+    found = set()
+    for name, path in PATHS.items():
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            private = isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__")
+            own = private and ast.unparse(node.value) in {"self", "cls", "super()"}
+            if private and not own and node.attr != "_replace":  # of a NamedTuple
+                found.add(f"{name}: {ast.unparse(node)}")
+    assert {each for each in found if not each.startswith("rewriter.adapters")} == set()
+
+
 def test_no_folder_has_more_modules_than_one_finds_at_a_glance():
     crowded = {
         str(folder): count for folder, count in Counter(map(Path.parent.fget, PATHS.values())).items() if count > 16

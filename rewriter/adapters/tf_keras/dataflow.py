@@ -109,7 +109,7 @@ class Dataflow:
     otherwise: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
 
 
-def dataflow(graph: Any, handles: Mapping[str, int], shapes: Mapping[int, tuple[int, ...]]) -> Dataflow:
+def dataflow_of(graph: Any, handles: Mapping[str, int], shapes: Mapping[int, tuple[int, ...]]) -> Dataflow:
     """Interpret a graph.
 
     Args:

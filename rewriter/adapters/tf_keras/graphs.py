@@ -67,6 +67,25 @@ def put_traces(function: Any, traces: dict[str, Any]) -> None:
     vars(function).update(traces)
 
 
+def traced(function: Any, *specs: Any) -> Any:
+    """Trace a function; returns its graph with what it captured."""
+    return tf.function(function, autograph=False).get_concrete_function(*specs)
+
+
+def no_new_variables(error: type[Exception]) -> Any:
+    """Inside, an error is raised where a variable would be made."""
+
+    def create(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return tf.variable_creator_scope(create)
+
+
+def never_run() -> Any:
+    """Inside, what is made is part of a graph that is never run, and takes no memory."""
+    return tf.Graph().as_default()
+
+
 def current_graph() -> Any:
     """Name the graph that is being traced, ``None`` outside of any."""
     return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()

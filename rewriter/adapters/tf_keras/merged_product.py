@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters.tf_keras import graphs
 
 if TYPE_CHECKING:
     from rewriter.core.layout import Layout
@@ -21,17 +21,17 @@ _LARGE = 2**17
 _FEW = 4
 
 
-def is_worthwhile(inputs: Any) -> bool:
-    """Tell whether a Dense layer should take :func:`product` for its inputs, in what is traced now.
+def fuses_product(inputs: Any) -> bool:
+    """Tell whether a Dense layer should take :func:`fused_product` for its inputs, in what is traced now.
 
     Without a backward pass Keras's own way is the faster one: TensorFlow fuses it with the activation.
     """
     if tf.executing_eagerly() or not isinstance(inputs, tf.Tensor) or (inputs.shape.rank or 0) < 2:  # noqa: PLR2004
         return False
-    return keras.is_differentiated() or keras.is_compiled_by_xla()
+    return graphs.is_differentiated() or graphs.is_compiled_by_xla()
 
 
-def product(inputs: Any, augmented: Any, layout: Layout) -> Any:
+def fused_product(inputs: Any, augmented: Any, layout: Layout) -> Any:
     """Multiply the inputs of a Dense layer by its kernel, and add its bias.
 
     Args:
@@ -42,7 +42,7 @@ def product(inputs: Any, augmented: Any, layout: Layout) -> Any:
     Returns:
         Tensor of shape ``(..., units)``.
     """
-    multiply = _whole if keras.is_compiled_by_xla() else _with_views
+    multiply = _whole if graphs.is_compiled_by_xla() else _with_views
     if inputs.shape.rank == 2:  # noqa: PLR2004
         return multiply(inputs, augmented, layout)
     flat = tf.reshape(inputs, (-1, layout.kernel_rows.stop))

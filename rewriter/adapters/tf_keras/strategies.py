@@ -32,6 +32,11 @@ def in_foreign_scope(holder: Any) -> bool:
     return tf.distribute.has_strategy() and strategy_of(holder) is not tf.distribute.get_strategy()
 
 
+def has_strategy() -> bool:
+    """Tell whether a strategy other than the default is active."""
+    return bool(tf.distribute.has_strategy())
+
+
 def is_chief(holder: Any) -> bool:
     """Tell whether this process is the one that writes files: of several workers the chief, else the only one."""
     strategy = strategy_of(holder)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tf_keras
 
 from rewriter.adapters import tf_keras as keras
 from rewriter.commands.plots import drawing
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
 _WIDTH, _HEIGHT = 7.0, 3.0  # of a panel, inches
 # In the order in which Keras has them in a kernel's columns.
 _GATES = {
-    tf_keras.layers.LSTMCell: ("input", "forget", "cell", "output"),
-    tf_keras.layers.GRUCell: ("update", "reset", "new"),
+    "LSTMCell": ("input", "forget", "cell", "output"),
+    "GRUCell": ("update", "reset", "new"),
 }
 
 
@@ -104,7 +103,7 @@ def _mark_kernels(axes: Any, layout: Layout) -> None:
 
 def _mark_gates(axes: Mapping[str, Any], layer: Any, units: int) -> None:
     """Draw lines between the gates of a recurrent cell, whose units stand side by side, and name them."""
-    names = next((names for cell, names in _GATES.items() if isinstance(layer, cell)), ())
+    names = next((names for cell, names in _GATES.items() if isinstance(layer, keras.layer_classes(cell))), ())
     if not names:
         return
     width = units // len(names)

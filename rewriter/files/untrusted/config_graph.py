@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-import tf_keras
+from rewriter.adapters import tf_keras as keras
 
 _Node = tuple[str, int]  # a layer's name, and which of its calls
 
@@ -51,7 +51,7 @@ def _has_own_input(layer: dict[str, Any]) -> bool | None:
             return True
         case {"layers": _}:
             return False
-    return False if hasattr(tf_keras.layers, str(layer.get("class_name"))) else None
+    return False if keras.has_layer_class(str(layer.get("class_name"))) else None
 
 
 def _references(data: Any) -> set[_Node]:

@@ -12,7 +12,6 @@ import zipfile
 from typing import TYPE_CHECKING, Any
 
 import h5py
-import tensorflow as tf
 
 from rewriter.adapters import tf_keras as keras
 from rewriter.core.errors import FileError, first_line
@@ -202,14 +201,11 @@ def limited_variables(path: Path, most: int) -> Iterator[None]:
     """Inside, no more than so many bytes of variables can be made, at which ``FileError`` is raised."""
     made = 0
 
-    def create(next_creator: Any, **arguments: Any) -> Any:
+    def count(size: int) -> None:
         nonlocal made
-        shape, dtype = tf.TensorShape(arguments.get("shape")), arguments.get("dtype")
-        if shape.is_fully_defined():
-            made += shape.num_elements() * (tf.as_dtype(dtype).size if dtype is not None else 4)
+        made += size
         if made > most:
             raise FileError(f"{path}: damaged, its config asks for {made} bytes of weights, and the file has fewer.")
-        return next_creator(**arguments)
 
-    with tf.variable_creator_scope(create):
+    with keras.observed_variables(count):
         yield

@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tf_keras import optimizers
-
 from rewriter.adapters import tf_keras as keras
 from rewriter.core import hints
 from rewriter.core.errors import OptimizerError
@@ -21,10 +19,9 @@ if TYPE_CHECKING:
 
 # The optimizers whose rule treats each number by itself, so that stacking changes nothing of what they do.
 ELEMENTWISE = frozenset(
-    getattr(module, name)
-    for module in (optimizers, optimizers.legacy)
-    for name in ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Adamax", "Nadam", "Ftrl", "Lion")
-    if hasattr(module, name)
+    keras.optimizer_classes(
+        *("SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Adamax", "Nadam", "Ftrl", "Lion")
+    )
 )
 
 
@@ -71,7 +68,7 @@ def require_known(optimizer: Any, variables: Sequence[Any]) -> None:
     cls = weight_decay.standard_class(keras.inner_optimizer(optimizer))
     if is_known(optimizer):
         return
-    if cls is optimizers.Adafactor:
+    if cls in keras.optimizer_classes("Adafactor"):
         raise OptimizerError(
             f"{hints.KEEP_OPTIMIZER} cannot carry the state of Adafactor: its slots are not one number for each weight "
             f"but means over rows and columns. {hints.NEW_OPTIMIZER}."

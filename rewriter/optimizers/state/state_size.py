@@ -7,8 +7,6 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import tensorflow as tf
-
 from rewriter.adapters import tf_keras as keras
 from rewriter.core.layout import Layout, layout_of
 from rewriter.model.walk import locate_layers
@@ -106,10 +104,10 @@ def _count(optimizer: Any, trained: Iterable[_Trained]) -> StateSize:
 
 def _slot_bytes(inner: Any, trained: Iterable[_Trained]) -> Counter[str]:
     config, bytes_of = inner.get_config(), Counter[str]()
-    with tf.Graph().as_default():
+    with keras.never_run():
         variables = {}
         for each in trained:
-            variable = tf.Variable(tf.zeros(each.shape, each.dtype))
+            variable = keras.new_variable(keras.ops.zeros(each.shape, each.dtype))
             if each.layout is not None:
                 each.layout.attach(variable)
             variables[variable.ref()] = each.path

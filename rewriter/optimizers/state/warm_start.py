@@ -9,9 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import tensorflow as tf
-import tf_keras
-
 from rewriter.adapters import tf_keras as keras
 from rewriter.core.layout import layout_of
 from rewriter.optimizers.hyperparameters import scalar
@@ -23,7 +20,7 @@ if TYPE_CHECKING:
 
     from rewriter.optimizers.state.slots import SlotSource
 
-_SGD = (tf_keras.optimizers.SGD, tf_keras.optimizers.legacy.SGD)
+_SGD = keras.optimizer_classes("SGD")
 _AVERAGE = {"_model_variables_moving_average"}
 _VELOCITY = {"momentums", "momentum"}  # the attribute of the current SGD and of ours, the slot of the legacy one
 
@@ -50,9 +47,9 @@ def settings_from(optimizer: Any) -> dict[str, Any]:
 def last_learning_rate(optimizer: Any) -> float:
     """Read the learning rate with which an optimizer made its last step, or will make its first."""
     rate = keras.learning_rate_of(optimizer)
-    if not isinstance(rate, tf_keras.optimizers.schedules.LearningRateSchedule):
+    if not keras.is_schedule(rate):
         return float(rate)
-    return float(rate(tf.constant(max(keras.iterations_of(optimizer) - 1, 0), tf.int64)))
+    return float(rate(keras.ops.convert_to_tensor(max(keras.iterations_of(optimizer) - 1, 0), "int64")))
 
 
 def velocity_count(optimizer: Any) -> int:
@@ -101,7 +98,9 @@ def _velocity(source: SlotSource, name: str, slots: Sequence[Any], joint: Any, s
     if isinstance(stopped, JointMomentum):
         return source.value(name, slots)
     rate = last_learning_rate(stopped)
-    velocities = [slot / scalar(-rate, slot.dtype) if rate else tf.zeros_like(slot) for slot in source.parts(slots)]
+    velocities = [
+        slot / scalar(-rate, slot.dtype) if rate else keras.ops.zeros_like(slot) for slot in source.parts(slots)
+    ]
     layout = layout_of(source.variable)
     if layout is None:
         return velocities[0]

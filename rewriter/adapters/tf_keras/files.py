@@ -1,0 +1,98 @@
+"""Files: what only TensorFlow and tf-keras have, checkpoints and SavedModels, and configs of models and optimizers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+import tf_keras
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# What TensorFlow raises where a file is damaged or the system fails.
+FILE_ERRORS = (tf.errors.OpError,)
+
+
+def load_model(path: str, **options: Any) -> Any:
+    """Read a model with Keras, as it does."""
+    return tf_keras.models.load_model(path, **options)
+
+
+def checkpoint_shapes(path: str) -> dict[str, tuple[int, ...]]:
+    """List the shapes of the arrays in a checkpoint, by their keys."""
+    return {key: tuple(shape) for key, shape in tf.train.list_variables(path)}
+
+
+def read_checkpoint(path: str, model: Any) -> Any:
+    """Restore a model from a checkpoint; returns TensorFlow's status."""
+    status = tf.train.Checkpoint(root=model).read(path)
+    # Metrics have values in it that nothing asks for; TensorFlow would say so once the model is gone.
+    status.expect_partial()
+    return status
+
+
+def observed_variables(observe: Callable[[int], None]) -> Any:
+    """Inside, a function is told of each variable that is made, by its bytes, before it is made."""
+
+    def create(next_creator: Any, **arguments: Any) -> Any:
+        shape, dtype = tf.TensorShape(arguments.get("shape")), arguments.get("dtype")
+        if shape.is_fully_defined():
+            observe(shape.num_elements() * (tf.as_dtype(dtype).size if dtype is not None else 4))
+        return next_creator(**arguments)
+
+    return tf.variable_creator_scope(create)
+
+
+def summary_writer(folder: str) -> Any:
+    """Make what writes events for TensorBoard into a folder."""
+    return tf.summary.create_file_writer(folder)
+
+
+def write_summary(summary: Any, step: int) -> None:
+    """Write a summary with the writer that is the default now."""
+    tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step=step)
+
+
+def optimizer_to_config(optimizer: Any) -> dict[str, Any]:
+    """Describe an optimizer as JSON data."""
+    config: dict[str, Any] = tf_keras.optimizers.serialize(optimizer)
+    return config
+
+
+def optimizer_from_config(config: dict[str, Any]) -> Any:
+    """Make the optimizer that :func:`optimizer_to_config` described."""
+    return tf_keras.optimizers.deserialize(config)
+
+
+def schedule_from_config(config: dict[str, Any], custom_objects: Any = None) -> Any:
+    """Make the learning rate schedule that a config describes."""
+    return tf_keras.optimizers.schedules.deserialize(config, custom_objects=custom_objects)
+
+
+def model_to_config(model: Any) -> dict[str, Any]:
+    """Describe a model as JSON data, as the current format does."""
+    config: dict[str, Any] = tf_keras.saving.serialize_keras_object(model)
+    return config
+
+
+def model_from_config(config: dict[str, Any]) -> Any:
+    """Make the model that a config describes, of the current or the legacy form."""
+    current = "module" in config
+    deserialize = tf_keras.saving.deserialize_keras_object if current else tf_keras.layers.deserialize
+    return deserialize(config)
+
+
+def has_bare_name(cls: type) -> bool:
+    """Tell whether the legacy formats know a class by nothing but its own name, as it is not registered."""
+    return bool(tf_keras.saving.get_registered_name(cls) == cls.__name__)
+
+
+def saves_its_variables_as_keras_does(layer: Any) -> bool:
+    """Tell whether a layer writes its variables into a ``.keras`` file as Keras's base class does."""
+    return type(layer).save_own_variables is tf_keras.layers.Layer.save_own_variables
+
+
+def in_loss_scale(optimizer: Any) -> Any:
+    """Put an optimizer into a ``LossScaleOptimizer``."""
+    return tf_keras.mixed_precision.LossScaleOptimizer(optimizer)

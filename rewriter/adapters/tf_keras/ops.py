@@ -1,0 +1,168 @@
+"""Array operations, under the names and with the arguments of ``keras.ops``.
+
+A rule or a layout that is written with these is written for every Keras.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from rewriter.core import arrays
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+def owns(value: Any) -> bool:
+    """Tell whether a value is a tensor or variable of TensorFlow."""
+    return isinstance(value, tf.Tensor | tf.Variable | tf.IndexedSlices)
+
+
+def convert_to_tensor(value: Any, dtype: Any = None) -> Any:
+    """Return a value as a tensor; a number is not rounded on the way to its dtype, as ``tf.cast`` would."""
+    return tf.convert_to_tensor(value, dtype)
+
+
+def cast(value: Any, dtype: Any) -> Any:
+    """Convert a tensor to another dtype."""
+    return tf.cast(value, dtype)
+
+
+def concatenate(values: Sequence[Any], axis: int = -1) -> Any:
+    """Join tensors along an axis."""
+    return tf.concat(values, axis)
+
+
+def stack(values: Sequence[Any], axis: int = 0) -> Any:
+    """Join tensors along a new axis."""
+    return tf.stack(values, axis)
+
+
+def split(value: Any, indices: Sequence[int], axis: int = 0) -> list[Any]:
+    """Cut a tensor before each of some places along an axis."""
+    # Read first: tf.split reads a variable by a longer way.
+    value = tf.convert_to_tensor(value)
+    sizes = [stop - start for start, stop in itertools.pairwise([0, *indices, value.shape[axis]])]
+    return list(tf.split(value, sizes, axis))
+
+
+def transpose(value: Any, axes: Sequence[int] | None = None) -> Any:
+    """Reorder the axes of a tensor."""
+    return tf.transpose(value, axes)
+
+
+def reshape(value: Any, shape: Sequence[int]) -> Any:
+    """Give a tensor another shape."""
+    return tf.reshape(value, shape)
+
+
+def squeeze(value: Any, axis: int) -> Any:
+    """Drop an axis of size 1."""
+    return tf.squeeze(value, axis)
+
+
+def expand_dims(value: Any, axis: int) -> Any:
+    """Insert an axis of size 1."""
+    return tf.expand_dims(value, axis)
+
+
+def zeros(shape: Sequence[int], dtype: Any) -> Any:
+    """Make a tensor of zeros."""
+    return tf.zeros(shape, dtype)
+
+
+def zeros_like(value: Any) -> Any:
+    """Make a tensor of zeros, like another."""
+    return tf.zeros_like(value)
+
+
+def ones(shape: Sequence[int], dtype: Any) -> Any:
+    """Make a tensor of ones."""
+    return tf.ones(shape, dtype)
+
+
+def eye(size: int, dtype: Any) -> Any:
+    """Make an identity matrix."""
+    return tf.eye(size, dtype=dtype)
+
+
+def mean(value: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """Average over axes."""
+    return tf.reduce_mean(value, axis, keepdims)
+
+
+def sum(value: Any, axis: Any = None, keepdims: bool = False) -> Any:  # noqa: A001  its name in keras.ops
+    """Sum over axes."""
+    return tf.reduce_sum(value, axis, keepdims)
+
+
+def matmul(one: Any, other: Any) -> Any:
+    """Multiply matrices."""
+    return tf.matmul(one, other)
+
+
+def einsum(subscripts: str, *values: Any) -> Any:
+    """Multiply and sum as subscripts say."""
+    return tf.einsum(subscripts, *values)
+
+
+def square(value: Any) -> Any:
+    """Square each number."""
+    return tf.square(value)
+
+
+def sqrt(value: Any) -> Any:
+    """Take the square root of each number."""
+    return tf.sqrt(value)
+
+
+def where(condition: Any, one: Any, other: Any) -> Any:
+    """Choose between two tensors, number by number."""
+    return tf.where(condition, one, other)
+
+
+def cond(predicate: Any, yes: Callable[[], Any], no: Callable[[], Any]) -> Any:
+    """Run one of two functions."""
+    return tf.cond(predicate, yes, no)
+
+
+def norm(value: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """Return the Euclidean norm."""
+    return tf.norm(value, axis=axis, keepdims=keepdims)
+
+
+def qr(value: Any) -> tuple[Any, Any]:
+    """Return the QR decomposition of a matrix."""
+    return tuple(tf.linalg.qr(value))
+
+
+def eigh(value: Any) -> tuple[Any, Any]:
+    """Return eigenvalues, in rising order, and eigenvectors of a symmetric matrix."""
+    return tuple(tf.linalg.eigh(value))
+
+
+def cholesky(value: Any) -> Any:
+    """Return the lower Cholesky factor of a matrix."""
+    return tf.linalg.cholesky(value)
+
+
+def solve_triangular(factor: Any, right: Any, lower: bool = False) -> Any:
+    """Solve a triangular system."""
+    return tf.linalg.triangular_solve(factor, right, lower=lower)
+
+
+def flatten(nest: Any) -> list[Any]:
+    """List the leaves of a structure, those of a dict in the order of its keys."""
+    return list(tf.nest.flatten(nest))
+
+
+def map_structure(function: Callable[..., Any], *nests: Any) -> Any:
+    """Apply a function to the leaves of structures."""
+    return tf.nest.map_structure(function, *nests)
+
+
+arrays.register(sys.modules[__name__])
