@@ -23,7 +23,7 @@ _DELAY = 2.0  # seconds
 
 
 class _Steps(MofNCompleteColumn):
-    """How many steps of how many; nothing where nobody knows."""
+    """How many steps of how many; nothing if the number is unknown."""
 
     def render(self, task: Task) -> Text | str:  # type: ignore[override]  # rich draws a string as well
         return "" if task.total is None else super().render(task)
@@ -55,7 +55,7 @@ class _Bars:
 
 @contextlib.contextmanager
 def drawn(quiet: bool) -> Iterator[None]:
-    """Inside, progress is drawn, and gone afterwards; nothing is where nobody sees it, or wants to."""
+    """Inside, progress is drawn, and removed afterwards; nothing is drawn in a pipe, or if ``quiet``."""
     if quiet or not sys.stderr.isatty():
         yield
         return

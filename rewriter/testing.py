@@ -10,7 +10,7 @@ import numpy as np
 from rewriter.adapters import tf_keras as keras
 from rewriter.core.layout import layout_of
 from rewriter.optimizers.joint_optimizer import JointOptimizer
-from rewriter.optimizers.saved_settings import settings_named
+from rewriter.optimizers.saved_settings import argument_names
 from rewriter.rewriting.rewrite import rewrite
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _check_learning_rate(cls: Any, settings: dict[str, Any]) -> None:
 
 def _check_variables(cls: Any, settings: dict[str, Any]) -> None:
     """Check that files hold every variable of the optimizer as a whole."""
-    named, _ = settings_named(cls)
+    named, _ = argument_names(cls)
     for attribute in set(keras.variables_not_saved(cls(**settings))) - named:
         raise AssertionError(
             f"{cls.__name__}.{attribute} is a tf.Variable of its own, which .keras and .h5 files do not hold: make it "

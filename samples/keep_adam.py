@@ -24,16 +24,16 @@ def main(epochs: int = 3) -> None:
         tf_keras.utils.set_random_seed(1)  # the same batches in the same order
         model.fit(*data, epochs=epochs, verbose=0)
 
-    untouched, rewritten = classifier(), classifier()
-    for model in (untouched, rewritten):
+    preserved, rewritten = classifier(), classifier()
+    for model in (preserved, rewritten):
         model.compile("adam", LOSS)
         train(model)
     rewriter.rewrite(rewritten, optimizer="keep")
-    for model in (untouched, rewritten):
+    for model in (preserved, rewritten):
         train(model)
     rewriter.split(rewritten)
-    same = all(map(np.array_equal, untouched.get_weights(), rewritten.get_weights()))
-    slots = [[variable.numpy() for variable in model.optimizer.variables] for model in (untouched, rewritten)]
+    same = all(map(np.array_equal, preserved.get_weights(), rewritten.get_weights()))
+    slots = [[variable.numpy() for variable in model.optimizer.variables] for model in (preserved, rewritten)]
     print(f"the same weights bit for bit: {same}")
     print(f"the same state of Adam bit for bit: {all(map(np.array_equal, *slots))}")
 

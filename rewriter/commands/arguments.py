@@ -1,4 +1,4 @@
-"""What the arguments of a command mean: where it may write, and which batch it takes."""
+"""The arguments that commands share: where to write, and the batch in a file."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def inputs_from(data: Path | None, model: Any) -> Any:
-    """Read the batch in an ``.npz`` file; ``None`` where there is no file."""
+    """Read the batch in an ``.npz`` file; ``None`` without a file."""
     return None if data is None else read_inputs(data, model)
 
 
 def output_path(path: Path, output: Path, overwrite: bool) -> Path:
-    """Return where a command may write: not over its input, and over another file only if it is told to."""
+    """Return the path to write to; ``FileError`` if that is the input, or a file that must not be overwritten."""
     if path.exists() and output.exists() and path.samefile(output):
         raise FileError(f"{output} is the input itself; give another OUTPUT, the input is never written to.")
     if path.is_dir() and path.resolve() in output.resolve().parents:

@@ -40,12 +40,12 @@ class Batch:
         return int(keras.ops.flatten(self.inputs)[0].shape[0])
 
     def spec(self, tensor: Any) -> Any:
-        """Tell what a traced function is to take in the place of a tensor of the batch."""
+        """Return the spec of a tensor of the batch, for a function that is traced once for all batches."""
         return keras.new_spec([tensor.shape[0] if self.is_fixed else None, *tensor.shape[1:]], tensor.dtype)
 
 
 def batch_for(model: Any, batch_size: int, data: Path | None = None) -> Batch:
-    """Read the first rows of a file for a model or, where there is none, make a random batch of what it takes.
+    """Read a batch for a model from the first rows of a file; without a file, make a random batch.
 
     Args:
         model: The model; its compiled loss is used where the file has targets.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Inspected:
-    """A model file, seen before anything is done.
+    """What ``rewriter inspect`` found in a model file.
 
     Attributes:
         path: The file.
@@ -81,7 +81,7 @@ def inspect_file(
     safe_mode: bool = True,
     plot: Path | None = None,
 ) -> Inspected:
-    """Read a model file and plan its rewrite; draw each ``W*`` if it is said where to."""
+    """Read a model file and plan its rewrite; draw each ``W*`` if ``plot`` is given."""
     if plot is not None:
         require_drawable(plot)
     model, _ = read_model(path, safe_mode=safe_mode)

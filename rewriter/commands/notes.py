@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def lines_of(dropped: str, said: Iterable[Message]) -> tuple[str, ...]:
-    """List what was said of the optimizer, after what a file lost of it."""
+    """List what a file lost of the optimizer, and then what became of it."""
     return (*([f"note: {dropped}"] if dropped else []), *map(str, said))
 
 
 def with_warnings(lines: tuple[str, ...], warnings: Iterable[str]) -> tuple[str, ...]:
-    """Add what was warned of and is not among the lines that are shown anyway."""
+    """Append the warnings that are not among the lines already."""
     return (*lines, *(f"note: {message}" for message in warnings if message not in lines))

@@ -109,7 +109,7 @@ def rewrite_file(
 
 
 def _reasons(decided: Plan) -> str:
-    """Say why nothing is merged: each reason once, after the first layer it holds of."""
+    """Return why nothing is merged, in words: each reason once, after its first layer."""
     paths: dict[Message, list[str]] = {}
     for decision in decided.decisions:
         paths.setdefault(decision.why, []).append(decision.path)

@@ -1,1 +1,1 @@
-"""The idea: which rows of an augmented kernel are which weight; errors, and how the library talks."""
+"""The idea: which rows of an augmented kernel are which weight. Errors, messages, progress and tables."""

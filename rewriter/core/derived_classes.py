@@ -1,4 +1,4 @@
-"""Classes made of other people's classes: one for each purpose, and gone with the last object that has it."""
+"""Classes derived from users' classes, which live as long as objects have them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MADE = "_derived_by_rewriter"
 
 
 class Mixin:
-    """Base of what is put before somebody else's class, whose ``__init_subclass__`` does not hear of it.
+    """Base of the mixins that go before a user's class. It keeps the class's ``__init_subclass__`` from being called.
 
     It may register each subclass, or want arguments.
     """
@@ -45,7 +45,7 @@ def derived_class(
 
 
 def base_of(cls: type, mixin: type) -> type | None:
-    """Return the class of somebody else that :func:`derived_class` put the mixin before, ``None`` where it did not."""
+    """Return the base that :func:`derived_class` derived a class from with this mixin, ``None`` for other classes."""
     for each in cls.__mro__:
         made_by, base, _ = vars(each).get(_MADE, (None, None, None))
         if made_by is mixin:

@@ -6,7 +6,7 @@
     ├── ModelError           the object or the model cannot be worked on
     ├── SelectorError        an include or exclude selector matches nothing
     ├── NotMergeableError    strict=True, and a selected pair cannot be merged
-    ├── PairError            what rewriter.pair was told does not fit the layer
+    ├── PairError            a pair that rewriter.pair declares does not fit the layer
     ├── OptimizerError       the optimizer or its state cannot be carried across
     ├── FileError            a file cannot be read or must not be written
     └── DifferenceError      a check found that two models differ
@@ -20,7 +20,7 @@ class RewriterError(Exception):
 
 
 class ModelError(RewriterError):
-    """The object given is not a model this library can work on."""
+    """The given object is not a model that this library can work on."""
 
 
 class SelectorError(RewriterError):
@@ -32,7 +32,7 @@ class NotMergeableError(RewriterError):
 
 
 class PairError(RewriterError):
-    """What ``rewriter.pair`` was told does not fit the layer."""
+    """A pair that ``rewriter.pair`` declares does not fit the layer."""
 
 
 class OptimizerError(RewriterError):
@@ -44,7 +44,7 @@ class FileError(RewriterError):
 
 
 class DifferenceError(RewriterError):
-    """A model computes something else than it did before; nothing was kept.
+    """A model computes something else than before; the change was undone.
 
     Attributes:
         path: The layer that differs, ``"model"`` where only the model as a whole does.
@@ -57,7 +57,7 @@ class DifferenceError(RewriterError):
 
 
 def first_line(error: BaseException) -> str:
-    """Read what an error's message says first, in one line; its class where it says nothing.
+    """Return the first line of an error's message; the name of its class if the message is empty.
 
     Keras puts its cause on a line of its own under a headline, and after it the inputs it was given, at any length.
     """
@@ -65,7 +65,7 @@ def first_line(error: BaseException) -> str:
     text = (
         error.args[0] if isinstance(error, KeyError) and error.args and isinstance(error.args[0], str) else str(error)
     )
-    # Where TensorFlow stood when it failed is of no use to whoever gave the batch.
+    # The node at which TensorFlow failed does not help the user who gave the batch.
     text = re.sub(r"\{\{(?:function_)?node [^}]*\}\}\s*|\s*\[Op:\w+\]( name:)?", "", text)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     headline = bool(lines) and lines[0].startswith("Exception encountered when calling")

@@ -1,4 +1,4 @@
-"""Arguments that are on or off, or 1 or 0: anything else is refused, as ``strict="no"`` would count as on."""
+"""Arguments that are True or False. Anything else is refused: ``strict="no"`` would count as True."""
 
 from __future__ import annotations
 

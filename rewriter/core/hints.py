@@ -1,4 +1,4 @@
-"""What a user can do about a message, in the words of the program that he uses.
+"""What a user can do about a message, in the words of the program in use.
 
 The library speaks of arguments and calls. A command line has options and commands for them, and gives its own words
 while it runs: the same message says ``overwrite=True`` in Python and ``--overwrite`` there.
@@ -18,7 +18,7 @@ ANY = object()  # a value that the message leaves open
 
 
 class Words:
-    """The words of somebody who writes Python; a program with other words overrides them."""
+    """The words for a user of the Python library. A program with other words overrides them."""
 
     def argument(self, name: str, value: Any = ANY) -> str:
         """Name an argument, with a value or without: ``"exclude="``, ``"exclude=['head']"``."""

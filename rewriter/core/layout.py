@@ -58,7 +58,7 @@ class Part:
 
     @cached_property
     def transposed(self) -> bool:
-        """Whether the weight's incoming axes are not its first ones, so that reading it is more than a slice."""
+        """Whether the weight's incoming axes are not its first axes. Reading it is then more than a slice."""
         return self.order != tuple(range(len(self.shape)))
 
     def to_rows(self, value: Any) -> Any:
@@ -82,7 +82,7 @@ class Part:
 
 
 class ViewKey(NamedTuple):
-    """The key by which optimizers know a view of an augmented kernel, as they know a variable by a key of its own.
+    """The key by which optimizers know a view of an augmented kernel, as they know each variable by a key.
 
     Attributes:
         kernel: The key of the augmented kernel.
@@ -121,7 +121,7 @@ class Layout:
         return f"{_scope(self.parts[0].name) or self.scope}{self.attribute}"
 
     def part_names(self, augmented_name: str) -> tuple[str, ...]:
-        """Name the parts of an augmented kernel of some name, which loading a SavedModel may have changed.
+        """Return the names of the parts for a variable name, which loading a SavedModel may have changed.
 
         Args:
             augmented_name: The variable's name now, ``"encoder/dense/augmented_kernel:0"``.
@@ -224,7 +224,7 @@ def layout_of(variable: Any) -> Layout | None:
 
 
 def is_merged(layer: Any) -> bool:
-    """Tell whether a layer is rewritten and built, so has an augmented kernel, or several."""
+    """Tell whether a layer has augmented kernels: it is rewritten and built."""
     return _MARK in vars(layer)
 
 
@@ -254,12 +254,12 @@ def attach_to_layer(layer: Any, layouts: Sequence[Layout]) -> None:
 
 
 def detach(layer: Any) -> None:
-    """Take the mark of :func:`attach_to_layer` off a layer that is rewritten no more."""
+    """Remove the mark of :func:`attach_to_layer` from a layer that is separated."""
     del vars(layer)[_MARK]
 
 
 def places_among_weights(layouts: Sequence[Layout]) -> list[int]:
-    """Tell the place of each augmented kernel of a layer among its own weights, where those in them are gone."""
+    """Return the place of each augmented kernel among the layer's own weights, after the merged weights are removed."""
     parts = [part for layout in layouts for part in layout.parts]
     return [
         layout.position

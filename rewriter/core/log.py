@@ -1,4 +1,4 @@
-"""What the library says while it works: its logger, and what was warned of, for a command to print."""
+"""The logger of the library, and its warnings collected, so that a command can print them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def log_lines(lines: Iterable[object]) -> None:
 
 @contextlib.contextmanager
 def warned() -> Iterator[list[str]]:
-    """Collect what is warned of inside, in the place of whoever shows it otherwise."""
+    """Collect the library's warnings instead of passing them on to other handlers."""
     messages: list[str] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]

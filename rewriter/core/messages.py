@@ -1,4 +1,4 @@
-"""Sentences as values: which sentence it is, and its details. It is put into words when somebody reads it."""
+"""Sentences as values: which sentence it is, and its details. They become words when they are shown."""
 
 from __future__ import annotations
 

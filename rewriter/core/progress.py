@@ -1,4 +1,4 @@
-"""How far long work is, told to whoever listens: the command line draws it, and nobody else pays for it."""
+"""Progress of long work, reported to a listener. The command line draws it; without a listener it costs nothing."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Stage(Protocol):
 
 
 class Listener(Protocol):
-    """Whoever wants to know."""
+    """What is told of each stage."""
 
     def begin(self, name: str, steps: int | None) -> Stage:
-        """Hear that a stage begins, of so many steps, ``None`` where nobody knows; maybe inside another."""
+        """Hear that a stage begins, of so many steps, ``None`` if unknown; maybe inside another."""
 
 
 _listener: ContextVar[Listener | None] = ContextVar("_listener", default=None)
@@ -44,7 +44,7 @@ def listening(listener: Listener) -> Iterator[None]:
 
 @contextlib.contextmanager
 def stage(name: str, steps: int | None = None) -> Iterator[Stage | None]:
-    """Inside is one stage of the work, called by what is done to what: ``"reading base.keras"``."""
+    """Inside is one stage of the work. Its name says what is done to what: ``"reading base.keras"``."""
     listener = _listener.get()
     if listener is None:
         yield None
@@ -57,7 +57,7 @@ def stage(name: str, steps: int | None = None) -> Iterator[Stage | None]:
 
 
 def each(items: Sequence[_Item], name: str) -> Iterator[_Item]:
-    """Yield items; the work on all of them is a stage, that on one a step."""
+    """Yield items; the whole loop is one stage, each item one step."""
     with stage(name, len(items)) as begun:
         for item in items:
             yield item

@@ -15,7 +15,7 @@ _WEIGHTS = "model.weights.h5"
 
 
 def edit_member(path: Path, name: str, edit: Callable[[Any], Any]) -> None:
-    """Replace a JSON member of an archive by an edited one; the few bytes of the old one stay, named by nothing."""
+    """Replace a JSON member of an archive by an edited one. The few bytes of the old one stay in the file, unused."""
     with zipfile.ZipFile(path, "a") as archive:
         content = json.loads(archive.read(name))
         archive.filelist.remove(archive.NameToInfo.pop(name))

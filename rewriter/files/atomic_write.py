@@ -1,4 +1,4 @@
-"""A file or folder written beside its place and moved there in one step, so that no piece of one is ever seen."""
+"""Files and folders are written beside their destination and moved there in one step: nobody sees half a file."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def place(destination: Path, write: Callable[[Path], None], keep: bool = True) -
 
 
 def _replace_folder(temporary: Path, destination: Path) -> None:
-    """Put a folder in the place of another; in one step where the system has one for it, else in two."""
+    """Replace a folder by another: in one step if the system can, otherwise in two."""
     if _exchange(temporary, destination):
         return
     aside = _beside(destination)

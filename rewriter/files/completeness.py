@@ -1,4 +1,4 @@
-"""What a file just written holds, counted against the model: Keras leaves things out without a word."""
+"""Compares what a file holds with the model: Keras leaves things out without a warning."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def as_path(path: str | os.PathLike[str]) -> Path:
 
 
 def format_to_write(path: Path) -> Format:
-    """Tell by its name in which format a model is to be written; ``FileError`` for an ending that says nothing."""
+    """Return the format that a path asks for; ``FileError`` for an unknown ending."""
     if path.suffix == ".keras":
         return Format.KERAS
     if path.suffix in {".h5", ".hdf5"}:

@@ -1,4 +1,4 @@
-"""What a rewritten file says of itself: who wrote it, in which format, which layers are merged and how."""
+"""The manifest of a rewritten file: the version that wrote it, and which layers are merged and how."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from rewriter.core.layout import is_merged
 from rewriter.model import surgery
 from rewriter.model.augmented_layers import CONFIGURED, Augmented, augmented_class, signed_configs, standard_class
 from rewriter.model.pairs import Pair, layouts_for
-from rewriter.model.recurrent_loops import slice_before_loops
+from rewriter.model.recurrent_loops import slice_outside_loops
 from rewriter.model.walk import locate_layers
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ REGISTERED_NAME = "rewriter>Rewritten"
 _LOADER = "RewrittenByKerasRewriter"
 
 
-def hidden_layers(model: Any) -> list[str]:
+def layers_missing_in_config(model: Any) -> list[str]:
     """List the paths of merged layers that the model's config does not name."""
     merged = [found for found in locate_layers(model) if is_merged(found.layer)]
     with signed_configs():
@@ -68,7 +68,7 @@ def wrap_config(config: dict[str, Any], places: dict[str, Any]) -> dict[str, Any
 
 
 class Rewritten:
-    """What Keras finds in the place of the model's class; it makes the model instead."""
+    """The class that a file names instead of the model's own. It makes the model and merges its layers."""
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
@@ -105,7 +105,7 @@ def merge_at(model: Any, places: dict[str, Any]) -> None:
             surgery.merge(layer, cls, layouts_for(layer, pairs))
         else:
             keras.set_class(layer, cls)
-    slice_before_loops(model)
+    slice_outside_loops(model)
 
 
 def _can_have(layer: Any, pairs: tuple[Pair, ...]) -> bool:

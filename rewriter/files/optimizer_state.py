@@ -1,4 +1,4 @@
-"""The optimizer of a model in a file: what Keras leaves there and does not read again, and what it leaves out."""
+"""The optimizer in a model file: what Keras writes and does not read again, and what it does not write."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def restore_uncounted(model: Any, values: Mapping[str, float]) -> None:
 
 
 def restore_from_file(path: Path, kind: Format, model: Any) -> str:
-    """See that the optimizer of a model loaded from a ``.keras`` or ``.h5`` file has the state in it.
+    """Complete the optimizer state of a model that was loaded from a ``.keras`` or ``.h5`` file.
 
     Keras leaves an optimizer fresh, or filled in part, where the state does not fit it, and only logs that; it is made
     anew then. In ``.h5`` Keras also fails at any state inside a ``LossScaleOptimizer``; that is loaded here.
@@ -47,7 +47,7 @@ def restore_from_file(path: Path, kind: Format, model: Any) -> str:
     """
     held = holding(path, kind, model)
     if held.is_scaled and keras.inner_optimizer(model.optimizer) is model.optimizer:
-        # Keras writes the optimizer that compile was given, and wraps it anew only under the policy it was made under.
+        # Keras writes the optimizer that compile was given, and wraps it again only under the same policy.
         keras.set_optimizer(model, keras.in_loss_scale(model.optimizer))
     stored = held.optimizer
     # A state that was saved before the first step is a count of iterations.
@@ -65,9 +65,9 @@ def restore_from_file(path: Path, kind: Format, model: Any) -> str:
 
 
 def restore_from_checkpoint(folder: Path, model: Any) -> str:
-    """Give a model loaded from a SavedModel what Keras has written there and not read.
+    """Restore what Keras has written into a SavedModel and does not read.
 
-    That is the state of its optimizer, and weights that some custom layers make anew when Keras revives them.
+    That is the state of its optimizer, and weights that some custom layers make again when Keras revives them.
 
     Returns:
         Why the optimizer's state could not be restored, ``""`` where it was, or where there is none.
@@ -114,7 +114,7 @@ def _start_anew(model: Any, reason: str) -> str:
     optimizer = model.optimizer
     _renew_optimizer(model)
     name = type(keras.inner_optimizer(optimizer)).__name__
-    return f"the state of its {name} does not fit the model and is not loaded, training starts anew: {reason}"
+    return f"the state of its {name} does not fit the model and is not loaded, training starts without it: {reason}"
 
 
 def write_optimizer(folder: Path, optimizer: Any, state: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Models read: ``load_model`` for both forms, after a look at the file, and with all that Keras leaves there."""
+"""``load_model``: reads both forms, after a check of the file, with everything that Keras does not restore."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rewriter.files.optimizer_state import (
     restore_uncounted,
 )
 from rewriter.files.untrusted.code_objects import explain, require_safe, require_safe_graph
-from rewriter.files.untrusted.integrity import allowance, limited_variables, sound_config
+from rewriter.files.untrusted.integrity import allowance, checked_config, limited_variables
 from rewriter.model.walk import locate_layers, require_model
 from rewriter.rewriting.invalidation import reset_functions
 from rewriter.rewriting.save_method import take_over_saving
@@ -81,7 +81,7 @@ def _read(
     safe_mode: bool,
 ) -> tuple[Any, str]:
     kind = format_of(source)
-    configs = sound_config(source, kind)
+    configs = checked_config(source, kind)
     try:
         described = read_manifest(source)
     except (ValueError, OSError, KeyError) as error:
@@ -108,7 +108,7 @@ def _read(
 
 
 def _restore(source: Path, kind: Format, model: Any, described: dict[str, Any]) -> str:
-    """Bring back what Keras does not of a model it has loaded; returns what of its optimizer is lost."""
+    """Restore what Keras does not; return what is lost of the optimizer, in words."""
     dropped = restore_from_checkpoint(source, model) if kind is Format.SAVED_MODEL else ""
     hidden = described.get("standard_form", False)
     if hidden:

@@ -1,4 +1,4 @@
-"""Models written: ``save_model`` for the rewritten form, ``export`` for the standard one."""
+"""``save_model`` writes the rewritten form of a model, ``export`` the standard form."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rewriter.files import manifest
 from rewriter.files.atomic_write import place, writable
 from rewriter.files.completeness import require_all_written, require_readable
 from rewriter.files.formats import Format, edit_config, format_to_write, names_format, write_manifest
-from rewriter.files.nested_layers import hidden_layers, wrap_config
+from rewriter.files.nested_layers import layers_missing_in_config, wrap_config
 from rewriter.files.optimizer_state import read_state, read_uncounted, write_optimizer
 from rewriter.model.walk import locate_layers, require_model, unknown_classes
 from rewriter.optimizers.joint_optimizer import is_joint
@@ -60,7 +60,7 @@ def export(model: Any, path: str | os.PathLike[str], overwrite: bool = False, in
 
 
 def exported_state(model: Any, destination: Path) -> tuple[Message, ...]:
-    """Say what becomes of the optimizer of a model that is exported to a file, as plain Keras will read it."""
+    """Return what becomes of the optimizer of an exported model, as plain Keras will read it."""
     lines = choose_standard_optimizer(model).lines
     if not keras.is_optimizer(model.optimizer):
         return lines
@@ -110,7 +110,7 @@ def save_model(
         except TypeError as error:
             raise FileError(f"{destination}: not written, {error}") from error
         _warn_of_a_bare_name(type(keras.inner_optimizer(model.optimizer)), destination)
-    hidden = hidden_layers(model)
+    hidden = layers_missing_in_config(model)
     if hidden and format_to_write(destination) is Format.SAVED_MODEL:
         _save_hidden_folder(model, destination, described, options)
         return
@@ -166,11 +166,11 @@ def _write(
     given = options or {}
     classes = ", ".join(unknown_classes(model))
     unknown = (
-        f"{classes} of its classes are not known here, and Keras runs a graph in their place: {hints.import_of()}, "
-        "the one that defines them"
+        f"These classes of it are not imported, and Keras runs a graph in their place: {classes}; "
+        f"{hints.import_of()}, the one that defines them"
     )
     if classes and kind is not Format.SAVED_MODEL:
-        raise FileError(f"{destination}: not written, it might be a file that nothing reads. {unknown}.")
+        raise FileError(f"{destination}: not written: the file could not be loaded again. {unknown}.")
     if kind is Format.SAVED_MODEL and given.get("save_traces", True) and keras.input_specs(model) is None:
         raise FileError(
             f"{destination}: not written, a SavedModel says what its model takes, and {model.name} has not been called "
@@ -182,7 +182,7 @@ def _write(
 
     def write(temporary: Path) -> None:
         with warnings.catch_warnings():
-            # Keras recommends .keras over .h5 each time; whoever wrote .h5 meant it.
+            # Keras recommends .keras over .h5 each time; the user has chosen .h5.
             warnings.filterwarnings("ignore", message="You are saving your model as an HDF5 file")
             type(model).save(model, str(temporary), save_format=kind.value, **given)
         finish(temporary)
@@ -196,17 +196,20 @@ def _write(
     except (AssertionError, ValueError, TypeError, NotImplementedError, RuntimeError, *keras.FILE_ERRORS) as error:
         why = f"Keras cannot save this model: {first_line(error)}"
         raise FileError(f"{destination}: not written, {f'{unknown}. ' if classes else ''}{why}") from error
-    if kind is Format.SAVED_MODEL and (anew := _made_anew(model)):
+    if kind is Format.SAVED_MODEL and (remade := _remade_by_keras(model)):
         log.warning(
-            "tf_keras.models.load_model makes the weights of %s anew, without a word, where it knows the model's "
+            "tf_keras.models.load_model gives new weights to %s, without a warning, where it knows the model's "
             "classes; rewriter.load_model, the signatures of %s and .keras files have the right ones",
-            ", ".join(anew),
+            ", ".join(remade),
             destination.name,
         )
 
 
-def _made_anew(model: Any) -> list[str]:
-    """List the paths of the layers that Keras makes anew when it reads a SavedModel: they build others at a call."""
+def _remade_by_keras(model: Any) -> list[str]:
+    """List the paths of the layers whose weights Keras makes again when it reads a SavedModel.
+
+    They build further layers in a call.
+    """
     return [
         found.paths[0]
         for found in locate_layers(model)

@@ -91,7 +91,7 @@ def _fresh_views(layer: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _shared_views(layer: Any) -> Iterator[None]:
-    """Let all reads of the layer's views inside share one split, so that a call has one gradient concat."""
+    """Inside, all reads of the layer's views share one split, so that a call has one gradient concatenation."""
     if is_merged(layer):
         # A cell that is called in a loop goes on with the views made before the loop.
         fresh = {id(layer): _fresh_views(layer)} if _views_of(layer) is None else {}
@@ -109,7 +109,7 @@ def _shared_views(layer: Any) -> Iterator[None]:
 
 
 class Augmented(Mixin):
-    """What every augmented layer class has beside the layer's own class.
+    """Mixin of every augmented layer class.
 
     As a class of its own it serves Keras as the loader of every augmented class: the config names the standard
     class, so that no augmented class has to be registered before a file is read.
@@ -144,7 +144,7 @@ class Augmented(Mixin):
         """Build the layer as its own class does, then merge what it made."""
         cls = type(self)
         if is_merged(self):
-            surgery.discard(self)  # to be built anew
+            surgery.discard(self)  # to be built again
         keras.set_class(self, standard_class(self))
         self.build(input_shape)
         keras.Layer.build(self, input_shape)  # a class may not, and Keras would build it again
@@ -210,7 +210,7 @@ def _stack_store(store: Mapping[str, Any], layouts: Sequence[Layout]) -> dict[st
 
 
 def standard_class(layer: Any) -> type:
-    """Name the class a layer has, or had before it was rewritten."""
+    """Return the class of a layer before it was rewritten; the class it has if it is not rewritten."""
     return base_of(type(layer), Augmented) or type(layer)
 
 
@@ -280,7 +280,7 @@ def _view(attribute: str) -> property:
         raise AttributeError(f"{self.name} is not built, so it has no {attribute} yet")
 
     def assign(self: Any, _: Any) -> None:
-        # No AttributeError, in the place of which Keras would say that the name conflicts with a property.
+        # Not an AttributeError: Keras would replace it by one that says the name conflicts with a property.
         raise ModelError(f"{attribute} of {self.name} is a view of a merged variable, to read. {_TO_SET}")
 
     return property(view, assign, doc=f"The {attribute}: a slice of an augmented kernel, in its own shape.")

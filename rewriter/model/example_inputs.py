@@ -1,4 +1,4 @@
-"""A batch made for a model: random numbers in the structure, shapes and dtypes that it takes."""
+"""Example inputs: random numbers in the structure, shapes and dtypes that a model takes."""
 
 from __future__ import annotations
 

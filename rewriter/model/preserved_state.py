@@ -1,4 +1,4 @@
-"""Whatever a run of a model changes, put back: variables, trained or not, random states, and counts of a user's own."""
+"""Restores what a run of a model changes: variables, random states, and plain attributes of users' layers."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _PLAIN = (bool, int, float, str, type(None), np.ndarray)
 
 
 @contextlib.contextmanager
-def untouched(holder: Any, *inside: Any) -> Iterator[None]:
-    """Inside, run a layer or a model as you like: afterwards all that it holds is as it was.
+def preserved(holder: Any, *inside: Any) -> Iterator[None]:
+    """Inside, a layer or model may run; afterwards everything that it holds is as before.
 
     Args:
         holder: The layer or model.
@@ -42,7 +42,7 @@ def untouched(holder: Any, *inside: Any) -> Iterator[None]:
 
 
 def _variables_of(holders: Iterable[Any]) -> list[Any]:
-    """List each variable that some layers lead to, once; of one that is distributed its component on each device."""
+    """List each variable that some layers reach, once; for a distributed one, its component on each device."""
     seen: dict[int, Any] = {}
     found: dict[int, Any] = {}
     for holder in holders:

@@ -10,7 +10,7 @@ from rewriter.model.augmented_layers import Augmented, augmented_class, standard
 from rewriter.model.walk import locate_layers
 
 
-def slice_before_loops(model: Any) -> list[tuple[Any, Any]]:
+def slice_outside_loops(model: Any) -> list[tuple[Any, Any]]:
     """Give the recurrent layers of a model over rewritten cells a class that slices the kernels once a call.
 
     Sliced inside the loop, a kernel is copied in every step, and its gradient in every step back.

@@ -1,6 +1,6 @@
-"""Merge and separate: the two operations on one layer, each the inverse of the other, bit for bit.
+"""Merge and separate: two operations on one layer, each the inverse of the other, bit for bit.
 
-Surgery touches a layer and decides nothing: what is merged, and into which class, was decided by the plan.
+Surgery changes a layer and decides nothing. The plan has decided what is merged, and into which class.
 """
 
 from __future__ import annotations
@@ -41,19 +41,16 @@ def merge(layer: Any, cls: type, layouts: Sequence[Layout], reuse: Sequence[Any]
         for part in layout.parts
     }
 
-    def on_rows(loss: Any) -> Any:
+    def loss_on_rows(loss: Any) -> Any:
         regularized = loss.args[0] if isinstance(loss, functools.partial) and loss.args else None
         rows = held.get(id(regularized))
         return loss if rows is None else RowLoss(loss.func, *rows)
 
-    keras.replace_weight_losses(layer, on_rows)
-    for attribute in weights:
-        keras.drop_weight(layer, attribute)
-    keras.set_class(layer, cls)
-    for place, kernel, layout in sorted(
-        zip(places_among_weights(layouts), kernels, layouts, strict=True), key=lambda each: each[0]
-    ):
-        keras.add_weight_at(layer, layout.attribute, kernel, place)
+    new = [
+        keras.NewWeight(layout.attribute, kernel, place)
+        for kernel, layout, place in zip(kernels, layouts, places_among_weights(layouts), strict=True)
+    ]
+    keras.exchange_weights(layer, cls, list(weights), sorted(new, key=lambda weight: weight.position), loss_on_rows)
 
 
 def _stack(weights: dict[str, Any], layout: Layout) -> Any:
@@ -69,17 +66,17 @@ def _stacked(weights: dict[str, Any], layout: Layout) -> Any:
 
 
 def mark(layer: Any, kernels: Sequence[Any], layouts: Sequence[Layout]) -> None:
-    """Make a layer and its augmented kernels, in every wrapping of them, tell their layouts."""
+    """Attach the layouts to a layer and to its augmented kernels, in every wrapping of them."""
     attach_to_layer(layer, layouts)
     for kernel, layout in zip(kernels, layouts, strict=True):
         layout.attach(*keras.variable_and_wrapped(kernel))
 
 
 def discard(layer: Any) -> None:
-    """Take the augmented kernels of a layer off it, with what is in them, so that it can be built anew."""
-    for layout in layouts_in(layer):
-        keras.drop_weight(layer, layout.attribute)
+    """Remove the augmented kernels of a layer, and their values, so that the layer can be built again."""
+    kernels = [layout.attribute for layout in layouts_in(layer)]
     detach(layer)
+    keras.exchange_weights(layer, type(layer), kernels, (), lambda loss: loss)
 
 
 def separate(layer: Any, cls: type) -> None:
@@ -94,22 +91,18 @@ def separate(layer: Any, cls: type) -> None:
     layouts = layouts_in(layer)
     weights: dict[str, Any] = {}
     for kernel, layout in zip(augmented_kernels(layer), layouts, strict=True):
-        weights.update(_taken_apart(kernel, layout))
+        weights.update(_separated(kernel, layout))
 
-    def on_weight(loss: Any) -> Any:
+    def loss_on_weight(loss: Any) -> Any:
         return functools.partial(loss.function, weights[loss.attribute]) if isinstance(loss, RowLoss) else loss
 
-    keras.replace_weight_losses(layer, on_weight)
-    for layout in layouts:
-        keras.drop_weight(layer, layout.attribute)
     detach(layer)
-    keras.set_class(layer, cls)
-    parts = [part for layout in layouts for part in layout.parts]
-    for part in sorted(parts, key=lambda part: part.position):
-        keras.add_weight_at(layer, part.attribute, weights[part.attribute], part.position)
+    parts = sorted((part for layout in layouts for part in layout.parts), key=lambda part: part.position)
+    new = [keras.NewWeight(part.attribute, weights[part.attribute], part.position) for part in parts]
+    keras.exchange_weights(layer, cls, [layout.attribute for layout in layouts], new, loss_on_weight)
 
 
-def _taken_apart(kernel: Any, layout: Layout) -> dict[str, Any]:
+def _separated(kernel: Any, layout: Layout) -> dict[str, Any]:
     constraint = kernel.constraint
     constraints = constraint.constraints if isinstance(constraint, RowConstraint) else (None,) * len(layout.parts)
     with keras.stored_dtypes():

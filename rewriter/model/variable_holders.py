@@ -1,4 +1,4 @@
-"""Which variables a layer holds, and by which ways: a variable that is reached by two cannot be replaced on one.
+"""Which variables a layer holds, and how they are reached: one that is reached twice cannot be replaced.
 
 A way leads through everything from which Keras or TensorFlow calls a user's code in training: functions given to
 ``add_loss``, losses, metrics, regularizers, constraints and schedules, a ``train_step`` or ``call`` of one's own, and

@@ -24,7 +24,7 @@ class LocatedLayer:
     Attributes:
         layer: The layer itself.
         paths: The paths by which it is reached, the first one found first.
-        places: The same with numbers for names that Keras may give otherwise when it makes the model again.
+        places: Like ``paths``, but with indices instead of layer names, because Keras may rename layers on reload.
         owners: The layers and models that hold it, itself or in a container, as one for each path.
     """
 

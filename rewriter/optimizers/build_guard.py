@@ -1,4 +1,4 @@
-"""What is checked of every optimizer of the process before it makes its slots, be it this library's or not."""
+"""What is checked for every optimizer in the process before it makes its slots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hyperparameters are checked when an optimizer is made: what is given, what is legal, and what was meant."""
+"""Checks hyperparameters when an optimizer is made: what was given, what is legal, what was meant."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rewriter.adapters import tf_keras as keras
 from rewriter.core.suggestions import closest, did_you_mean
-from rewriter.optimizers.saved_settings import settings_named
+from rewriter.optimizers.saved_settings import argument_names
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -29,25 +29,26 @@ def scalar(value: Any, dtype: Any) -> Any:
 
 def require_number(name: str, value: Any, low: float, high: float = math.inf, optional: bool = False) -> None:
     """Raise ``ValueError`` unless a hyperparameter is a number from ``low`` to ``high``, or ``None`` if optional."""
-    if optional and value is None:
-        return
-    legal = f"a number in [{low:g}, {high:g}]" if high < math.inf else f"a finite number >= {low:g}"
-    try:
-        number = math.nan if isinstance(value, str | bool) else float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not (low <= number <= high and math.isfinite(number)):
-        raise ValueError(f"{name} must be {legal}{' or None' if optional else ''}, got {value!r}.")
+    if not ((optional and value is None) or _is_number(value, low, high)):
+        raise ValueError(f"{name} must be {_legal(low, high)}{' or None' if optional else ''}, got {value!r}.")
 
 
 def require_learning_rate(value: Any) -> None:
     """Raise ``ValueError`` unless a learning rate is a number of at least 0 or a schedule."""
-    if keras.is_schedule(value):
-        return
+    if not (keras.is_schedule(value) or _is_number(value, 0)):
+        raise ValueError(f"learning_rate must be {_legal(0)} or a LearningRateSchedule, got {value!r}.")
+
+
+def _is_number(value: Any, low: float, high: float = math.inf) -> bool:
     try:
-        require_number("learning_rate", value, 0)
-    except ValueError as error:
-        raise ValueError(f"{str(error).partition(', got')[0]} or a LearningRateSchedule, got {value!r}.") from None
+        number = math.nan if isinstance(value, str | bool) else float(value)
+    except (TypeError, ValueError):
+        return False
+    return low <= number <= high and math.isfinite(number)
+
+
+def _legal(low: float, high: float = math.inf) -> str:
+    return f"a number in [{low:g}, {high:g}]" if high < math.inf else f"a finite number >= {low:g}"
 
 
 def require_count(name: str, value: Any, optional: bool = False) -> None:
@@ -66,7 +67,7 @@ def require_one_of(name: str, value: Any, legal: Collection[Any]) -> None:
 
 def require_known(cls: type, given: Collection[str]) -> None:
     """Raise ``TypeError`` for an argument that a class of joint optimizers does not take, and say which it takes."""
-    named = sorted(settings_named(cls)[0])
+    named = sorted(argument_names(cls)[0])
     for name in given:
         meant = [_ALSO_CALLED[name]] if name in _ALSO_CALLED else closest(name, named)
         hint = did_you_mean([each for each in meant if each in named])

@@ -32,7 +32,7 @@ _EXTENT: dict[str, Extent] = {"incoming": "unit", "outgoing": "incoming"}
 
 
 class _Slots:
-    """What is kept, by what is averaged; of the class itself, what is kept if nothing else is said."""
+    """The slots by what is averaged; on the class itself, those of the default."""
 
     def __get__(self, optimizer: JointMomentum | None, _: type) -> dict[str, Extent]:
         return {"momentums": _EXTENT["incoming" if optimizer is None else optimizer.average]}
@@ -100,7 +100,7 @@ class JointMomentum(JointOptimizer):
         slot.assign(made)
 
     def standard_optimizer(self, **settings: Any) -> Any:
-        """Return an SGD of the same learning rate, momentum and all else that it has, fresh.
+        """Return a fresh SGD with the same learning rate, momentum and other shared settings.
 
         Args:
             **settings: Further settings of the SGD.

@@ -157,7 +157,7 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
             layout: Its layout: ``incoming_axis``, ``units``, ``kernel_rows`` and ``bias_rows``.
 
         Returns:
-            Nothing: what is returned is assigned by nobody.
+            Nothing: a returned value is ignored.
 
         Raises:
             OptimizerError: Whatever is raised here is raised again in training with the layer, its rows and its slots.
@@ -195,7 +195,7 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
         return getattr(self, name)[place]
 
     def initial_slot(self, name: str, variable: Any, shape: tuple[int, ...]) -> Any:
-        """Say what a slot starts with: zeros, unless overridden; ``super().initial_slot`` gives those for the others.
+        """Return the first value of a slot: zeros, unless overridden. Call ``super().initial_slot`` for other slots.
 
         Args:
             name: The slot's name.
@@ -305,7 +305,7 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
     def aggregate_gradients(self, grads_and_vars: Any) -> Any:
         """Sum gradients over the replicas; tf-keras calls it before the first update.
 
-        Where there is no strategy and so no second replica, they pass untouched. Keras sends them through one
+        Where there is no strategy and so no second replica, they pass preserved. Keras sends them through one
         operation even then, for which every gradient must exist before any variable can move.
 
         Args:

@@ -1,4 +1,4 @@
-"""Which optimizer a model gets, and what becomes of the state of the one it has: decided before anything is done."""
+"""Decides which optimizer a model gets, and what becomes of the state of its present one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rewriter.optimizers.joint_momentum import JointMomentum
 from rewriter.optimizers.joint_optimizer import BOUNDS, is_joint
 from rewriter.optimizers.outcomes import LOST, Outcome
 from rewriter.optimizers.state import slots, warm_start
-from rewriter.optimizers.state.replaced_weights import require_not_stale
+from rewriter.optimizers.state.replaced_weights import require_up_to_date
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +55,7 @@ class OptimizerChoice:
 
     @property
     def exact(self) -> bool:
-        """Whether the model is to train bit for bit as it would unmerged, which a joint optimizer cannot mean."""
+        """Whether the model must train bit for bit as it would unmerged. A joint optimizer never needs that."""
         return not is_joint(self.optimizer)
 
 
@@ -89,7 +89,7 @@ def choose_optimizer(
             f"optimizer= is a {_name(optimizer)} that was made outside the tf.distribute strategy of this model; make "
             "it inside: with strategy.scope(): ..."
         )
-    require_not_stale(optimizer, model)
+    require_up_to_date(optimizer, model)
     # As compile does under mixed_float16, where gradients would vanish without.
     bare, optimizer = optimizer, keras.with_loss_scale_of(current, optimizer)
     if optimizer is current or slots.has_slots_of(optimizer, keras.only_variables(model.variables)):
@@ -114,7 +114,7 @@ def require_for_layer(model: Any, optimizer: Any) -> None:
             f"optimizer= must be an optimizer of tf_keras that is not joint, as the split layer has no W* for one; got "
             f"{optimizer!r}."
         )
-    require_not_stale(optimizer, model)
+    require_up_to_date(optimizer, model)
     slots.require_own(optimizer, keras.only_variables(model.variables))
 
 
@@ -123,7 +123,7 @@ def _choose_own(model: Any) -> OptimizerChoice:
     current = keras.optimizer_of(model)
     if current is None:
         return OptimizerChoice(None, None, (Outcome.OPTIMIZER(what="none to keep, the model is not compiled"),))
-    require_not_stale(current, model)
+    require_up_to_date(current, model)
     if not is_joint(current):
         slots.require_known(current, keras.only_variables(model.variables))
     return _kept(model, current)
@@ -132,7 +132,7 @@ def _choose_own(model: Any) -> OptimizerChoice:
 def _choose_default(model: Any, given: dict[str, Any]) -> OptimizerChoice:
     """Choose a joint optimizer: the one that a model has, or joint momentum; none for a layer that is no model."""
     if not keras.is_model(model):
-        what = "none, a layer has none: whoever trains it makes one, rewriter.JointMomentum() or another"
+        what = "none, a layer has none: make one for your training loop, as in rewriter.JointMomentum()"
         return OptimizerChoice(None, None, (Outcome.OPTIMIZER(what=what),))
     if is_joint(keras.optimizer_of(model)) and not given:
         return _kept(model, keras.optimizer_of(model))
@@ -141,7 +141,7 @@ def _choose_default(model: Any, given: dict[str, Any]) -> OptimizerChoice:
 
 
 def _meant(given: Any) -> str:
-    """Say what is likely meant by something that is no optimizer."""
+    """Return what was probably meant by something that is no optimizer."""
     if isinstance(given, type):
         return f" Make one: {given.__name__}(...)."
     if not isinstance(given, str):
@@ -180,7 +180,7 @@ def choose_standard_optimizer(model: Any) -> OptimizerChoice:
 
 
 def _in_common(inner: Any, standard: Any) -> str:
-    """Say which settings an optimizer of the standard form has of the joint one in the place of which it is."""
+    """Name the settings that the joint optimizer and its standard replacement share, as words to append."""
     rates = [keras.learning_rate_of(keras.inner_optimizer(each)) for each in (inner, standard)]
     same = ["learning rate"] if rates[0] is rates[1] or rates[0] == rates[1] else []
     own, momentum = (getattr(keras.inner_optimizer(each), "momentum", None) for each in (inner, standard))
@@ -251,7 +251,7 @@ def _warm_lines(current: Any, settings: dict[str, Any], given: dict[str, Any]) -
 
 
 def _kept_state(optimizer: Any, split_model: Any = None) -> Iterator[Message]:
-    """Say what state is kept; of a model that is split, how many slots there are then."""
+    """Yield what state is kept; for a model that is split, with the number of slots after it."""
     inner = keras.inner_optimizer(optimizer)
     count = _slot_count(inner) if split_model is None else _split_slot_count(inner, split_model)
     yield Outcome.SLOTS_CARRIED(count=count)
@@ -262,7 +262,7 @@ def _kept_state(optimizer: Any, split_model: Any = None) -> Iterator[Message]:
 
 
 def _settings_not_carried(current: Any) -> Iterator[Message]:
-    """Say which settings of an optimizer, beside its learning rate, a new joint momentum is without."""
+    """Yield the settings of an optimizer, beside its learning rate, that a new joint momentum does not take over."""
     inner = keras.inner_optimizer(current)
     rate = keras.learning_rate_of(inner)
     left = [_shown(rate)] if keras.is_schedule(rate) else []
@@ -280,7 +280,7 @@ def _can_keep(model: Any, current: Any) -> bool:
 
 
 def _not_carried(model: Any, chosen: bool = False) -> Iterator[Message]:
-    """Say what state of an optimizer is left behind, and what would keep it, unless another was chosen on purpose."""
+    """Yield what state of an optimizer is lost, with what would keep it unless the user chose another optimizer."""
     current = keras.optimizer_of(model)
     if current is None:
         return

@@ -1,4 +1,4 @@
-"""What is wrong with a rule of a user's own, said when its class is written, or of the layer at which it fails.
+"""Errors in a user's rule: raised when its class is defined, or with the layer at which a step fails.
 
 What takes a training to see is for the author's tests: :func:`rewriter.testing.check_joint_optimizer`.
 """
@@ -34,7 +34,7 @@ _NOT_TO_WRITE = {
 
 
 def require_rule_class(cls: type) -> None:
-    """Raise ``TypeError`` if a class writes what is not a rule's to write, or a method that takes something else."""
+    """Raise ``TypeError`` if a class overrides what a rule must not, or a method has the wrong parameters."""
     own = vars(cls)
     for name, instead in _NOT_TO_WRITE.items():
         if name in own:
@@ -63,21 +63,21 @@ def require_extents(optimizer: Any, legal: Collection[str]) -> None:
         require_one_of(f"the extent of slot {slot!r} of {name}", extent, legal)
 
 
-def _slots_written_in(cls: type) -> Mapping[str, str]:
+def _slots_defined_in(cls: type) -> Mapping[str, str]:
     slots = vars(cls).get("slots")
     return slots if isinstance(slots, dict) else {}
 
 
 def no_slot(optimizer: Any, name: str) -> str:
-    """Say that a rule has no slot of some name, and whether a parent has."""
+    """Return the message that a rule has no slot of some name, and whether a parent class has."""
     cls, slots = type(optimizer), ", ".join(optimizer.slots) or "none"
-    parent = next((each.__name__ for each in cls.__mro__[1:] if name in _slots_written_in(each)), None)
+    parent = next((each.__name__ for each in cls.__mro__[1:] if name in _slots_defined_in(each)), None)
     hint = f" {parent} has it: name those of a parent again, slots = {{**{parent}.slots, ...}}." if parent else ""
     return f"{cls.__name__} has no slot {name!r}; its slots are {slots}.{hint}"
 
 
 def initial_slot(optimizer: Any, name: str, variable: Any, shape: tuple[int, ...]) -> Any:
-    """Ask a rule what a slot starts with.
+    """Return the first value of a slot, as the rule gives it.
 
     Raises:
         OptimizerError: It is no tensor of the slot's shape and the variable's dtype, and no numbers of that shape.

@@ -27,7 +27,7 @@ class KeptSettings(keras.Optimizer):
             TypeError: An argument of ``__init__`` is not kept under its own name, or is a function.
         """
         config = {**super().get_config(), "learning_rate": self._learning_rate}
-        named, takes_others = settings_named(type(self))
+        named, takes_others = argument_names(type(self))
         config |= {name: _kept(self, name) for name in named - config.keys()}
         serialized = {name: self._serialize_hyperparameter(value) for name, value in config.items()}
         return serialized if takes_others else {name: serialized[name] for name in named}
@@ -55,7 +55,7 @@ class KeptSettings(keras.Optimizer):
             )
 
 
-def settings_named(cls: type) -> tuple[set[str], bool]:
+def argument_names(cls: type) -> tuple[set[str], bool]:
     """List the arguments that a class takes, down from the base of all, and tell whether it takes any others.
 
     A constructor that ends in ``**kwargs`` passes them on to that of its parent.
@@ -95,7 +95,7 @@ def _changed(optimizer: Any, again: Any) -> dict[str, tuple[Any, Any]]:
     """Compare the settings of every joint optimizer in two of them: by name what differs, in one and in the other."""
     return {
         name: settings
-        for name in sorted(settings_named(_base_of(type(optimizer)))[0])
+        for name in sorted(argument_names(_base_of(type(optimizer)))[0])
         if not _is_same(*(settings := (_setting(optimizer, name), _setting(again, name))))
     }
 

@@ -24,7 +24,7 @@ _EXCLUDED = "_rewriter_excluded_parts"
 
 
 class RowwiseWeightDecay:
-    """What an optimizer has beside its own class where weight decay leaves out a part of an augmented kernel."""
+    """Mixin of an optimizer whose weight decay leaves out parts of augmented kernels."""
 
     learning_rate: Any
     weight_decay: float | None
@@ -83,7 +83,7 @@ def _parts_told(optimizer: Any, variable: Any, layout: Layout) -> tuple[str, ...
 
 
 def require_rows_known(optimizer: Any, variables: Sequence[Any]) -> None:
-    """Raise ``OptimizerError`` if an optimizer would let rows decay, or not, against what it was told.
+    """Raise ``OptimizerError`` if weight decay would act on rows that the user excluded.
 
     Keras's own know variables alone, and would search the name of an augmented kernel for those of kernel and bias.
 
@@ -109,7 +109,7 @@ def require_rows_known(optimizer: Any, variables: Sequence[Any]) -> None:
 
 
 def standard_class(optimizer: Any) -> type:
-    """Name the class an optimizer has, or had before it was told to leave out rows."""
+    """Return the class of an optimizer without the mixin of this module."""
     return base_of(type(optimizer), RowwiseWeightDecay) or type(optimizer)
 
 
@@ -143,7 +143,7 @@ def excluded_parts(optimizer: Any, layer: Any, layout: Layout) -> tuple[str, ...
 
 
 def hand_on(stopped: Any, optimizer: Any, excluded: Sequence[Excluded]) -> None:
-    """Make the weight decay of a new optimizer leave out what that of another left out.
+    """Copy the weight-decay exclusions of an optimizer to a new one.
 
     Args:
         stopped: The other optimizer.
@@ -155,8 +155,8 @@ def hand_on(stopped: Any, optimizer: Any, excluded: Sequence[Excluded]) -> None:
     exclude_parts(optimizer, excluded)
 
 
-def know_rows(optimizer: Any, layers: Iterable[Any]) -> bool:
-    """Let an optimizer leave out, of layers that are merged, the rows of what it was told to leave out.
+def exclude_rows(optimizer: Any, layers: Iterable[Any]) -> bool:
+    """Translate an optimizer's weight-decay exclusions to rows of the layers that are merged.
 
     Args:
         optimizer: An optimizer of which nothing is known: one that was given, or compiled, for merged layers.

@@ -1,32 +1,26 @@
-"""What stands in the way of merging a pair: who else holds its variables, and whose code writes to them."""
+"""What keeps a pair from being merged: other holders of its variables, and code that writes to them."""
 
 from __future__ import annotations
 
-import dis
-import inspect
-import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
 from rewriter.adapters import tf_keras as keras
 from rewriter.core import hints, tables
-from rewriter.model.variable_holders import held_variables, is_of_a_library
+from rewriter.model.assigned_attributes import assigned_attributes
+from rewriter.model.variable_holders import held_variables
 from rewriter.planning.reasons import Skip
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from types import CodeType
 
     from rewriter.core.messages import Message
     from rewriter.model.pairs import Pair
     from rewriter.model.walk import LocatedLayer
 
-_ASSIGNMENTS = frozenset({"assign", "assign_add", "assign_sub", "scatter_update", "scatter_add", "scatter_sub"})
-_LOADS = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
-
 
 class Surroundings:
-    """What a model's layers hold and what their code does, looked up once for all decisions about the model."""
+    """What the layers of a model hold and what their code assigns to, looked up once for all decisions."""
 
     def __init__(self, model: Any, located: Sequence[LocatedLayer]) -> None:
         self._holders: dict[int, list[str]] = {}
@@ -42,7 +36,7 @@ class Surroundings:
                 )
 
     def blocker(self, located: LocatedLayer, pair: Pair) -> Message | None:
-        """Say why a pair of a built layer cannot be merged, ``None`` if it can; with what the user can do."""
+        """Return why a pair of a built layer cannot be merged, ``None`` if it can."""
         layer = located.layer
         weights: dict[str, Any] = {attribute: getattr(layer, attribute, None) for attribute in pair.attributes}
         for attribute, weight in weights.items():
@@ -57,7 +51,7 @@ class Surroundings:
         if id(layer) in self._revived:
             return class_unknown(self._revived[id(layer)])
         for holder in (layer, *located.owners):
-            written = _written_by(type(holder), own=holder is layer) & set(weights)
+            written = assigned_attributes(type(holder), own=holder is layer) & set(weights)
             if written:
                 return Skip.ASSIGNED_TO(
                     layer=type(holder).__name__, name=holder.name, attributes=tuple(sorted(written))
@@ -66,12 +60,12 @@ class Surroundings:
 
 
 def class_unknown(name: str) -> Message:
-    """Return the reason that Keras made a layer from a SavedModel without its class, with what gives it one."""
+    """Return the reason for a layer that Keras read from a SavedModel without its class."""
     return Skip.UNKNOWN_CLASS(layer=name, import_of=hints.import_of(), or_pass=hints.or_pass())
 
 
 def _misfit(layer: Any, pair: Pair, weights: dict[str, Any]) -> Message | None:
-    """Say why variables cannot be stacked in one, ``None`` if they can."""
+    """Return why variables cannot be stacked, ``None`` if they can."""
     own = {id(weight) for weight in keras.own_weights(layer)}
     strangers = [attribute for attribute, weight in weights.items() if id(weight) not in own]
     if strangers:
@@ -81,11 +75,11 @@ def _misfit(layer: Any, pair: Pair, weights: dict[str, Any]) -> Message | None:
         return Skip.SEVERAL_DTYPES(dtypes=tuple(f"{name} is {dtype}" for name, dtype in dtypes.items()))
     if len({bool(weight.trainable) for weight in weights.values()}) > 1:
         return Skip.PARTLY_TRAINABLE(attributes=tuple(weights))
-    return unstackable(pair, {attribute: tuple(weight.shape) for attribute, weight in weights.items()})
+    return misfit_of_shapes(pair, {attribute: tuple(weight.shape) for attribute, weight in weights.items()})
 
 
-def unstackable(pair: Pair, shapes: Mapping[str, tuple[int, ...]]) -> Message | None:
-    """Say why weights of some shapes cannot be stacked as a pair says, ``None`` if they can."""
+def misfit_of_shapes(pair: Pair, shapes: Mapping[str, tuple[int, ...]]) -> Message | None:
+    """Return why weights of some shapes cannot be stacked as a pair, ``None`` if they can."""
     units = {}
     for weight in pair.weights:
         shape = shapes[weight.attribute]
@@ -95,36 +89,3 @@ def unstackable(pair: Pair, shapes: Mapping[str, tuple[int, ...]]) -> Message | 
     if len(set(units.values())) > 1:
         return Skip.UNITS_DIFFER(shapes=tuple(f"{each} {tables.shape(shapes[each])}" for each in units))
     return None
-
-
-def _written_by(cls: type, own: bool) -> set[str]:
-    """List the attributes of a layer that a user's class writes to, outside ``build`` and constructors.
-
-    Either replacing it, as in ``self.layer.kernel = normalized``, or in place, as in ``layer.kernel.assign(...)``: a
-    view can take neither. Read from the bytecode, which is there where the source is not.
-
-    Args:
-        cls: The class of the layer, or of one that holds it.
-        own: It is the class of the layer, so that what it writes to itself counts.
-    """
-    written: set[str] = set()
-    for base in cls.__mro__:
-        if is_of_a_library(base):
-            continue
-        for name, function in vars(base).items():
-            code = getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None
-            if code is not None and name not in {"__init__", "build"}:
-                written |= _writes(code, own)
-    return written
-
-
-def _writes(code: CodeType, own: bool) -> set[str]:
-    this = code.co_varnames[:1]
-    written = set()
-    for before, after in itertools.pairwise(dis.get_instructions(code)):
-        loaded = before.argval if isinstance(before.argval, tuple) else (before.argval,)
-        if after.opname == "STORE_ATTR" and (own or loaded[-1:] != this):
-            written.add(after.argval)
-        elif before.opname in _LOADS and after.opname in _LOADS and after.argval in _ASSIGNMENTS:
-            written.add(before.argval)
-    return written

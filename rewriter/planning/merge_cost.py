@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 _ENOUGH_USES = 256  # of each weight, for one example
 
 
-def too_costly(layer: Any, layout: Layout) -> Message | None:
-    """Say why training a built layer would be slower once it is merged, ``None`` if it would not."""
+def cost_blocker(layer: Any, layout: Layout) -> Message | None:
+    """Return why training would be slower once a built layer is merged, ``None`` if it would not."""
     copied = [part for part in layout.parts[: -layout.biases] if part.transposed]
     uses = _uses(layer, layout) if copied else None
     if uses is None or uses >= _ENOUGH_USES:
@@ -40,7 +40,7 @@ def too_costly(layer: Any, layout: Layout) -> Message | None:
 
 
 def _uses(layer: Any, layout: Layout) -> int | None:
-    """Count how often one example uses each weight of a layer; ``None`` where that is not known beforehand."""
+    """Count how often one example uses each weight of a layer; ``None`` if that depends on the input."""
     output, built = getattr(layer, "full_output_shape", None), layer.get_build_config()
     if output is not None:
         shape, once = output, layout.units

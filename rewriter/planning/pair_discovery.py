@@ -1,4 +1,4 @@
-"""Kernel and bias pairs found in what a model computes, for layers that nobody registered.
+"""Kernel and bias pairs found in what a model computes, for layers of no known family.
 
 The model is traced, and its graph climbed: a product with a variable, then the addition of another variable, which the
 same layer owns. What does not fit is remarked on, with its place in the model.
@@ -17,7 +17,7 @@ from rewriter.core.errors import ModelError, first_line
 from rewriter.core.layout import layout_of
 from rewriter.model.example_inputs import specs_of
 from rewriter.model.pairs import Pair, Weight
-from rewriter.model.preserved_state import untouched
+from rewriter.model.preserved_state import preserved
 from rewriter.model.variable_holders import held_variables
 from rewriter.model.walk import locate_layers
 from rewriter.planning.reasons import Finding
@@ -33,7 +33,7 @@ _Use = keras.Factor | keras.Bias
 
 @dataclass(frozen=True)
 class Remark:
-    """Something in what a model computes that an optimizer of whole layers would not expect.
+    """Something in a model's graph that an optimizer of whole layers would not expect.
 
     Attributes:
         place: The weight, by the path of its layer and the attribute, ``"encoder/mix.w"``.
@@ -75,7 +75,7 @@ class Discovery:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a variable is held: by which layer, under which attribute, and how that is called."""
+    """Where a variable is held: the layer, the attribute, and the name for messages."""
 
     variable: Any
     layer: Any
@@ -83,7 +83,7 @@ class _Place:
     name: str
 
     def unfit(self, model: Any) -> str | None:
-        """Say why the variable could be in no pair, ``None`` if it could."""
+        """Return why the variable cannot be in a pair, ``None`` if it can."""
         if self.layer is model:
             return "the model itself holds it, not a layer in it"
         return None if self.attribute.isidentifier() else "it is in a container, not under a name of its own"
@@ -175,14 +175,14 @@ def _trace(model: Any, inputs: Any, variables: Sequence[Any]) -> keras.Dataflow:
 
 
 def _traced(model: Any, specs: Any) -> Any:
-    """Trace a model as it is trained, or as it is used where only training would make weights it does not have yet."""
+    """Trace a model in training mode; in inference mode if training would make weights that do not exist yet."""
     further = keras.further_specs(model)
 
     def trace(training: bool) -> Any:
         def call(batch: Any, further: Any) -> Any:
             return model(batch, **further, **keras.training_argument(model, training))
 
-        with untouched(model, *keras.layers_below(model)), keras.no_new_variables(_MakesWeights):
+        with preserved(model, *keras.layers_below(model)), keras.no_new_variables(_MakesWeights):
             return keras.traced(call, specs, further)
 
     with contextlib.suppress(_MakesWeights):
@@ -239,7 +239,7 @@ def _links(found: keras.Dataflow, places: Sequence[_Place]) -> list[tuple[_Use, 
 
 
 def _groups(links: Iterable[tuple[_Use, _Use]], fit: set[int]) -> list[list[_Use]]:
-    """Gather what is linked, among the variables that are fit; each group in the order of the variables."""
+    """Group the uses that are linked, among fit variables; each group is in the order of the variables."""
     group_of: dict[int, dict[int, _Use]] = {}
     for link in links:
         if all(each.variable in fit for each in link):
@@ -271,7 +271,7 @@ def _pair(group: Sequence[_Use], places: Sequence[_Place]) -> Pair:
 
 
 def _findings(ways: Sequence[_Way], unfit: str | None, partners: Sequence[str], trained: bool) -> list[Message]:
-    """Tell what is the matter with a weight that is in no pair."""
+    """Return the findings about a weight that is in no pair."""
     multiplied = any(way.kind == "product" for way in ways)
     if len(ways) > 1 and any(way.kind != "other" for way in ways):
         return [Finding.SEVERAL_USES(uses="; ".join(way.text for way in ways))]

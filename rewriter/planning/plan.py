@@ -14,7 +14,7 @@ from rewriter.core import hints, tables
 from rewriter.core.errors import ModelError, NotMergeableError
 from rewriter.planning import plan_tree
 from rewriter.planning.reasons import Skip
-from rewriter.planning.renamed_variables import Renamed, in_words
+from rewriter.planning.renamed_variables import Renamed, summary_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -88,7 +88,7 @@ class Plan:
 
     @property
     def renamed(self) -> tuple[Renamed, ...]:
-        """The variable names that go away, with those that come."""
+        """The variable names that disappear, each with the new name."""
         return tuple(Renamed.by(each.layout) for each in self.merges if each.layout is not None)
 
     @property
@@ -117,7 +117,7 @@ class Plan:
             )
 
     def require_built(self) -> None:
-        """Raise ``ModelError`` if no pair can be merged for want of weights; warn if that is so for some."""
+        """Raise ``ModelError`` if no layer is built; warn if only some layers are."""
         unbuilt = [decision.path for decision in self.decisions if decision.why.kind is Skip.NOT_BUILT]
         if unbuilt and not self.merges and not self.merged:
             raise ModelError(
@@ -132,7 +132,7 @@ class Plan:
             )
 
     def without(self, path: str, why: Message) -> Plan:
-        """Leave out the pairs that were found at a path, or all that were found if none were found there.
+        """Leave out the discovered pairs at a path; all discovered pairs if there are none at that path.
 
         Returns:
             The plan without them; the same plan if nothing was found.
@@ -146,7 +146,7 @@ class Plan:
         return replace(self, decisions=decisions) if left_out else self
 
     def summary(self) -> str:
-        """Say in one line how many layers are merged, skipped or merged already."""
+        """Return one line: how many layers are to merge, skipped, or merged already."""
         counts = self.to_dict()
         line = f"{self.model}: {counts['merge']} to merge, {counts['skip']} skipped"
         if self.merged:
@@ -161,7 +161,7 @@ class Plan:
             width: How many columns there are.
             more: Further columns of numbers: the text for each path, by the column's head.
         """
-        names = in_words(self.renamed, width)
+        names = summary_of(self.renamed, width)
         return [
             *plan_tree.render(self.model, self.layers, self.decisions, more or {}, width),
             self.summary(),

@@ -81,13 +81,13 @@ def render(
 
 
 def _marked(items: Sequence[_Item], more_follow: bool = False) -> Iterator[tuple[bool, _Item]]:
-    """Yield items, each after whether it is the last."""
+    """Yield whether an item is the last, and the item."""
     for index, item in enumerate(items):
         yield index == len(items) - 1 and not more_follow, item
 
 
 def _action(decision: Decision, reasons: dict[str, int]) -> Text:
-    """Say in a word what is done, and refer to the reason where it says more."""
+    """Return the action as a word, with a reference to the reason if that says more."""
     word = "merged" if decision.is_merged else decision.action
     text = Text(word, style=_STYLES[word])
     if decision.why.kind not in {Skip.ALREADY_MERGED, Merge.PAIR}:

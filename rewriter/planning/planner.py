@@ -17,9 +17,9 @@ from rewriter.model.pairs import DENSE, Pair, layouts_for
 from rewriter.model.selectors import Selection, Selectors, select
 from rewriter.model.walk import LocatedLayer, locate_layers
 from rewriter.planning.decisions import Decision, Place
-from rewriter.planning.declared_pairs import is_told, told_pairs
+from rewriter.planning.declared_pairs import declared_pairs_of, has_declared_pairs
 from rewriter.planning.merge_blockers import Surroundings, class_unknown
-from rewriter.planning.merge_cost import too_costly
+from rewriter.planning.merge_cost import cost_blocker
 from rewriter.planning.pair_discovery import Discovery, Remark
 from rewriter.planning.pair_discovery import discover as find_pairs
 from rewriter.planning.plan import Plan
@@ -49,8 +49,8 @@ def plan(
         exclude: Selectors of the layers to leave alone.
         strict: Raise unless every selected kernel and bias pair can be merged.
         layers: Which families of layers to merge: ``"dense"``, ``"conv"``, ``"einsum"``, ``"recurrent"``, ``"all"``, or
-            several of these. What :func:`rewriter.pair` told is merged whatever they are.
-        discover: Look for pairs in layers that are of no family and were not told, in what the model computes; and
+            several of these. Pairs that :func:`rewriter.pair` declares are merged whatever the families are.
+        discover: Look for pairs in what the model computes, for layers of no family and without a declaration; and
             remark on what does not fit.
         inputs: A batch that the model takes, to trace it; ``None`` goes by what the model says of its inputs.
 
@@ -60,7 +60,7 @@ def plan(
     Raises:
         ModelError: ``model`` is no tf-keras model, or cannot be traced on ``inputs``, where pairs are to be found.
         SelectorError: A selector matches no layer that owns a kernel, or there is no such family.
-        PairError: What :func:`rewriter.pair` told does not fit a layer.
+        PairError: A declared pair does not fit its layer.
         NotMergeableError: ``strict`` and a selected pair cannot be merged, or there is a remark; the message lists
             each with its reason.
         TypeError: ``strict`` or ``discover`` is neither ``True`` nor ``False``.
@@ -69,10 +69,10 @@ def plan(
     families = names_of(layers)
     located = locate_layers(model)
     _require_inside(model)
-    if is_told(model):
+    if has_declared_pairs(model):
         raise PairError(
-            f"{model.name}: rewriter.pair was told of the model itself, and only layers in a model are merged. Move "
-            "the weights to a layer, and tell of that."
+            f"{model.name}: a pair is declared for the model itself, and only layers in a model are merged. Move the "
+            "weights to a layer, and declare a pair for that."
         )
     discovery = find_pairs(model, inputs) if discover else Discovery({}, ())
     found = discovery.pairs if discover else None
@@ -97,7 +97,7 @@ def plan(
 
 
 def _require_inside(model: Any) -> None:
-    """Raise ``ModelError`` for a layer that is merged itself: it has to be found in a model."""
+    """Raise ``ModelError`` for a single layer that would be merged itself: only layers inside a model are."""
     alone = not keras.is_model(model)
     if alone and (family_of(model) is not None or isinstance(model, (*keras.layer_classes("RNN"), Augmented))):
         raise ModelError(
@@ -121,15 +121,19 @@ def _places(model: Any, located: Iterable[LocatedLayer]) -> tuple[Place, ...]:
     paths = {id(model): "", **{id(found.layer): found.paths[0] for found in located}}
     layers = [(model, "", ""), *((found.layer, found.paths[0], paths[id(found.owners[0])]) for found in located)]
     return tuple(
-        Place(path, above, standard_class(layer).__name__, keras.own_parameters(layer)) for layer, path, above in layers
+        Place(path, above, standard_class(layer).__name__, _count_of_numbers(layer)) for layer, path, above in layers
     )
+
+
+def _count_of_numbers(layer: Any) -> int:
+    return sum(weight.shape.num_elements() or 0 for weight in keras.own_weights(layer))
 
 
 def _owns_kernel(layer: Any) -> bool:
     if isinstance(layer, Augmented):
         return bool(pairs_in(layer))
     # A Dense layer that is not built has no kernel yet, but is the user's business all the same.
-    return family_of(layer) is not None or is_told(layer) or keras.is_variable(vars(layer).get("kernel"))
+    return family_of(layer) is not None or has_declared_pairs(layer) or keras.is_variable(vars(layer).get("kernel"))
 
 
 def _decide(
@@ -156,7 +160,7 @@ def _decide(
     reasons = [surroundings.blocker(located, pair) for pair in sought.pairs]
     if sought.source is not Merge.DECLARED:  # who declares a pair wants it, whatever it costs
         reasons = [
-            reason or too_costly(layer, *layouts_for(layer, (pair,)))
+            reason or cost_blocker(layer, *layouts_for(layer, (pair,)))
             for pair, reason in zip(sought.pairs, reasons, strict=True)
         ]
     if not asked:
@@ -174,7 +178,7 @@ def _decide(
 
 @dataclass(frozen=True)
 class _Sought:
-    """The pairs of a layer that are to be merged, their family or from where they are known; or why there are none."""
+    """The pairs of a layer to merge, with their family or source; or the reason why there are none."""
 
     pairs: tuple[Pair, ...] = ()
     source: Merge | None = None
@@ -184,9 +188,9 @@ class _Sought:
 
 
 def _sought(located: LocatedLayer, found: Mapping[int, tuple[Pair, ...]] | None) -> _Sought:
-    """Look for the pairs of a layer; ``found`` is what was found in the model's graph, ``None`` if nobody looked."""
+    """Look for the pairs of a layer; ``found`` is what the model's graph shows, ``None`` without ``discover``."""
     layer, family = located.layer, family_of(located.layer)
-    told, name = is_told(layer), None if family is None else family.name
+    told, name = has_declared_pairs(layer), None if family is None else family.name
     if not layer.built and (told or family is not None):
         return _Sought(skip=Skip.NOT_BUILT(), blocked=True, family=name)
     if told:
@@ -194,7 +198,7 @@ def _sought(located: LocatedLayer, found: Mapping[int, tuple[Pair, ...]] | None)
         return _Sought(pairs, Merge.DECLARED, None if pairs else Skip.NO_BIAS())
     if family is None:
         pairs = (found or {}).get(id(layer), ())
-        return _Sought(pairs, Merge.FOUND, None if pairs else _of_no_family(layer, looked=found is not None))
+        return _Sought(pairs, Merge.FOUND, None if pairs else _no_family(layer, looked=found is not None))
     if layer.bias is None:
         return _Sought(skip=Skip.NO_BIAS(), family=name)
     pair = family.pair(layer) if callable(family.pair) else family.pair
@@ -203,8 +207,8 @@ def _sought(located: LocatedLayer, found: Mapping[int, tuple[Pair, ...]] | None)
     return _Sought((pair,), family=name)
 
 
-def _of_no_family(layer: Any, looked: bool) -> Message:
-    """Say why nothing of a layer that is of no known family is merged, and what would merge it if anything could."""
+def _no_family(layer: Any, looked: bool) -> Message:
+    """Return why a layer of no known family is skipped, with what could merge it."""
     name = type(layer).__name__
     if keras.is_revived(layer):
         return class_unknown(name)
@@ -215,7 +219,7 @@ def _of_no_family(layer: Any, looked: bool) -> Message:
 
 def _told(located: LocatedLayer) -> tuple[Pair, ...]:
     try:
-        return told_pairs(located.layer)
+        return declared_pairs_of(located.layer)
     except PairError as error:
         raise PairError(f"{located.paths[0]}: {error}") from error
 
@@ -229,7 +233,7 @@ def _decision(
     source: Merge | None = None,
     unasked: bool = False,
 ) -> Decision:
-    """Put a decision together: to merge, if there is no reason not to."""
+    """Make a decision: to merge, unless there is a reason to skip."""
     layer = located.layer
     attributes = (pair or _usual_pair(layer)).attributes if layout is None else layout.attributes
     stacked = layout is not None and isinstance(layer, Augmented)

@@ -11,7 +11,7 @@ class Merge(Sentence):
     PAIR = "{weights}"
     SHARED = "shared: {paths}"
     FOUND = "found: {why}"
-    DECLARED = "told: {why}"
+    DECLARED = "declared: {why}"
 
 
 class Skip(Sentence):
@@ -25,8 +25,8 @@ class Skip(Sentence):
     NOT_ASKED_FOR_NOR_BUILT = "not asked for, and not built"
     NO_BIAS = "no bias (use_bias=False)"
     ONE_WEIGHT = "{layer} has one weight alone: there is no bias that could be merged with it"
-    NO_FAMILY = "{layer} is of no known family: {discover} looks for a pair in it, and rewriter.pair tells of one"
-    NO_PAIR_FOUND = "{layer} is of no known family: {discover} found no pair in it, and rewriter.pair tells of one"
+    NO_FAMILY = "{layer} is of no known family: {discover} looks for a pair in it, and rewriter.pair declares one"
+    NO_PAIR_FOUND = "{layer} is of no known family: {discover} found no pair in it, and rewriter.pair declares one"
     UNKNOWN_CLASS = (
         "the class {layer} is not known here, and Keras runs a graph in its place: {import_of}, the one that defines "
         "it{or_pass}"
@@ -53,4 +53,4 @@ class Finding(Sentence):
     IN_NO_PAIR = "trainable, and in no pair: {how}"
     SEVERAL_USES = "used in more than one way: {uses}"
     LONELY_PRODUCT = "{how}"
-    MERGED_ALL_THE_SAME = "merged as known or told, and in what the model computes: {how}"
+    MERGED_ALL_THE_SAME = "merged as its family or a declaration says, and in what the model computes: {how}"

@@ -1,4 +1,4 @@
-"""The variable names that go away when layers are merged, and the strings of users by which such a name is looked for.
+"""The variable names that disappear when layers are merged, and the users' strings that refer to them.
 
 An optimizer or a ``train_step`` that goes by names, ``"bias" not in variable.name``, does something else from then on.
 """
@@ -45,7 +45,7 @@ class Renamed:
         """Return ``old``, a list, and ``new`` as JSON data."""
         return {"old": list(self.old), "new": self.new}
 
-    def is_told_apart_by(self, text: str) -> bool:
+    def is_distinguished_by(self, text: str) -> bool:
         """Tell whether a text, found in a name or searched for as a pattern, finds some of these and not the others."""
         found = [_occurs(text, f"{name}:0") for name in (*self.old, self.new)]
         return any(found[:-1]) and not all(found)
@@ -58,8 +58,8 @@ def _occurs(text: str, name: str) -> bool:
         return False
 
 
-def in_words(renamed: Iterable[Renamed], width: int = 10**6) -> str:
-    """Say in one line which names go away; of several layers the first, or in general where that is too wide."""
+def summary_of(renamed: Iterable[Renamed], width: int = 10**6) -> str:
+    """Return one line on the names that disappear: the first of them, or the general rule if that is too wide."""
     several = list(map(str, renamed))
     more = f", and so on in {len(several) - 1} more" if len(several) > 1 else ""
     line = f"variable names: {several[0]}{more}" if several else ""
@@ -67,7 +67,7 @@ def in_words(renamed: Iterable[Renamed], width: int = 10**6) -> str:
 
 
 def warnings_of(model: Any, optimizer: Any, renamed: Iterable[Renamed]) -> Iterator[str]:
-    """Say of an optimizer that is kept, and of a user's model, which strings in them tell replaced variables apart."""
+    """Yield a warning for each string in a kept optimizer or a user's model that distinguishes replaced variables."""
     several = list(renamed)
     inner = keras.inner_optimizer(optimizer)
     found = {
@@ -76,9 +76,9 @@ def warnings_of(model: Any, optimizer: Any, renamed: Iterable[Renamed]) -> Itera
     }
     for what, of_it in found.items():
         texts = dict.fromkeys(of_it)
-        telling = [text for text in texts if any(each.is_told_apart_by(text) for each in several)]
+        telling = [text for text in texts if any(each.is_distinguished_by(text) for each in several)]
         if telling:
-            example = next(each for each in several if any(map(each.is_told_apart_by, telling)))
+            example = next(each for each in several if any(map(each.is_distinguished_by, telling)))
             yield (
                 f"{what} goes by names of variables, {', '.join(map(repr, telling))}, and some of these are gone: "
                 f"{example}. Let it ask rewriter.layout_of(variable) for the rows instead, or leave the layers out, "

@@ -1,4 +1,4 @@
-"""The gate: where something computes something else once its weights are merged, or split, nothing is kept."""
+"""The check: if a layer or the model computes something else once it is merged or separated, the change is undone."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _FEW = 5  # layers that an error names
 
 @contextlib.contextmanager
 def checked_layer(layer: Any, layouts: Sequence[Layout], path: str) -> Iterator[None]:
-    """Compare a layer's weights and outputs before and after it is merged, or separated, inside.
+    """Compare a layer's weights and outputs before and after the block inside merges or separates it.
 
     Args:
         layer: A built layer, standard or rewritten.
@@ -72,7 +72,7 @@ def checked_layer(layer: Any, layouts: Sequence[Layout], path: str) -> Iterator[
 def checked_model(
     model: Any, layers: Sequence[tuple[Any, Sequence[Layout]]], inputs: Any = None, guessed: Sequence[str] = ()
 ) -> Iterator[None]:
-    """Compare outputs and losses of a model as a whole before and after its layers are merged, or separated, inside.
+    """Compare outputs and losses of the whole model before and after the block inside changes its layers.
 
     Args:
         model: A tf-keras model. One that does not say what it takes, or fails on what is made for it, is not compared,
@@ -80,7 +80,7 @@ def checked_model(
         layers: The layers that change, with the layouts of their weights. Their biases are other numbers while the
             model runs, so that it is seen what depends on them.
         inputs: A batch it takes; ``None`` makes one.
-        guessed: Paths of layers that nobody said anything of, which must not be merged unless the model proves it.
+        guessed: Paths of layers whose pairs were discovered: these stay merged only if the model computes the same.
 
     Raises:
         DifferenceError: An output differs by more than its dtype's rounding explains, or nothing proves a guess.
@@ -144,7 +144,7 @@ def _require_no_failure(model: Any, run: Run, guessed: Sequence[str]) -> None:
 
 
 def _to_leave_out(model: Any) -> str:
-    """Name the merged layers that others read otherwise than by calling them, or all if there are none such."""
+    """Name the merged layers whose weights others read directly; all merged layers if there are none."""
     located = locate_layers(model)
     holders = {id(found.layer): set(map(id, found.owners)) for found in located if is_merged(found.layer)}
     for found in located:
@@ -162,12 +162,12 @@ def _to_leave_out(model: Any) -> str:
 
 
 def is_repeatable(model: Any, run: Run, inputs: Any = None, like: Any = None) -> bool:
-    """Tell whether a model gives the same again, on what ``run_model`` was given, so does not draw random numbers."""
+    """Tell whether a second run of a model on the same inputs gives the same, so that it draws no random numbers."""
     return first_difference(model, run, run_model(model, inputs, like))[1].explained
 
 
 def first_difference(model: Any, one: Run, other: Run) -> tuple[str, Difference]:
-    """Find the first layer that gave something else in one run of a model than in another.
+    """Find the first layer whose outputs differ between two runs of a model.
 
     Returns:
         Its path and how far apart the two are; ``"model"`` where only the model as a whole differs, or nothing does.
@@ -182,7 +182,7 @@ def first_difference(model: Any, one: Run, other: Run) -> tuple[str, Difference]
 
 
 def widest(model: Any) -> int:
-    """Count the products that are summed, at most, for a number in a model: the longest axis that is summed over."""
+    """Return the length of the longest axis that is summed over: how many products an output number adds up at most."""
     return max(
         (weight.shape[0] for weight in keras.only_variables(model.weights) if weight.shape.rank > 1),
         default=1,

@@ -1,4 +1,4 @@
-"""How two arrays are compared: one place, for the gate and for ``verify``."""
+"""How two arrays are compared, by the check and by ``verify``."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def compare(a: Any, b: Any, terms: int = 1) -> Difference:
 
 
 def _array(value: Any) -> Any:
-    """Look at a tensor as an array, without a copy of it where it lets itself be looked at."""
+    """Return a tensor as an array, without a copy if possible."""
     if keras.is_tensor(value):
         with contextlib.suppress(BufferError, RuntimeError, TypeError, ValueError):
             return np.asarray(memoryview(value))

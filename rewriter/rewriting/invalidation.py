@@ -1,4 +1,4 @@
-"""What still holds variables that were replaced: traced functions are made anew, optimizers refuse with the remedy."""
+"""What still holds replaced variables: traced functions are traced again, and optimizers refuse with the remedy."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from rewriter.adapters import tf_keras as keras
 from rewriter.core.log import log
 from rewriter.model.variable_holders import variables_of
 from rewriter.model.walk import locate_layers
-from rewriter.optimizers.state.replaced_weights import StaleOptimizer, refuse_new_weights
+from rewriter.optimizers.state.replaced_weights import OutdatedOptimizer, refuse_new_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
 def reset_functions(model: Any, models: Iterable[Any] | None = None) -> None:
-    """Make everything that was traced of a model, and of other models with some of its layers, trace anew.
+    """Make all functions of a model, and of other models over some of its layers, trace again at their next call.
 
     Args:
         model: The model.
-        models: What :func:`models_over` says of it, where that is known: to find them takes a look at every object.
+        models: The result of :func:`models_sharing_layers` for it, if it is known already.
     """
     for found in locate_layers(model):
         keras.forget_traced_methods(found.layer)
-    for affected in models_over(model) if models is None else models:
+    for affected in models_sharing_layers(model) if models is None else models:
         keras.reset_traced_functions(affected)
         keras.forget_traced_methods(affected)
 
 
-def models_over(model: Any, alive: Iterable[Any] | None = None) -> list[Any]:
+def models_sharing_layers(model: Any, alive: Iterable[Any] | None = None) -> list[Any]:
     """List the models that share a layer with a model: itself, those inside it, and any other that is alive.
 
     Args:
@@ -38,12 +38,12 @@ def models_over(model: Any, alive: Iterable[Any] | None = None) -> list[Any]:
     layers = {id(found.layer) for found in locate_layers(model)}
     return [model] + [
         other
-        for other in keras.models_among(keras.holders_alive() if alive is None else alive)
+        for other in filter(keras.is_model, keras.holders_alive() if alive is None else alive)
         if other is not model and any(id(layer) in layers for layer in keras.layers_below(other))
     ]
 
 
-def take_graphs(alive: Iterable[Any], replaced: Iterable[keras.Replaced]) -> list[tuple[Any, dict[str, Any]]]:
+def invalidate_traces(alive: Iterable[Any], replaced: Iterable[keras.Replaced]) -> list[tuple[Any, dict[str, Any]]]:
     """Make every ``tf.function`` that has traced replaced variables trace again: of a layer, or of a user's own loop.
 
     Args:
@@ -54,7 +54,7 @@ def take_graphs(alive: Iterable[Any], replaced: Iterable[keras.Replaced]) -> lis
         Each function with the traces it had.
     """
     handles = frozenset[int]().union(*(each.handles for each in replaced))
-    functions = keras.functions_among(alive) if handles else []
+    functions = [each for each in alive if keras.is_traced_function(each)] if handles else []
     holding = [each for each in functions if keras.has_traced(each, handles)]
     for function in holding:
         lists = [way for way, variable in variables_of(function) if keras.remember(variable).handles & handles]
@@ -84,35 +84,34 @@ def _further_optimizers(model: Any) -> Iterator[tuple[str, Any]]:
             )
 
 
-def let_go(model: Any, replaced: Iterable[keras.Replaced], alive: Iterable[Any]) -> None:
-    """Make everything alive that holds replaced variables of a model let go of them: traced functions, and optimizers.
+def invalidate_holders(model: Any, replaced: Iterable[keras.Replaced], alive: Iterable[Any]) -> None:
+    """Invalidate everything alive that holds replaced variables of a model: traced functions and optimizers.
 
     Every optimizer that was built for one of them refuses those in their place.
 
     Args:
         model: The model, with its new variables.
         replaced: The old ones.
-        alive: What :func:`rewriter.adapters.tf_keras.holders_alive` found: one look at every object there is, for all.
+        alive: What :func:`rewriter.adapters.tf_keras.holders_alive` found.
     """
     keys = [each.key for each in replaced]
-    models = models_over(model, alive)
+    models = models_sharing_layers(model, alive)
     reset_functions(model, models)
-    for optimizer in keras.optimizers_among(alive):
-        slots = keras.optimizer_slots(optimizer)
-        if slots is None or isinstance(optimizer, StaleOptimizer):
-            continue
-        if any(key in slots.index for key in keys):
+    with_slots = (each for each in alive if keras.is_optimizer(each) and keras.inner_optimizer(each) is each)
+    for optimizer in with_slots:
+        slots = None if isinstance(optimizer, OutdatedOptimizer) else keras.optimizer_slots(optimizer)
+        if slots is not None and any(key in slots.index for key in keys):
             refuse_new_weights(optimizer)
     for holder in models:
         for name, each in _further_optimizers(holder):
-            if isinstance(keras.inner_optimizer(each), StaleOptimizer):
+            if isinstance(keras.inner_optimizer(each), OutdatedOptimizer):
                 log.warning(
                     "%s.%s: this %s has state for weights that are replaced now, and only that of model.optimizer is "
                     "carried: make a new one before it trains, it refuses to.",
                     *(holder.name, name, type(keras.inner_optimizer(each)).__name__),
                 )
     for other in models[1:]:
-        if isinstance(keras.inner_optimizer(getattr(other, "optimizer", None)), StaleOptimizer):
+        if isinstance(keras.inner_optimizer(getattr(other, "optimizer", None)), OutdatedOptimizer):
             log.warning(
                 "%s shares layers with %s, and its optimizer was built for weights that are replaced now: compile it "
                 "with a new one before it is trained on.",

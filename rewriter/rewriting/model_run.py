@@ -1,4 +1,4 @@
-"""Running a model, or one layer of it, on inputs made for it, and leaving it as it was."""
+"""Runs a model, or one layer, on example inputs, and leaves it unchanged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rewriter.adapters import tf_keras as keras
 from rewriter.core import hints, progress
 from rewriter.core.errors import ModelError, first_line
 from rewriter.model import example_inputs
-from rewriter.model.preserved_state import untouched
+from rewriter.model.preserved_state import preserved
 from rewriter.model.walk import locate_layers
 from rewriter.rewriting.comparison import arrays_of
 
@@ -70,7 +70,7 @@ def run_model(model: Any, inputs: Any = None, like: Any = None, again: bool = Fa
     try:
         with (
             progress.stage("running the model"),
-            untouched(model, *layers),
+            preserved(model, *layers),
             keras.kept_input_specs(model) if guessed else contextlib.nullcontext(),
             keras.recorded_calls(
                 owners,
@@ -118,7 +118,7 @@ def run_layer(layer: Any, fan_in: int) -> tuple[list[Any], str]:
         batch = np.random.default_rng(0).standard_normal(_input_shape(layer, fan_in, size))
         try:
             with (
-                untouched(layer, *keras.layers_below(layer)),
+                preserved(layer, *keras.layers_below(layer)),
                 keras.autocast_of(layer),
             ):
                 dtype = keras.dtype_of(layer.compute_dtype).as_numpy_dtype

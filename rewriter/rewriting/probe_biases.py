@@ -1,4 +1,4 @@
-"""Biases, set to other numbers while a model is checked: of zeros, or nearly, it cannot be seen how they are used."""
+"""Sets biases to other numbers while a model is checked: biases near zero do not show how they are used."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ProbeBiases:
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
-        """Inside, the biases are other numbers, in the form that the layers have now."""
+        """Inside, the biases have other numbers, in the form that the layers have now."""
         kept = [(target, target.value()) for each in self._biases for target in _targets(*each)]
         for number, each in enumerate(self._biases):
             shape = each[-1].shape

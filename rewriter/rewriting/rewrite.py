@@ -1,4 +1,4 @@
-"""The way there, in memory, in place: ``rewrite``. The way back is ``rewriter.separating``.
+"""``rewrite``: a model is rewritten in memory, in place. ``split`` is the way back.
 
     split(rewrite(model)) == model
 
@@ -21,18 +21,18 @@ from rewriter.core.log import log
 from rewriter.model import surgery
 from rewriter.model.augmented_layers import augmented_class, is_exact, pairs_in, standard_class
 from rewriter.model.pairs import pair_of
-from rewriter.model.recurrent_loops import slice_before_loops
+from rewriter.model.recurrent_loops import slice_outside_loops
 from rewriter.optimizers import weight_decay
 from rewriter.optimizers.joint_optimizer import has_no_rule_for_others
 from rewriter.optimizers.optimizer_choice import KEEP, choose_optimizer
 from rewriter.optimizers.state import warm_start
 from rewriter.optimizers.state.pending_restore import restore_now
-from rewriter.optimizers.state.transfer import StateCarrier
+from rewriter.optimizers.state.transfer import StateTransfer
 from rewriter.planning.planner import plan
 from rewriter.planning.reasons import Skip
-from rewriter.planning.renamed_variables import Renamed, in_words, warnings_of
+from rewriter.planning.renamed_variables import Renamed, summary_of, warnings_of
 from rewriter.rewriting.checking import checked_layer, checked_model
-from rewriter.rewriting.invalidation import let_go, reset_functions, take_graphs
+from rewriter.rewriting.invalidation import invalidate_holders, invalidate_traces, reset_functions
 from rewriter.rewriting.save_method import origin_of, take_over_saving
 from rewriter.rewriting.split import require_changeable
 
@@ -92,7 +92,7 @@ def rewrite(
         SelectorError: A selector matches no layer that owns a kernel.
         NotMergeableError: ``strict`` and a selected pair cannot be merged.
         OptimizerError: The optimizer is none of the choices, or its state cannot be kept.
-        PairError: What :func:`rewriter.pair` told does not fit a layer.
+        PairError: A declared pair does not fit its layer.
         DifferenceError: A layer computes something else once merged.
         TypeError: What is to be ``True`` or ``False`` is neither.
 
@@ -153,7 +153,7 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
     guessed = [decision.path for decision in decided.merges if decision.found]
     check = check or bool(guessed)
     carriers = {
-        id(each): StateCarrier(each) for each in (keras.optimizer_of(model), choice.state_of) if each is not None
+        id(each): StateTransfer(each) for each in (keras.optimizer_of(model), choice.state_of) if each is not None
     }
     merged: list[Any] = []
     changed: list[tuple[Any, type]] = []
@@ -173,12 +173,12 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
                 with checked_layer(layer, layouts, path) if check else contextlib.nullcontext():
                     surgery.merge(layer, cls, layouts)
                     merged.append(layer)
-            take_graphs(alive, replaced)  # before the model is run again
-            changed += slice_before_loops(model) if merged else []
+            invalidate_traces(alive, replaced)  # before the model is run again
+            changed += slice_outside_loops(model) if merged else []
         changed += _set_exact((decision.target for decision in decided.merged), exact)
         _carry(model, choice, carriers.get(id(choice.state_of)))
         targets = [decision.target for decision in (*decided.merges, *decided.merged)]
-        knows_rows = weight_decay.know_rows(keras.inner_optimizer(choice.optimizer), targets)
+        knows_rows = weight_decay.exclude_rows(keras.inner_optimizer(choice.optimizer), targets)
     except BaseException:
         _undo(model, merged, changed, carriers.values())
         raise
@@ -192,12 +192,12 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
         settings = {"optimizer": choice.what, "selectors": said}
         take_over_saving(model, {"settings": settings})
     if merged or replaced_optimizer or changed or knows_rows:
-        let_go(model, replaced, alive)  # functions hold the optimizer too
+        invalidate_holders(model, replaced, alive)  # functions hold the optimizer too
 
 
 def _report(decided: Plan, model: Any, choice: OptimizerChoice, targets: Iterable[Any]) -> None:
-    """Log what was done, what became of the optimizer, and what of it or the model the merged layers may surprise."""
-    names = in_words(decided.renamed)
+    """Log what was done, what became of the optimizer, and what in it or in the model may not expect merged layers."""
+    names = summary_of(decided.renamed)
     for line in (decided.summary(), *([names] if names else []), *choice.lines):
         log.log(logging.WARNING if line in choice.lost else logging.INFO, "%s", line)
     gone = [Renamed.by(layout) for target in targets for layout in layouts_in(target)]
@@ -211,7 +211,7 @@ def _report(decided: Plan, model: Any, choice: OptimizerChoice, targets: Iterabl
         )
 
 
-def _undo(model: Any, merged: list[Any], changed: list[tuple[Any, type]], carriers: Iterable[StateCarrier]) -> None:
+def _undo(model: Any, merged: list[Any], changed: list[tuple[Any, type]], carriers: Iterable[StateTransfer]) -> None:
     for layer, cls in changed:
         keras.set_class(layer, cls)
     for layer in reversed(merged):
@@ -229,7 +229,7 @@ def _set_exact(layers: Iterable[Any], exact: bool) -> list[tuple[Any, type]]:
     return changed
 
 
-def _carry(model: Any, choice: OptimizerChoice, carrier: StateCarrier | None) -> None:
+def _carry(model: Any, choice: OptimizerChoice, carrier: StateTransfer | None) -> None:
     if carrier is None:
         return
     if choice.keeps:

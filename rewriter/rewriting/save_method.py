@@ -12,7 +12,7 @@ _WRITERS: list[Callable[..., None]] = []
 
 
 def save_with(writer: Callable[..., None]) -> None:
-    """Set what saves a rewritten model: ``writer(model, filepath, overwrite, save_format, **options)``.
+    """Set the function that saves a rewritten model: ``writer(model, filepath, overwrite, save_format, **options)``.
 
     Files are written by a package above this one, so that one says how.
     """

@@ -1,4 +1,4 @@
-"""The way back, in memory, in place: ``split``, for good, and ``standard_form``, for a while."""
+"""``split`` and ``standard_form``: a rewritten model becomes plain Keras again, for good or for a while."""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ from rewriter.model.augmented_layers import Augmented, standard_class
 from rewriter.model.walk import locate_layers, require_layers
 from rewriter.optimizers.optimizer_choice import choose_standard_optimizer, require_for_layer
 from rewriter.optimizers.state.pending_restore import require_loaded_in_its_form, restore_now
-from rewriter.optimizers.state.transfer import StateCarrier
+from rewriter.optimizers.state.transfer import StateTransfer
 from rewriter.rewriting.checking import checked_layer, checked_model
-from rewriter.rewriting.invalidation import let_go, models_over, reset_functions, take_graphs
+from rewriter.rewriting.invalidation import (
+    invalidate_holders,
+    invalidate_traces,
+    models_sharing_layers,
+    reset_functions,
+)
 from rewriter.rewriting.save_method import give_back_saving, origin_of, take_over_saving
 
 if TYPE_CHECKING:
@@ -40,7 +45,7 @@ def _require_own_scope(model: Any) -> None:
 
 
 def require_changeable(model: Any) -> None:
-    """Raise ``ModelError`` if a model cannot be rewritten or split, for good, here and now."""
+    """Raise ``ModelError`` if a model cannot be rewritten or split now."""
     _require_own_scope(model)
     require_loaded_in_its_form(model)
     inside = next((found.paths[0] for found in locate_layers(model) if found.layer in _FOR_A_WHILE), None)
@@ -79,7 +84,7 @@ def split(model: Any, optimizer: Any = None) -> Any:
     alive, replaced = keras.holders_alive(), _replaced(model)
     if _separate_all(model, alive, replaced, keep=False, given=optimizer)[0]:
         log_lines(lines)
-    let_go(model, replaced, alive)
+    invalidate_holders(model, replaced, alive)
     return model
 
 
@@ -115,7 +120,7 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
     optimizer, origin = keras.optimizer_of(model), origin_of(model)
     state = keras.optimizer_slots(keras.inner_optimizer(optimizer))
     alive = keras.holders_alive()
-    models = models_over(model, alive)
+    models = models_sharing_layers(model, alive)
     functions = [(inner, keras.traced_functions(inner)) for inner in models]
     separated, graphs = _separate_all(model, alive, _replaced(model), check, inputs)
     reset_functions(model, models)
@@ -127,7 +132,7 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
     finally:
         _FOR_A_WHILE.difference_update([each.layer for each in separated])
         restore_now(model)
-        carrier = StateCarrier(keras.optimizer_of(model))
+        carrier = StateTransfer(keras.optimizer_of(model))
         for each in separated:
             for layout in each.layouts:
                 carrier.before_merge(each.layer, layout)
@@ -164,7 +169,7 @@ def _steps(optimizer: Any) -> int:
 
 @dataclass(frozen=True)
 class _Separated:
-    """A layer that is separated, and what is needed to go back.
+    """A separated layer, with what is needed to merge it again.
 
     Attributes:
         layer: The layer.
@@ -203,7 +208,7 @@ def _separate_all(
     """
     located = [found for found in locate_layers(model) if isinstance(found.layer, Augmented)]
     own = keras.optimizer_of(model) if given is None else given
-    carrier, origin = StateCarrier(own), origin_of(model)
+    carrier, origin = StateTransfer(own), origin_of(model)
     separated: list[_Separated] = []
     give_back_saving(model)
     try:
@@ -223,7 +228,7 @@ def _separate_all(
                 with checked_layer(layer, layouts, found.paths[0]) if check else contextlib.nullcontext():
                     surgery.separate(layer, standard_class(layer))
                     separated.append(before)
-            graphs = take_graphs(alive, replaced)  # before the model is run again
+            graphs = invalidate_traces(alive, replaced)  # before the model is run again
         choice = choose_standard_optimizer(model)
         if choice.keeps or given is not None:
             carrier.carry(model)

@@ -172,7 +172,7 @@ def verify(a: Any, b: Any, inputs: Any = None) -> Report:
 
 
 def _taken(model: Any) -> str:
-    """Name the inputs that a model takes, each with its shape, as far as it says so."""
+    """Return the inputs that a model takes in words, each with its shape, as far as they are known."""
     specs, _ = specs_of(model)
     shapes = [spec.shape for spec in keras.ops.flatten(specs)] if specs is not None else []
     named = zip(input_names(model), shapes, strict=False)
@@ -181,7 +181,7 @@ def _taken(model: Any) -> str:
 
 
 def _other_dtype(a: Any, b: Any) -> str:
-    """Say which layer is the first that computes in another dtype, as a file that says no policy makes it do."""
+    """Return in words the first layer that computes in another dtype, as after a file without a dtype policy."""
     one, other = ({found.paths[0]: found.layer.compute_dtype for found in locate_layers(each)} for each in (a, b))
     for path, dtype in one.items():
         if other.get(path, dtype) != dtype:

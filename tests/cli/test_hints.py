@@ -89,7 +89,7 @@ def test_what_is_of_no_family():
     )
     told = reasons(model)
     assert told["alone"] == "Alone has one weight alone: there is no bias that could be merged with it"
-    hint = "is of no known family: discover=True looks for a pair in it, and rewriter.pair tells of one"
+    hint = "is of no known family: discover=True looks for a pair in it, and rewriter.pair declares one"
     assert told["pair"] == f"Pair {hint}"
     assert told["s"] == f"Scales {hint}"
     looked = rewriter.plan(model, discover=True)
@@ -97,10 +97,10 @@ def test_what_is_of_no_family():
     assert by_path["pair"].action == "merge"
     assert (
         by_path["s"].reason
-        == "Scales is of no known family: discover=True found no pair in it, and rewriter.pair tells of one"
+        == "Scales is of no known family: discover=True found no pair in it, and rewriter.pair declares one"
     )
     rewriter.pair(model.layers[2], "kernel", "shift")
-    assert reasons(model)["pair"] == "told: kernel and shift"
+    assert reasons(model)["pair"] == "declared: kernel and shift"
 
 
 @pytest.mark.parametrize("bias", [True, False])

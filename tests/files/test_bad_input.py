@@ -407,7 +407,9 @@ def test_an_unexpected_error_is_one_line_too(run, good, tmp_path, monkeypatch):
     assert err.startswith("rewriter: unexpected ZeroDivisionError: division by zero (REWRITER_TRACEBACK=1 shows where")
 
 
-DROPPED = "the state of its Adam does not fit the model and is not loaded, training starts anew: 13 variables in the"
+DROPPED = (
+    "the state of its Adam does not fit the model and is not loaded, training starts without it: 13 variables in the"
+)
 
 
 @pytest.fixture

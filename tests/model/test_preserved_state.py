@@ -108,10 +108,10 @@ ACTS = {
 @pytest.mark.parametrize("act", ACTS)
 def test_a_run_of_the_model_leaves_no_trace(act, tmp_path):
     """In variables trained or not, random states, metrics, and what the user's own code counts."""
-    untouched, model = build(), build()
+    preserved, model = build(), build()
     before = seen(model)
     ACTS[act](model, tmp_path / "exported.keras")
-    assert seen(model) == before == seen(untouched)
+    assert seen(model) == before == seen(preserved)
     draws = []
     for each in (False, True):
         model = build()

@@ -20,7 +20,7 @@ from rewriter.planning import declared_pairs
 @pytest.fixture(autouse=True)
 def _forget(monkeypatch):
     """What one test tells of a class is not for the next."""
-    monkeypatch.setattr(declared_pairs, "_TOLD", weakref.WeakKeyDictionary())
+    monkeypatch.setattr(declared_pairs, "_DECLARATIONS", weakref.WeakKeyDictionary())
 
 
 def tell():
@@ -69,7 +69,7 @@ def test_an_instance_alone():
     del model
     tf_keras.backend.clear_session()
     gc.collect()
-    assert not declared_pairs._TOLD
+    assert not declared_pairs._DECLARATIONS
 
 
 def test_subclasses_and_layers_without_bias():
@@ -89,7 +89,7 @@ def test_subclasses_and_layers_without_bias():
     rewriter.pair(Mixing, "v", "c", units=-2)
     model = tf_keras.Sequential([layers.InputLayer((4,)), Sub(name="sub"), Bare(name="bare"), Sub(name="again")])
     decisions = {each.path: each for each in rewriter.plan(model).decisions}
-    assert decisions["sub"].reason == "told: v and c"
+    assert decisions["sub"].reason == "declared: v and c"
     assert decisions["bare"].reason == "no bias (use_bias=False)"
 
 
@@ -112,11 +112,11 @@ def test_told_again_of_the_same():
 def test_told_and_taken_back():
     """All that was told of a class or layer, and of no other; rewritten layers stay so."""
     model = hand_made()
-    with pytest.raises(rewriter.PairError, match=r"pair was told nothing of Mixing; it was told of nothing\."):
+    with pytest.raises(rewriter.PairError, match=r"no pair is declared for Mixing; pairs are declared for nothing\."):
         rewriter.unpair(Mixing)
     rewriter.pair(Mixing, "ww", "bb")
     rewriter.pair(model.get_layer("gate"), "from_state", "b")
-    with pytest.raises(rewriter.PairError, match="told nothing of Gate; it was told of Mixing, layer 'gate'"):
+    with pytest.raises(rewriter.PairError, match="is declared for Gate; pairs are declared for Mixing, layer 'gate'"):
         rewriter.unpair(Gate)
     rewriter.unpair(Mixing)
     rewriter.rewrite(model)
@@ -125,7 +125,7 @@ def test_told_and_taken_back():
     rewriter.unpair(model.get_layer("gate"))
     assert [each.path for each in rewriter.plan(model).merged] == merged
     for nothing in (3, None, [Mixing]):
-        with pytest.raises(rewriter.PairError, match="told nothing of"):
+        with pytest.raises(rewriter.PairError, match="no pair is declared for"):
             rewriter.unpair(nothing)
 
 
@@ -256,7 +256,7 @@ WRONG = {
     "no bias": (lambda _: rewriter.pair(Mixing, "w", ()), "has a kernel and a bias at least"),
     "in two pairs": (
         lambda model: (rewriter.pair(Mixing, "w", "b"), rewriter.pair(model.get_layer("mixing"), "v", "b")),
-        r"Mixing: b is in a pair that was told of Mixing, and can be merged once. rewriter.unpair\(Mixing\) takes",
+        r"Mixing: b is in a pair that is declared for Mixing, and can be merged once. rewriter.unpair\(Mixing\) takes",
     ),
     "twice in one": (lambda _: rewriter.pair(Mixing, ("w", "w"), "b"), "Mixing: w is named twice in one pair"),
     "units from the front": (lambda _: rewriter.pair(Mixing, "w", "b", units=1), "counted from the end"),
@@ -348,7 +348,7 @@ def test_weights_of_the_model_itself_cannot_be_told():
     model = Own()
     model(tf.ones((2, 4)))
     rewriter.pair(model, kernel="w", bias="b")
-    with pytest.raises(rewriter.PairError, match="told of the model itself"):
+    with pytest.raises(rewriter.PairError, match="declared for the model itself"):
         rewriter.plan(model)
 
 

@@ -365,7 +365,10 @@ def test_remarks_and_the_table_agree():
     """Of what is merged by its class, or was told, a remark says so; what is left out is not remarked on."""
     model = tf_keras.Sequential([layers.Embedding(5, 4, input_length=3), Doubled(3, name="doubled")])
     remarks = {each.place: each.text for each in rewriter.plan(model, discover=True).remarks}
-    assert remarks["doubled.kernel"] == "merged as known or told, and in what the model computes: used by Mul"
+    assert (
+        remarks["doubled.kernel"]
+        == "merged as its family or a declaration says, and in what the model computes: used by Mul"
+    )
     assert remarks["embedding.embeddings"] == "trainable, and in no pair: used by ResourceGather"
     without = rewriter.plan(model, discover=True, exclude="embedding")
     assert [each.place for each in without.remarks] == ["doubled.kernel", "doubled.bias"]

@@ -78,6 +78,22 @@ def test_frameworks_are_imported_by_adapters_alone():
     assert {name for name in found if not name.startswith("rewriter.adapters")} == EXCEPTIONS
 
 
+def test_the_protocol_asks_what_is_asked():
+    """Each question of the protocol is asked outside of adapters/, and no other is."""
+    protocol = ast.parse(PATHS["rewriter.adapters.protocol"].read_text("utf-8"))
+    members = [each for group in protocol.body if isinstance(group, ast.ClassDef) for each in group.body]
+    questions = {each.name for each in members if isinstance(each, ast.FunctionDef)}
+    questions |= {each.target.id for each in members if isinstance(each, ast.AnnAssign)}
+    asked = {
+        node.attr
+        for name, path in PATHS.items()
+        if not name.startswith("rewriter.adapters")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "keras"
+    }
+    assert asked == questions
+
+
 def test_private_attributes_of_keras_are_named_in_adapters_alone():
     """A private attribute of anything but ``self``, ``cls`` and ``super()`` is somebody else's."""
     found = set()

@@ -23,16 +23,16 @@ class Contrary(layers.Dense):
 
 def test_a_layer_that_computes_something_else_once_merged_rolls_everything_back():
     """The gate names the layer, and the model, its optimizer included, is as it was."""
-    untouched, model = trained_pair(
+    preserved, model = trained_pair(
         lambda: tf_keras.Sequential([layers.Dense(4, input_shape=(5,)), Contrary(3, name="contrary")])
     )
     before = state(model)
     with pytest.raises(rewriter.DifferenceError, match=r"contrary: its outputs differ by up to"):
         rewriter.rewrite(model, optimizer="keep")
     assert state(model) == before
-    fit(untouched)
+    fit(preserved)
     fit(model)
-    assert [bits(weight.numpy()) for weight in model.weights] == [bits(weight.numpy()) for weight in untouched.weights]
+    assert [bits(weight.numpy()) for weight in model.weights] == [bits(weight.numpy()) for weight in preserved.weights]
 
 
 @tf_keras.saving.register_keras_serializable("tests")
@@ -58,16 +58,16 @@ def watched_model(suspicious):
 
 def test_a_model_that_computes_something_else_as_a_whole_rolls_everything_back():
     """Each merged layer alone is as it was; the first layer that gives something else is named, be it not merged."""
-    untouched, model = trained_pair(lambda: watched_model(suspicious=True))
+    preserved, model = trained_pair(lambda: watched_model(suspicious=True))
     before = state(model)
     with pytest.raises(rewriter.DifferenceError, match=r"^watcher: its outputs differ by up to .* run as a whole"):
         rewriter.rewrite(model, optimizer="keep")
     assert state(model) == before
-    fit(untouched)
+    fit(preserved)
     fit(model)
-    assert rewriter.verify(untouched, model).same
+    assert rewriter.verify(preserved, model).same
     rewriter.rewrite(model, check=False)
-    report = rewriter.verify(untouched, model)
+    report = rewriter.verify(preserved, model)
     assert [(one.path, one.what) for one in report.differing] == [
         ("watcher", "outputs"),
         ("last", "outputs"),
@@ -164,7 +164,7 @@ def test_a_model_that_was_read_and_not_called_is_run_on_what_it_was_built_with(r
     assert "as rewrite and export do with --data" in err
     code, out, err = run(*command, "--data", tmp_path / "batch.npz")
     assert (code, err) == (0, "")
-    note = "note: tf_keras.models.load_model makes the weights of attend anew, without a word"
+    note = "note: tf_keras.models.load_model gives new weights to attend, without a warning"
     assert note in out
     code, out, _ = run("export", path, tmp_path / "plain", "--data", tmp_path / "batch.npz")
     assert (code, note in out) == (0, True)
@@ -251,7 +251,7 @@ def test_any_failure_rolls_everything_back(monkeypatch):
 
 def test_a_failure_in_the_optimizer_rolls_everything_back(monkeypatch):
     """When its slots cannot be carried after all, the optimizer has the old ones again, and training goes on."""
-    untouched, model = trained_pair(MODELS["nested"])
+    preserved, model = trained_pair(MODELS["nested"])
     before, optimizer = state(model), [bits(variable.numpy()) for variable in model.optimizer.variables]
 
     real = keras.rebuild_slots
@@ -265,9 +265,9 @@ def test_a_failure_in_the_optimizer_rolls_everything_back(monkeypatch):
         rewriter.rewrite(model, optimizer="keep")
     assert state(model) == before
     assert [bits(variable.numpy()) for variable in model.optimizer.variables] == optimizer
-    fit(untouched)
+    fit(preserved)
     fit(model)
-    assert rewriter.verify(untouched, model).same
+    assert rewriter.verify(preserved, model).same
 
 
 class TiedDecoder(layers.Layer):
@@ -310,7 +310,7 @@ class TiedModel(tf_keras.Model):
 @pytest.mark.parametrize("inputs", [None, batch()[0]], ids=["made", "given"])
 def test_a_layer_that_fails_once_another_is_merged_is_named_with_its_error(decoder, inputs):
     """And so is the layer that is read otherwise than by a call, which to leave out works."""
-    untouched, model = tied(decoder), tied(decoder)
+    preserved, model = tied(decoder), tied(decoder)
     before = state(model)
     with pytest.raises(rewriter.DifferenceError, match=r"^head: it failed.*exclude=\['enc'\] what is") as error:
         rewriter.rewrite(model, "keep", inputs=inputs)
@@ -320,7 +320,7 @@ def test_a_layer_that_fails_once_another_is_merged_is_named_with_its_error(decod
     rewriter.rewrite(model, "keep", exclude=["enc"], inputs=inputs)
     assert [layer.name for layer in merged_layers(model)] == ["head"]
     assert bits(model(batch()[0])) == bits(model(batch()[0]))
-    assert type(untouched.layers[0]) is layers.Dense
+    assert type(preserved.layers[0]) is layers.Dense
 
 
 def test_a_result_of_another_shape_is_said_to_be_that():

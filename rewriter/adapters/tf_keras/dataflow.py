@@ -1,6 +1,6 @@
 """What a traced graph does with variables: which are multiplied, and which are added to the product.
 
-An abstract interpretation of a ``GraphDef``: in the place of each tensor goes a value that says only what matters here,
+An abstract interpretation of a ``GraphDef``: each tensor is replaced by a value that says only what matters here,
 a variable (whole, or a piece of it, in whatever shape it is read), or a sum that products of variables flow into.
 Called functions and both branches of a condition are entered with the values they are called with; the body of a loop
 as often as it takes until what it carries round is the same.

@@ -1,4 +1,4 @@
-"""Graphs: what TensorFlow knows of the function that is being traced, and tells nobody."""
+"""Graphs: what TensorFlow knows of the function that is being traced, and has no public way to say."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rewriter.adapters.tf_keras.layers import handles_of
 from rewriter.adapters.tf_keras.optimizers import key_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection
 
 _PARTS_OF_A_GRAPH = (CondBranchFuncGraph, WhileBodyFuncGraph, WhileCondFuncGraph)
 
@@ -42,11 +42,6 @@ def remember(variable: Any) -> Replaced:
 
 # What a tf.function keeps of its traces, and has no public way to forget.
 _TRACES = ("_created_variables", "_variable_creation_config", "_no_variable_creation_config")
-
-
-def functions_among(objects: Iterable[Any]) -> list[Any]:
-    """Pick out of some objects the ``tf.function``s."""
-    return [each for each in objects if isinstance(each, tf.types.experimental.PolymorphicFunction)]
 
 
 def has_traced(function: Any, handles: Collection[int]) -> bool:

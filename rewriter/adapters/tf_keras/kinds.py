@@ -86,11 +86,6 @@ def optimizer_classes(*names: str) -> tuple[Any, ...]:
     return tuple(each for each in found if each is not None)
 
 
-def has_layer_class(name: str) -> bool:
-    """Tell whether Keras itself has a layer class of some name."""
-    return hasattr(tf_keras.layers, name)
-
-
 def register(package: str, name: str, cls: Any) -> None:
     """Register a class under ``"package>name"``, so that every format of this Keras finds it."""
     tf_keras.saving.register_keras_serializable(package, name)(cls)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 import gc
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tensorflow as tf
 import tf_keras
 from tf_keras.src.mixed_precision.autocast_variable import AutoCastVariable, create_autocast_variable
 from tf_keras.src.saving.legacy.saved_model.load import RevivedLayer
 
-from rewriter.adapters.tf_keras.strategies import strategy_scope
+from rewriter.adapters.tf_keras.classes import set_class
+from rewriter.adapters.tf_keras.distribution import strategy_scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -40,11 +41,6 @@ def is_revived(layer: Any) -> bool:
 def own_weights(layer: Any) -> list[Any]:
     """List the variables that belong to the layer itself, not to a layer inside it, in Keras's order."""
     return only_variables([*getattr(layer, "_trainable_weights", ()), *getattr(layer, "_non_trainable_weights", ())])
-
-
-def own_parameters(layer: Any) -> int:
-    """Count the numbers in the variables that belong to the layer itself."""
-    return sum(weight.shape.num_elements() or 0 for weight in own_weights(layer))
 
 
 def only_variables(weights: Iterable[Any]) -> list[Any]:
@@ -149,6 +145,41 @@ def new_variable_like(reference: Any, name: str, value: Any, *, constraint: Any 
     return create_autocast_variable(variable) if inner is not reference else variable
 
 
+class NewWeight(NamedTuple):
+    """A weight that a layer gets.
+
+    Attributes:
+        attribute: The layer's attribute that is to hold it.
+        variable: The variable.
+        position: Its place among the layer's own weights.
+    """
+
+    attribute: str
+    variable: Any
+    position: int
+
+
+def exchange_weights(
+    layer: Any, cls: type, old: Iterable[str], new: Iterable[NewWeight], loss: Callable[[Any], Any]
+) -> None:
+    """Exchange some weights of a layer for others, and its class for another, in one step.
+
+    Args:
+        layer: The layer.
+        cls: The class it gets.
+        old: The attributes of the weights that go.
+        new: The weights that come, in the order of their positions.
+        loss: Gets each weight regularization loss of the layer, ``partial(loss, variable)`` where Keras made it, and
+            returns the one that takes its place: itself, to leave it.
+    """
+    _replace_weight_losses(layer, loss)
+    for attribute in old:
+        drop_weight(layer, attribute)
+    set_class(layer, cls)
+    for weight in new:
+        _add_weight(layer, *weight)
+
+
 def drop_weight(layer: Any, attribute: str) -> None:
     """Take a variable off a layer and out of every list in which Keras keeps it."""
     variable = vars(layer).pop(attribute)
@@ -165,7 +196,7 @@ def untrack(holder: Any, name: str) -> None:
     holder._self_unconditional_dependency_names.pop(name, None)
 
 
-def add_weight_at(layer: Any, attribute: str, variable: Any, position: int) -> None:
+def _add_weight(layer: Any, attribute: str, variable: Any, position: int) -> None:
     """Put a variable on a layer as Keras's ``add_weight`` would, at a given place among the layer's own weights."""
     object.__setattr__(layer, attribute, variable)
     layer._obj_reference_counts[variable] = 1
@@ -178,7 +209,7 @@ def add_weight_at(layer: Any, attribute: str, variable: Any, position: int) -> N
     layer._track_trackable(variable, name=attribute, overwrite=True)
 
 
-def replace_weight_losses(layer: Any, replacement: Callable[[Any], Any]) -> None:
+def _replace_weight_losses(layer: Any, replacement: Callable[[Any], Any]) -> None:
     """Replace the layer's weight regularization losses, in place.
 
     Keras keeps each as ``partial(tag, partial(loss, variable))``, closed over the variable, so that after a swap of

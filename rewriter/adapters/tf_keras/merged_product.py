@@ -104,7 +104,7 @@ def _stacked_gradient(stacked: Any, upstream: Any, layout: Layout) -> Any:
 def _times_transposed(upstream: Any, kernel: Any) -> Any:
     """Multiply ``dy · Wᵀ``, as ``(W · dyᵀ)ᵀ`` where that is faster: a large kernel and few rows of ``dy``.
 
-    TensorFlow packs the larger factor, transposed, anew in each call. In ms on two CPU cores, plainly and turned: 6.0
+    TensorFlow packs the larger factor, transposed, again in each call. In ms on two CPU cores, plainly and turned: 6.0
     and 1.6 (32 rows, 1024 by 1024), 37 and 7.5 (16 rows, 4096 by 4096), 9.6 and 6.5 (256 rows, 1024 by 1024); but 0.84
     and 0.92 (128 rows, 256 by 256), 5.8 and 9.9 (1024 rows, 256 by 1024).
     """

@@ -12,9 +12,9 @@ import tf_keras
 from tf_keras.src.engine.training_utils import RespectCompiledTrainableState
 from tf_keras.src.mixed_precision.autocast_variable import enable_auto_cast_variables
 
+from rewriter.adapters.tf_keras.distribution import strategy_scope
 from rewriter.adapters.tf_keras.layers import instances_alive, is_graph_network, untrack
 from rewriter.adapters.tf_keras.optimizers import OPTIMIZERS, build_slots, inner_optimizer
-from rewriter.adapters.tf_keras.strategies import strategy_scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -58,7 +58,7 @@ def reset_traced_functions(model: Any) -> None:
     """Replace the functions that ``fit``, ``evaluate`` and ``predict`` traced, which hold the old variables.
 
     The new ones trace when they are called. A ``fit`` that is under way calls them at its next step, so there must be
-    some. Keras's own ``_reset_compile_cache`` would also record anew which layers ``compile`` found trainable.
+    some. Keras's own ``_reset_compile_cache`` would also record again which layers are trainable now.
     """
     if not isinstance(model, tf_keras.Model):
         return
@@ -88,16 +88,13 @@ def forget_traced_methods(layer: Any) -> None:
 
 
 def holders_alive() -> list[Any]:
-    """List what there is that may hold variables of a model, also if nothing in the model leads to it.
+    """List every model, optimizer and ``tf.function`` alive: each may hold variables of a model that does not know it.
 
-    That is every model, every optimizer and every ``tf.function``.
+    Neither Keras nor TensorFlow knows who holds a variable. A registry would miss what was made before this library was
+    imported, and then another model over the same layers would train weights that are no longer used. The look at all
+    objects takes 43 ms with 386,000 of them, as after importing TensorFlow; a rewrite of 20 compiled layers, 235 ms.
     """
     return instances_alive(tf_keras.Model, *OPTIMIZERS, tf.types.experimental.PolymorphicFunction)
-
-
-def models_among(objects: Iterable[Any]) -> list[Any]:
-    """Pick the models out of :func:`holders_alive`."""
-    return [each for each in objects if isinstance(each, tf_keras.Model)]
 
 
 @contextlib.contextmanager
@@ -241,7 +238,7 @@ def training_argument(model: Any, training: bool) -> dict[str, bool]:
 def set_optimizer(model: Any, optimizer: Any) -> None:
     """Give a model another optimizer, leaving loss, metrics and all else that was compiled as it is.
 
-    A layer that is no model has no place for one: whoever trains it has the optimizer.
+    A layer that is no model has no place for one: its optimizer belongs to the user's training loop.
     """
     if not isinstance(model, tf_keras.Model):
         return
@@ -252,7 +249,7 @@ def set_optimizer(model: Any, optimizer: Any) -> None:
 
 
 def take_over(model: Any, optimizer: Any) -> None:
-    """Give a model a fresh optimizer in the place of its own, counting on where that stopped.
+    """Replace a model's optimizer by a fresh one, which goes on counting where the old one stopped.
 
     A model that is not compiled gets none. The fresh one is built, so that what is saved of it is whole.
     """

@@ -11,11 +11,11 @@ import tf_keras
 from tf_keras.src.mixed_precision.loss_scale_optimizer import BaseLossScaleOptimizer
 from tf_keras.src.optimizers.legacy.optimizer_v2 import _var_key as legacy_variable_key
 
+from rewriter.adapters.tf_keras.distribution import strategy_scope
 from rewriter.adapters.tf_keras.layers import is_bookkeeping
-from rewriter.adapters.tf_keras.strategies import strategy_scope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,6 @@ def registered_optimizers() -> dict[str, Any]:
     """
     registered = tf_keras.saving.get_custom_objects().values()
     return {cls.__name__: cls for cls in registered if isinstance(cls, type) and issubclass(cls, OPTIMIZERS)}
-
-
-def optimizers_among(objects: Iterable[Any]) -> list[Any]:
-    """Pick out of some objects the optimizers that keep slots, current or legacy."""
-    return [each for each in objects if is_optimizer(each) and inner_optimizer(each) is each]
 
 
 def key_of(variable: Any) -> Any:
@@ -150,7 +145,7 @@ def build_slots(optimizer: Any, variables: Sequence[Any]) -> None:
 
 
 def rebuild_slots(optimizer: Any, variables: Sequence[Any]) -> None:
-    """Build an optimizer anew for other variables, all but its slots kept as they are.
+    """Build an optimizer again for other variables; all but its slots stays as it is.
 
     The optimizer's own ``build`` makes the slots, so that their names and order are those of a loaded optimizer.
     """
@@ -165,7 +160,7 @@ def rebuild_slots(optimizer: Any, variables: Sequence[Any]) -> None:
     optimizer._variables = [variable for variable in optimizer._variables if id(variable) not in replaced]
     optimizer._built = False
     build_slots(optimizer, variables)
-    # Nadam's build also starts its running product anew.
+    # Nadam's build also resets its running product.
     for name, value in kept.items():
         if isinstance(value, tf.Variable | int) and name != "_built":
             object.__setattr__(optimizer, name, value)
@@ -192,7 +187,7 @@ def put_slots(optimizer: Any, slots: Slots, moved: Mapping[int, Any] | None = No
         setattr(optimizer, name, list(variables))
     optimizer._variables = list(slots.variables)
     optimizer._index_dict = index
-    optimizer._built = True  # a build that was begun anew may have failed
+    optimizer._built = True  # a second build may have failed
     _forget_checkpoint_children(optimizer)
 
 
@@ -238,13 +233,13 @@ def is_constructed(optimizer: Any) -> bool:
 
 
 def variables_not_saved(optimizer: Any) -> list[str]:
-    """List the attributes of an optimizer that are variables, and none of those that Keras saves or makes anew."""
+    """List the attributes of an optimizer that are variables, and none of those that Keras saves or makes again."""
     saved = {id(variable) for variable in optimizer._variables}
-    anew = {"_iterations", "_learning_rate", "_current_learning_rate"}
+    remade = {"_iterations", "_learning_rate", "_current_learning_rate"}
     return [
         name
         for name, value in vars(optimizer).items()
-        if isinstance(value, tf.Variable) and name not in anew and id(value) not in saved
+        if isinstance(value, tf.Variable) and name not in remade and id(value) not in saved
     ]
 
 

@@ -1,4 +1,4 @@
-"""The memory that training a model takes at most, seen from outside: each model in a process of its own."""
+"""The peak memory of training a model, measured in a separate process for each model."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _STEPS = 3
 
 @dataclass(frozen=True)
 class Subject:
-    """What is trained: the arguments of ``benchmark_file``; whether, and what, is rewritten."""
+    """What the process trains: the arguments of ``benchmark_file``, and whether the model is rewritten."""
 
     path: str
     is_rewritten: bool

@@ -1,4 +1,4 @@
-"""Times functions against each other: in turn, in one process, on a machine that may do other work beside.
+"""Times functions against each other, in turn, in one process, on a machine that may be busy.
 
 What disturbs one round disturbs all that ran in it, so two functions are compared round by round.
 """

@@ -1,4 +1,4 @@
-"""Pictures: where they are written and in which format, and what several of them have in common."""
+"""What the pictures have in common: figure, panels, heat map, and the file they are written to."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DPI = 150
 
 
 def require_drawable(path: Path) -> None:
-    """Raise ``FileError`` unless a picture can be written there; asked before anything that takes time."""
+    """Raise ``FileError`` unless a picture can be written to a path. Call it before the long work."""
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415  an optional extra
     except ImportError as error:
@@ -66,7 +66,7 @@ UNSIGNED = "magma_r"
 
 
 def strongest(numbers: Any) -> float:
-    """Choose the number with the strongest colour: one that few exceed, so that these do not bleach all others."""
+    """Return the number that gets the strongest colour: few exceed it, so that outliers do not bleach the rest."""
     finite = np.abs(numbers[np.isfinite(numbers)])
     return float(np.quantile(finite, 0.999) or finite.max() or 1.0) if finite.size else 1.0
 

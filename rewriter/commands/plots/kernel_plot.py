@@ -54,7 +54,7 @@ def draw(plan: Plan, path: Path) -> None:
 def augmented(decision: Decision) -> Any:
     """Read the ``W*`` of a layer, or stack what it would be, as an array of float64."""
     layer, layout = decision.target, decision.layout
-    assert layout is not None  # noqa: S101  whoever calls has looked
+    assert layout is not None  # noqa: S101  the caller has looked
     with keras.stored_dtypes():
         if is_merged(layer):
             return getattr(layer, layout.attribute).numpy().astype(np.float64)

@@ -1,4 +1,4 @@
-"""What a config may name. Keras finds whatever class or function a file names, and calls it; here it must be harmless.
+"""What a config may name. Keras looks up and calls whatever a file names, so everything is checked first.
 
 Harmless are the public parts of Keras that a model is made of, and what the user has imported: registered objects, and
 classes of the kinds that models are made of.
@@ -43,7 +43,7 @@ _WRITES = b"\x12\x09WriteFile"  # an operation of that name, as NodeDef.op stand
 def require_safe(
     path: Path, configs: list[Any], custom_objects: Mapping[str, Any] | None = None, safe_mode: bool = True
 ) -> None:
-    """Raise ``FileError`` where a config names what would run code from the file, or what is not known here.
+    """Raise ``FileError`` if a config would run code from the file, or names something that is not imported.
 
     Args:
         path: The file, for the message.
@@ -147,7 +147,7 @@ _UNKNOWN = (
 
 
 def explain(error: BaseException) -> str:
-    """Say in one line, and in the words of this library, why Keras could not read a model."""
+    """Return one line on why Keras could not read a model."""
     text = str(error).strip()
     for pattern in _UNKNOWN:
         if found := pattern.search(text):
@@ -158,7 +158,7 @@ def explain(error: BaseException) -> str:
 
 
 def unknown(name: str, kind: str = "class", module: str | None = None) -> str:
-    """Say that a file needs a class or function of the user's own, and how to give it."""
+    """Return in words that a file needs a user's class or function, and how to provide it."""
     where = f"{hints.import_of()}, the one that defines it"
     if module and module != "__main__":
         where = str(hints.import_of(module))

@@ -1,4 +1,4 @@
-"""The graph of layers that a Functional config describes: Keras goes in circles for ever where it does not close."""
+"""The graph of layers in a Functional config: Keras would loop forever on one that does not close."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _Node = tuple[str, int]  # a layer's name, and which of its calls
 
 
 def flaw(config: Any) -> str | None:
-    """Say what is wrong with the graph of a Functional config, ``None`` where nothing is, or it is no such config.
+    """Return what is wrong with the graph of a Functional config, ``None`` if nothing is.
 
     Args:
         config: The ``config`` of a model, as JSON data.
@@ -25,7 +25,7 @@ def flaw(config: Any) -> str | None:
         nodes = layer.get("inbound_nodes") or []
         if not isinstance(nodes, list):
             return f"the calls of layer {layer['name']!r} are no list"
-        # An input layer is called by nobody and has an output all the same. A model with inputs of its own was called
+        # An input layer is never called and has an output all the same. A model with inputs of its own was called
         # once when it was made, which is not listed, so that its calls count from 1.
         own = _has_own_input(layer)
         if not nodes and own is not None and layer.get("class_name") != "InputLayer":
@@ -51,7 +51,7 @@ def _has_own_input(layer: dict[str, Any]) -> bool | None:
             return True
         case {"layers": _}:
             return False
-    return False if keras.has_layer_class(str(layer.get("class_name"))) else None
+    return False if keras.layer_classes(str(layer.get("class_name"))) else None
 
 
 def _references(data: Any) -> set[_Node]:
@@ -63,7 +63,7 @@ def _references(data: Any) -> set[_Node]:
         if isinstance(each, list):
             match each:
                 case ["_CONSTANT_VALUE", *_]:
-                    continue  # a number or an array, in the place of an output
+                    continue  # a number or an array instead of an output
                 case [str() as name, int() as index, int(), *_]:
                     found.add((name, index))
                 case [str() as name, int(), dict() | list() | None, *_] | [str() as name, str(), int(), dict()]:

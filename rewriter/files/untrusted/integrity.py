@@ -1,4 +1,4 @@
-"""Is a file what its format says? Asked before Keras reads it, which would unpack, allocate or run what is in there."""
+"""Checks that a file is sound before Keras reads it, which would unpack, allocate or run its content."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DEEPEST = 10  # of lists in lists; Keras takes twice as long for each more
 _GROWTH = 8  # times the size of the file that its model may take: weights, and slots of an optimizer yet to be built
 
 
-def sound_config(path: Path, kind: Format) -> list[Any]:
+def checked_config(path: Path, kind: Format) -> list[Any]:
     """Read the configs in a model file, after seeing that the file is sound; its weights are not read.
 
     Returns:
@@ -191,7 +191,7 @@ def _text(value: Any) -> Any:
 
 
 def allowance(path: Path) -> int:
-    """Count the bytes that the model in a file may take in memory; a damaged config can ask for any number."""
+    """Return how many bytes the model in a file may take in memory: a damaged config can ask for any number."""
     files = path.rglob("*") if path.is_dir() else [path]
     return _SLACK + _GROWTH * sum(file.stat().st_size for file in files if file.is_file())
 

@@ -1,4 +1,4 @@
-"""State of an optimizer that Keras has found in a checkpoint and puts off until the optimizer is built.
+"""Optimizer state from a checkpoint that Keras defers until the optimizer is built.
 
 Keras hands it out by position then. So the optimizer has to be built while the model has the form that the checkpoint
 was written in: :func:`restore_now` builds it before layers are merged or separated.

@@ -14,21 +14,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
-class StaleOptimizer(Mixin):
-    """What an optimizer becomes once variables it was built for are replaced: it refuses the new ones.
+class OutdatedOptimizer(Mixin):
+    """Mixin of an optimizer whose variables were replaced: it refuses the new ones.
 
     Keras's own optimizers would say that they cannot recognize a variable, and the legacy ones would train it as if
     it had never been trained.
     """
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Any]], *args: Any, **kwargs: Any) -> Any:
-        """Apply gradients as the optimizer does, unless one is of a variable it was not built for."""
+        """Apply gradients; ``OptimizerError`` for a variable that the optimizer was not built for."""
         pairs = list(grads_and_vars)
         self._require_known([variable for _, variable in pairs])
         return super().apply_gradients(pairs, *args, **kwargs)  # type: ignore[misc]
 
     def build(self, var_list: Sequence[Any]) -> None:
-        """Do as the optimizer does, unless one is a variable it was not built for; a ``LossScaleOptimizer`` asks it."""
+        """Build the optimizer; ``OptimizerError`` for a variable that it was not built for.
+
+        A ``LossScaleOptimizer`` calls it at every step.
+        """
         self._require_known(var_list)
         super().build(var_list)  # type: ignore[misc]
 
@@ -46,10 +49,10 @@ class StaleOptimizer(Mixin):
 
 def refuse_new_weights(optimizer: Any) -> None:
     """Make an optimizer refuse every variable that it was not built for."""
-    keras.set_class(optimizer, derived_class(StaleOptimizer, type(optimizer)))
+    keras.set_class(optimizer, derived_class(OutdatedOptimizer, type(optimizer)))
 
 
-def require_not_stale(optimizer: Any, model: Any) -> None:
+def require_up_to_date(optimizer: Any, model: Any) -> None:
     """Raise ``OptimizerError`` if an optimizer has state for weights that were replaced when another model changed.
 
     Args:
@@ -57,7 +60,7 @@ def require_not_stale(optimizer: Any, model: Any) -> None:
         model: The model it is to be kept for.
     """
     inner = keras.inner_optimizer(optimizer)
-    if not isinstance(inner, StaleOptimizer):
+    if not isinstance(inner, OutdatedOptimizer):
         return
     unknown = without_slots(inner, keras.trained_variables(model))
     names = ", ".join(variable.name.partition(":")[0] for variable in unknown[:3]) or "some that are gone"
@@ -65,7 +68,7 @@ def require_not_stale(optimizer: Any, model: Any) -> None:
         f"this {type(inner).__name__} has state for weights that are replaced since this model, or another over the "
         f"same layers, was rewritten or split ({names}). Two optimizers hold state for the same variables then, and "
         "only that of the model that was given was carried. Possible is to go on with another optimizer, "
-        "rewriter.rewrite(model, optimizer=None) or one that is new, whose state starts anew; or to begin again with "
+        "rewriter.rewrite(model, optimizer=None) or a new one, without that state; or to begin again with "
         f"both models as they were and to leave out the layers that they share, {hints.EXCLUDE}, so that each keeps "
         "its state."
     )

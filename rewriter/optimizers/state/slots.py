@@ -1,4 +1,4 @@
-"""The slots of an optimizer, carried from one set of variables to another.
+"""Moves the slots of an optimizer from one set of variables to another.
 
 A slot is what an elementwise optimizer keeps for each variable, in the variable's own shape (a momentum, a second
 moment), so it is stacked and unstacked just as the weights are, and training goes on bit for bit.
@@ -155,7 +155,7 @@ def has_slots_of(optimizer: Any, variables: Sequence[Any]) -> bool:
 
 
 def carry(optimizer: Any, sources: Sequence[SlotSource], reuse: keras.Slots | None = None) -> None:
-    """Move an optimizer, with its slots, its iterations and all else it counts, to other variables. In place.
+    """Move an optimizer with all its state to other variables, in place.
 
     Args:
         optimizer: A tf-keras optimizer that :func:`require_own` accepted, built or not.
@@ -189,7 +189,7 @@ def carry(optimizer: Any, sources: Sequence[SlotSource], reuse: keras.Slots | No
 
 
 def _in_order(sources: list[SlotSource]) -> list[SlotSource]:
-    """Put sources in the order in which the optimizer is to have their slots, by which files restore them.
+    """Sort sources into the order of the optimizer's slots, in which files restore them.
 
     That is the order the model has its weights in, if the optimizer had them so before; else that of the slots.
     """

@@ -1,4 +1,4 @@
-"""How many bytes of state an optimizer keeps for each layer, before and after a rewrite; ``rewriter inspect`` asks."""
+"""How many bytes of state an optimizer keeps for each layer, before and after a rewrite."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def state_sizes(plan: Plan, model: Any) -> tuple[StateSize, StateSize]:
 
 
 def _trained(plan: Plan, model: Any, merged: bool) -> Iterator[_Trained]:
-    """List what is trained of a model, in one form or the other, whichever it has."""
+    """List the trained variables of a model, merged or separate, as asked for."""
     paths = {id(weight): found.paths[0] for found in locate_layers(model) for weight in keras.own_weights(found.layer)}
     stacked = {
         id(getattr(layer, part.attribute)): (layout, part)
@@ -90,7 +90,7 @@ def _trained(plan: Plan, model: Any, merged: bool) -> Iterator[_Trained]:
 
 
 def _count(optimizer: Any, trained: Iterable[_Trained]) -> StateSize:
-    """Build the like of an optimizer in a graph that is never run, so that its slots have shapes and take no room."""
+    """Build a copy of an optimizer in a graph that is never run: its slots have shapes and take no memory."""
     if optimizer is None:
         return StateSize(None, {}, 0)
     inner = keras.inner_optimizer(optimizer)

@@ -1,4 +1,4 @@
-"""The state of an optimizer on its way from one form of a model to the other."""
+"""Transfers the state of an optimizer between the two forms of a model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rewriter.core.layout import Layout
 
 
-class StateCarrier:
+class StateTransfer:
     """Where each slot of an optimizer goes while layers are merged or separated.
 
     Tell it of each layer before the layer changes; once all have, :meth:`carry` moves the state, or :meth:`sources`
@@ -72,18 +72,18 @@ class StateCarrier:
         return [sources.pop(key) for key in ordered] + list(sources.values())
 
     def carry(self, model: Any, reuse: keras.Slots | None = None) -> None:
-        """Bring the optimizer's state to the variables the model has now."""
+        """Move the optimizer's state to the variables that the model has now."""
         if self.optimizer is not None and self._moves:
             self._exclude()  # before it is built: an optimizer that knows no rows refuses
             slots.carry(self._inner, self.sources(model), reuse)
 
     def hand_on(self, optimizer: Any) -> None:
-        """Let the weight decay of an optimizer that takes the place of this one leave out what this one leaves out."""
+        """Copy this optimizer's weight-decay exclusions to its replacement."""
         if self._excluded:
             weight_decay.hand_on(self._inner, keras.inner_optimizer(optimizer), self._excluded)
 
     def roll_back(self) -> None:
-        """Give the optimizer back the slots it had, for the weights of layers that were changed and changed back."""
+        """Restore the slots that the optimizer had, after layers were changed and changed back."""
         self._exclude()
         if self._before is None:
             return
