@@ -1,8 +1,10 @@
 """Files that users wrote with 0e88912 load, resume and export: the names in them are stable names, not places."""
 
+import re
 import zipfile
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -94,3 +96,28 @@ def test_weights_and_checkpoints_of_an_older_version_restore_into_a_model_rewrit
             assert [bits(each) for each in state] == [bits(each) for each in series(expected, "state")]
         rewriter.split(model)
         assert [bits(each) for each in model.get_weights()] == [bits(each) for each in series(expected, "weight")]
+
+
+@pytest.mark.parametrize("name", ["dense_joint", "hidden", "declared"])
+def test_files_written_now_name_what_those_of_older_versions_do(name, tmp_path):
+    """No file names a place in the library: what moves would take the file with it."""
+    case = CASES[name]
+    model = case.build()
+    model.compile(case.optimizer(), "mse")
+    rewriter.rewrite(model, optimizer=case.choice, layers=case.layers)
+    train(model)
+    for ending in (".keras", ".h5"):
+        rewriter.save_model(model, tmp_path / f"{name}{ending}")
+        now, then = (named_in(folder / f"{name}{ending}") for folder in (tmp_path, FOLDER))
+        assert now == then
+
+
+def named_in(path):
+    """Everything of the library that the config in a file names."""
+    if path.suffix == ".keras":
+        with zipfile.ZipFile(path) as archive:
+            text = archive.read("config.json").decode()
+    else:
+        with h5py.File(path) as file:
+            text = "".join(str(file.attrs[key]) for key in ("model_config", "training_config"))
+    return set(re.findall(r'"(rewriter[.>][\w.>]*)"', text))
