@@ -252,7 +252,7 @@ def test_a_weight_that_is_held_by_another_way_is_left_alone(hold):
 WRONG = {
     "no layer": (lambda _: rewriter.pair(3, "w", "b"), "takes a tf_keras layer or a class of layers, got 3"),
     "a class of something": (lambda _: rewriter.pair(dict, "w", "b"), "takes a tf_keras layer"),
-    "known": (lambda _: rewriter.pair(layers.Conv2D), "Conv2D is a known layer.*layers='conv'"),
+    "known": (lambda _: rewriter.pair(layers.Conv2D), "Conv2D is a layer of a known family.*layers='conv'"),
     "no bias": (lambda _: rewriter.pair(Mixing, "w", ()), "has a kernel and a bias at least"),
     "in two pairs": (
         lambda model: (rewriter.pair(Mixing, "w", "b"), rewriter.pair(model.get_layer("mixing"), "v", "b")),
@@ -266,7 +266,7 @@ WRONG = {
     ),
     "none": (lambda _: rewriter.pair(Mixing, "w", None), "bias= takes the name of the attribute"),
     "units of text": (lambda _: rewriter.pair(Mixing, "w", "b", units="-1"), "units='-1'"),
-    "units twice": (lambda _: rewriter.pair(Mixing, "w", "b", units=(-1, -1)), "an axis is there twice"),
+    "units twice": (lambda _: rewriter.pair(Mixing, "w", "b", units=(-1, -1)), "an axis is given twice"),
     "misspelt": (lambda model: rewriter.pair(model.get_layer("gate"), "from_inputs", "b"), "Did you mean 'from_input'"),
     "no such": (lambda model: rewriter.pair(model.get_layer("gate"), "zzz", "b"), "It has from_input, from_state, b"),
     "other units": (
