@@ -27,16 +27,12 @@ def _warm_python():
         yield
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _freeze():
+@pytest.fixture(autouse=True)
+def _seed():
     # TensorFlow has a third of a million objects, and leaves some thousand behind with every model. Python would look
     # at them in every collection, and the library whenever it looks for models and optimizers that are alive.
     gc.collect()
     gc.freeze()
-
-
-@pytest.fixture(autouse=True)
-def _seed():
     logging.getLogger("rewriter").setLevel(logging.NOTSET)  # a sample that was run may have silenced it
     tf_keras.backend.clear_session()
     tf_keras.mixed_precision.set_global_policy(None)  # while one is set, the default dtype of Keras means nothing

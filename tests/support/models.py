@@ -140,4 +140,10 @@ def trained_pair(builder, optimizer="adam", epochs=1, run_eagerly=False):
 def fit(model, epochs=1, **options):
     """Train on the same batches in the same order, whichever model it is."""
     tf_keras.utils.set_random_seed(5)
+    if model.run_eagerly and not options:
+        # The same steps: what fit does around them takes two thirds of its time.
+        x, y = batch()
+        for start in (*range(0, len(x), 8),) * epochs:
+            model.train_on_batch(x[start : start + 8], y[start : start + 8])
+        return None
     return model.fit(*batch(), epochs=epochs, batch_size=8, shuffle=False, verbose=0, **options)
