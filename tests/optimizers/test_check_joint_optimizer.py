@@ -7,20 +7,7 @@ import tensorflow as tf
 import joint_rules
 import rewriter
 from rewriter.testing import check_joint_optimizer
-from rules import Rule
-
-
-class Step(rewriter.JointOptimizer):
-    """Plain gradient descent, from which the mistakes below depart."""
-
-    def update_layer(self, gradient, variable, layout):  # noqa: ARG002
-        variable.assign_sub(0.1 * gradient)
-
-
-def rule(**methods):
-    """Make a rule with the methods, or slots, of the test."""
-    return type("Mine", (Step,), methods)
-
+from rules import Rule, Short, Step, rule
 
 OF_THE_SAMPLES = [joint_rules.GradientCentralization, joint_rules.AdaptiveClipping, joint_rules.Lamb]
 
@@ -201,14 +188,6 @@ def test_a_state_that_python_keeps():
 
 def test_settings_that_a_file_would_lose():
     """A get_config of one's own that forgets those of the base."""
-
-    class Short(Step):
-        def __init__(self, learning_rate=0.1, rho=0.5, **kwargs):
-            super().__init__(learning_rate, **kwargs)
-            self.rho = rho
-
-        def get_config(self):
-            return {"rho": self.rho}
 
     with pytest.raises(AssertionError, match=r"Short cannot be made again from its settings: learning_rate is 0\.3"):
         check_joint_optimizer(Short, learning_rate=0.3)

@@ -8,13 +8,7 @@ from tf_keras import layers, optimizers
 
 import rewriter
 from models import fit
-
-
-class Step(rewriter.JointOptimizer):
-    """Plain gradient descent, from which the mistakes below depart."""
-
-    def update_layer(self, gradient, variable, layout):  # noqa: ARG002
-        variable.assign_sub(0.1 * gradient)
+from rules import Short, Step, rule
 
 
 def model(rule):
@@ -24,11 +18,6 @@ def model(rule):
     rewriter.rewrite(built, optimizer=rule)
     fit(built)
     return built
-
-
-def rule(**methods):
-    """Make a rule with the methods, or slots, of the test."""
-    return type("Mine", (Step,), methods)
 
 
 @pytest.mark.parametrize(
@@ -128,14 +117,6 @@ def test_a_slot_of_a_parent_is_named_again():
 
 def test_settings_that_a_file_would_lose(tmp_path):
     """A get_config of one's own that forgets those of the base is refused before anything is written."""
-
-    class Short(Step):
-        def __init__(self, learning_rate=0.1, rho=0.5, **kwargs):
-            super().__init__(learning_rate, **kwargs)
-            self.rho = rho
-
-        def get_config(self):
-            return {"rho": self.rho}
 
     class Whole(Short):
         def get_config(self):

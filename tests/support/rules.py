@@ -32,6 +32,29 @@ class Rule(rewriter.JointOptimizer):
         return tf.cast(self.learning_rate, variable.dtype)
 
 
+class Step(rewriter.JointOptimizer):
+    """Plain gradient descent, from which the mistakes in the tests depart."""
+
+    def update_layer(self, gradient, variable, layout):  # noqa: ARG002
+        variable.assign_sub(0.1 * gradient)
+
+
+class Short(Step):
+    """Has a ``get_config`` of its own, which forgets what that of the base gives."""
+
+    def __init__(self, learning_rate=0.1, rho=0.5, **kwargs):
+        super().__init__(learning_rate, **kwargs)
+        self.rho = rho
+
+    def get_config(self):
+        return {"rho": self.rho}
+
+
+def rule(**methods):
+    """Make a rule with the methods, or slots, of the test."""
+    return type("Mine", (Step,), methods)
+
+
 def rewritten(name="sequential", optimizer=None, **compiled):
     model = MODELS[name]()
     model.compile("sgd", "mse", **compiled)
