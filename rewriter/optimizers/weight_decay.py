@@ -38,7 +38,7 @@ class RowwiseWeightDecay:
         excluded = vars(self).get(_EXCLUDED, {}).get(keras.variable_key(self, variable), ())
         if keras.variable_key(self, variable) in keras.decay_exclusions(self).keys:
             return ()
-        left_out = {*excluded, *_parts_told(self, variable, layout)}
+        left_out = {*excluded, *_parts_excluded(self, variable, layout)}
         return tuple(part.attribute for part in layout.parts if part.attribute not in left_out)
 
     def decay_rate(self, variable: Any) -> Any:
@@ -71,8 +71,8 @@ class RowwiseWeightDecay:
         variable.assign_sub(layout.stack(steps))
 
 
-def _parts_told(optimizer: Any, variable: Any, layout: Layout) -> tuple[str, ...]:
-    """Name the parts of an augmented kernel that were told to ``exclude_from_weight_decay``, as views or by name."""
+def _parts_excluded(optimizer: Any, variable: Any, layout: Layout) -> tuple[str, ...]:
+    """Name the parts of an augmented kernel that ``exclude_from_weight_decay`` was given, as views or by name."""
     keys, patterns = keras.decay_exclusions(optimizer)
     kernel = keras.variable_key(optimizer, variable)
     return tuple(
@@ -96,13 +96,13 @@ def require_rows_known(optimizer: Any, variables: Sequence[Any]) -> None:
         return
     for variable in variables:
         layout = layout_of(variable)
-        told = () if layout is None else _parts_told(optimizer, variable, layout)
+        excluded = () if layout is None else _parts_excluded(optimizer, variable, layout)
         whole = any(re.search(pattern, variable.name) for pattern in patterns)
         whole = whole or keras.variable_key(optimizer, variable) in keys
-        if layout is not None and told and not (whole and len(told) == len(layout.parts)):
+        if layout is not None and excluded and not (whole and len(excluded) == len(layout.parts)):
             raise OptimizerError(
-                f"weight decay of this {type(optimizer).__name__} is to leave out {' and '.join(told)}, which are rows "
-                f"of {variable.name.partition(':')[0]} now, and it knows of no rows. Give it to the model: "
+                f"weight decay of this {type(optimizer).__name__} is to leave out {' and '.join(excluded)}, which are "
+                f"rows of {variable.name.partition(':')[0]} now, and it knows of no rows. Give it to the model: "
                 f"rewriter.rewrite(model, optimizer=...), or {hints.KEEP_OPTIMIZER} where the model is compiled with "
                 "it. Nothing was trained yet."
             )

@@ -190,11 +190,11 @@ class _Sought:
 def _sought(located: LocatedLayer, found: Mapping[int, tuple[Pair, ...]] | None) -> _Sought:
     """Look for the pairs of a layer; ``found`` is what the model's graph shows, ``None`` without ``discover``."""
     layer, family = located.layer, family_of(located.layer)
-    told, name = has_declared_pairs(layer), None if family is None else family.name
-    if not layer.built and (told or family is not None):
+    declared, name = has_declared_pairs(layer), None if family is None else family.name
+    if not layer.built and (declared or family is not None):
         return _Sought(skip=Skip.NOT_BUILT(), blocked=True, family=name)
-    if told:
-        pairs = _told(located)
+    if declared:
+        pairs = _declared(located)
         return _Sought(pairs, Merge.DECLARED, None if pairs else Skip.NO_BIAS())
     if family is None:
         pairs = (found or {}).get(id(layer), ())
@@ -217,7 +217,7 @@ def _no_family(layer: Any, looked: bool) -> Message:
     return (Skip.NO_PAIR_FOUND if looked else Skip.NO_FAMILY)(layer=name, discover=hints.DISCOVER)
 
 
-def _told(located: LocatedLayer) -> tuple[Pair, ...]:
+def _declared(located: LocatedLayer) -> tuple[Pair, ...]:
     try:
         return declared_pairs_of(located.layer)
     except PairError as error:

@@ -79,7 +79,7 @@ def rewrite(
             optimizer is a joint one. ``False`` trains faster, with gradients equal to rounding, and under
             ``jit_compile`` outputs too; without it the outputs are equal bit for bit all the same.
         layers: Which families of layers to merge: ``"dense"``, ``"conv"``, ``"einsum"``, ``"recurrent"``, ``"all"``, or
-            several of these. What :func:`rewriter.pair` told is merged whatever they are.
+            several of these. Pairs that :func:`rewriter.pair` declares are merged in any family.
         discover: Merge pairs that are found in what the model computes too, each only if the check passes, which is
             made in any case: a layer that computes something else is put back, and the log says so.
 
@@ -88,7 +88,7 @@ def rewrite(
 
     Raises:
         ModelError: ``model`` is no tf-keras model, or not built, or was not made under the ``tf.distribute`` strategy
-            that is active, or is in :func:`standard_form`; or ``inputs`` is no batch that it takes.
+            that is active, or is in :func:`rewriter.standard_form`; or ``inputs`` is no batch that it takes.
         SelectorError: A selector matches no layer that owns a kernel.
         NotMergeableError: ``strict`` and a selected pair cannot be merged.
         OptimizerError: The optimizer is none of the choices, or its state cannot be kept.

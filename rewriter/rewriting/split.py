@@ -72,7 +72,7 @@ def split(model: Any, optimizer: Any = None) -> Any:
 
     Raises:
         ModelError: ``model`` is no tf-keras model, or was not made under the ``tf.distribute`` strategy that is active,
-            or is in :func:`standard_form`.
+            or is in :func:`rewriter.standard_form`.
         OptimizerError: ``optimizer`` is given for a model, or its state cannot be carried.
     """
     require_layers(model)
@@ -103,7 +103,7 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
 
     Args:
         model: A tf-keras model, rewritten or not.
-        check: Compare weights and outputs, rewritten and standard, as :func:`rewrite` does.
+        check: Compare weights and outputs, rewritten and standard, as :func:`rewriter.rewrite` does.
         inputs: A batch that the model takes, for the check; ``None`` makes one.
 
     Yields:

@@ -149,7 +149,7 @@ def kept_call_state(*holders: Any) -> Iterator[None]:
 
 
 def input_specs(model: Any) -> Any:
-    """Read the structure of ``TensorSpec`` of a model's inputs, ``None`` where it was never told or called."""
+    """Read the structure of ``TensorSpec`` of a model's inputs; ``None`` if it has none and was never called."""
     if getattr(model, "inputs", None) and is_graph_network(model):
         return tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, _dtype_taken(tensor)), model.input)
     return model._saved_model_inputs_spec

@@ -280,7 +280,7 @@ class DecayExclusions(NamedTuple):
 
 
 def decay_exclusions(optimizer: Any) -> DecayExclusions:
-    """Read what was told to ``exclude_from_weight_decay``; legacy optimizers have no weight decay."""
+    """Read what the user gave to ``exclude_from_weight_decay``; legacy optimizers have no weight decay."""
     keys = getattr(optimizer, "_exclude_from_weight_decay", None) or []
     return DecayExclusions(list(keys), list(getattr(optimizer, "_exclude_from_weight_decay_names", None) or []))
 
