@@ -1,17 +1,44 @@
-"""Everything that is asked of one Keras, behind one interface."""
+"""Everything that is asked of a Keras, behind one interface: ``from rewriter.adapters import keras``.
+
+Here, and nowhere else, it is chosen which Keras answers. The questions are in ``protocol.py``, those that not every
+Keras can answer in ``capabilities.py``; the adapters are the packages in this folder.
+"""
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-if TYPE_CHECKING:
-    from rewriter.adapters import tf_keras
-    from rewriter.adapters.protocol import Keras
-
-    _ANSWERS: Keras = tf_keras  # or the type checker says which questions it does not answer
+from rewriter.core.errors import ModelError
 
 # Keras comes first. When it is imported, rewriter registers what Keras needs to read a rewritten file, and so imports
 # modules of the packages above. One of these that is in the middle of its own import could not be imported by them.
-# By name, as `tf_keras` here is the adapter.
+# By name, as `tf_keras` below is the adapter.
 importlib.import_module("tf_keras")
+
+from rewriter.adapters import tf_keras  # noqa: E402  it imports Keras
+
+# The bases of the classes that Keras calls.
+from rewriter.adapters.tf_keras import Callback, DecayBase, LayerBase, OptimizerBase  # noqa: E402
+
+if TYPE_CHECKING:
+    from rewriter.adapters.protocol import Keras
+
+# The type checker says which questions an adapter does not answer.
+keras: Keras = tf_keras
+
+__all__ = ["Callback", "DecayBase", "LayerBase", "OptimizerBase", "keras", "required"]
+
+_Capability = TypeVar("_Capability")
+
+
+def required(capability: _Capability | None, what: str) -> _Capability:
+    """Return an optional capability of a Keras; ``ModelError`` where it has none.
+
+    Args:
+        capability: One of ``keras.graphs``, ``keras.checkpoints`` and so on.
+        what: What needs it, for the message.
+    """
+    if capability is None:
+        raise ModelError(f"{what} needs TensorFlow, and this model is of a Keras that does without it.")
+    return capability

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
 from rewriter.core import hints
 from rewriter.core.errors import FileError, ModelError, first_line
 from rewriter.model.example_inputs import input_names, make_inputs, specs_of

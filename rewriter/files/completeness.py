@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras, required
 from rewriter.core.errors import FileError
 from rewriter.files.archive import weights_member
 from rewriter.files.formats import Format
@@ -52,7 +52,8 @@ def holding(path: Path, kind: Format, model: Any) -> Holding:
         else:
             is_scaled = False
             prefix = f"{_OPTIMIZER_IN_H5}/"
-            names = keras.weight_names(file[_OPTIMIZER_IN_H5]) if _OPTIMIZER_IN_H5 in file else []
+            weight_names = required(keras.legacy, "an .h5 file").weight_names
+            names = weight_names(file[_OPTIMIZER_IN_H5]) if _OPTIMIZER_IN_H5 in file else []
             state = [(index, file[prefix + name].shape) for index, name in enumerate(names)]
     weights = [shape for name, shape in found if not name.startswith(prefix)]
     return Holding(weights, [shape for _, shape in state], is_scaled)
@@ -90,7 +91,7 @@ def require_readable(model: Any, destination: Path) -> None:
                 f"{destination}: not written, Keras could not read it again: {' and '.join(found.paths)} are one layer "
                 "in several models, whose weights the .keras format mixes up. Use .h5 or a SavedModel."
             )
-    if _saves_optimizer(model) and keras.is_legacy(model.optimizer):
+    if _saves_optimizer(model) and keras.legacy is not None and keras.legacy.is_legacy(model.optimizer):
         count = len(keras.saved_variables(model.optimizer))
         if count:
             name = type(keras.inner_optimizer(model.optimizer)).__name__
@@ -106,7 +107,7 @@ def require_all_written(model: Any, written: Path, kind: Format, destination: Pa
     state = Counter(optimizer_shapes(model.optimizer) if with_optimizer and _saves_optimizer(model) else ())
     if kind is Format.SAVED_MODEL:
         # One graph of objects, in which a variable has one name, wherever that leads through.
-        held = keras.checkpoint_shapes(str(written / "variables" / "variables"))
+        held = required(keras.checkpoints, "a SavedModel").shapes_in(str(written / "variables" / "variables"))
         checks = [("variables", weights + state, Counter(held.values()))]
     else:
         arrays = holding(written, kind, model)

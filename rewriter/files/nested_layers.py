@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
 from rewriter.core.errors import FileError
 from rewriter.core.layout import is_merged
 from rewriter.model import surgery
@@ -114,4 +114,4 @@ def _can_have(layer: Any, pairs: tuple[Pair, ...]) -> bool:
 
 
 globals()[_LOADER] = Rewritten
-keras.register_names({REGISTERED_NAME: Rewritten})
+keras.register(Rewritten, REGISTERED_NAME)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras, required
 from rewriter.core.errors import first_line
 from rewriter.files.completeness import holding, optimizer_shapes
 from rewriter.files.formats import Format
@@ -17,6 +17,8 @@ from rewriter.rewriting.model_run import run_model
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from rewriter.adapters.capabilities import Checkpoints
 
 
 _CONFIG, _STATE = "rewriter_optimizer.json", "rewriter_optimizer.npz"
@@ -48,7 +50,7 @@ def restore_from_file(path: Path, kind: Format, model: Any) -> str:
     held = holding(path, kind, model)
     if held.is_scaled and keras.inner_optimizer(model.optimizer) is model.optimizer:
         # Keras writes the optimizer that compile was given, and wraps it again only under the same policy.
-        keras.set_optimizer(model, keras.in_loss_scale(model.optimizer))
+        keras.set_optimizer(model, required(keras.loss_scale, "a loss scale").wrap(model.optimizer))
     stored = held.optimizer
     # A state that was saved before the first step is a count of iterations.
     if len(stored) <= 1:
@@ -59,7 +61,7 @@ def restore_from_file(path: Path, kind: Format, model: Any) -> str:
     if kind is Format.H5 and keras.inner_optimizer(model.optimizer) is not model.optimizer:
         with h5py.File(path, "r") as file:
             group = file["optimizer_weights"]
-            values = [group[name][()] for name in keras.weight_names(group)]
+            values = [group[name][()] for name in required(keras.legacy, "an .h5 file").weight_names(group)]
         keras.load_variables(model.optimizer, values)
     return ""
 
@@ -72,15 +74,16 @@ def restore_from_checkpoint(folder: Path, model: Any) -> str:
     Returns:
         Why the optimizer's state could not be restored, ``""`` where it was, or where there is none.
     """
+    checkpoints = required(keras.checkpoints, "a SavedModel")
     path = str(folder / "variables" / "variables")
-    has_slots = any("/_variables/" in key or ".OPTIMIZER_SLOT" in key for key in keras.checkpoint_shapes(path))
-    _settle(model)
+    has_slots = any("/_variables/" in key or ".OPTIMIZER_SLOT" in key for key in checkpoints.shapes_in(path))
+    _settle(model, checkpoints)
     optimizer = model.optimizer if keras.is_compiled(model) else None
     try:
         if optimizer is not None and has_slots:
             trained = keras.trained_variables(model)
             keras.build_slots(keras.inner_optimizer(optimizer), trained)
-        status = keras.read_checkpoint(path, model)
+        status = checkpoints.read(path, model)
         if optimizer is not None:
             status.assert_existing_objects_matched()
             if model.run_eagerly:
@@ -90,7 +93,7 @@ def restore_from_checkpoint(folder: Path, model: Any) -> str:
     return ""
 
 
-def _settle(model: Any) -> None:
+def _settle(model: Any, checkpoints: Checkpoints) -> None:
     """Have layers make now what they would make at the first call, in place of what was revived.
 
     A ``MultiHeadAttention`` does, in a subclassed model; a model of a graph of layers has been called already.
@@ -99,7 +102,7 @@ def _settle(model: Any) -> None:
         return
     revived = [id(variable) for variable in keras.trained_variables(model)]
     run_model(model)
-    keras.remember_input_shape(model)
+    checkpoints.remember_input_shape(model)
     trained = [id(variable) for variable in keras.trained_variables(model)]
     if trained != revived and keras.is_compiled(model):
         _renew_optimizer(model)

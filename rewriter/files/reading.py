@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras, required
 from rewriter.core import progress
 from rewriter.core.errors import FileError, RewriterError, first_line
 from rewriter.core.flags import require_flags
@@ -93,7 +93,7 @@ def _read(
         require_safe_graph(source, safe_mode)
     options = {"safe_mode": safe_mode} if kind is Format.KERAS else {}
     if kind is Format.H5:
-        custom_objects = {**keras.registered_optimizers(), **(custom_objects or {})}
+        custom_objects = {**required(keras.legacy, "an .h5 file").registered_optimizers(), **(custom_objects or {})}
     try:
         with keras.safe_mode_scope(safe_mode), limited_variables(source, allowance(source)):
             model = keras.load_model(str(source), custom_objects=custom_objects, compile=compile, **options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
 from rewriter.core import hints, progress
 from rewriter.core.errors import FileError, first_line
 from rewriter.core.log import log, log_lines
@@ -124,7 +124,8 @@ def save_model(
 
 
 def _warn_of_a_bare_name(cls: type, destination: Path) -> None:
-    if keras.has_bare_name(cls) and format_to_write(destination) is not Format.KERAS:
+    bare = keras.legacy is not None and keras.legacy.has_bare_name(cls)
+    if bare and format_to_write(destination) is not Format.KERAS:
         log.warning(
             "%s is not registered, and so %s can only be read with custom_objects={%r: %s}; "
             "tf_keras.saving.register_keras_serializable registers it.",

@@ -20,8 +20,8 @@ import inspect
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rewriter.adapters import tf_keras as keras
-from rewriter.core.derived_classes import Mixin, base_of, derived_class
+from rewriter.adapters import LayerBase, keras
+from rewriter.core.derived_classes import base_of, derived_class
 from rewriter.core.errors import ModelError
 from rewriter.core.layout import (
     ViewKey,
@@ -37,6 +37,7 @@ from rewriter.model.pairs import DENSE, Pair, layouts_for
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from rewriter.adapters.capabilities import Fused
     from rewriter.core.layout import Layout
 
 # Files of users name this module and the classes in it: these are names, not places, and stay when the module moves.
@@ -86,7 +87,10 @@ def _fresh_views(layer: Any) -> dict[str, Any]:
     if not views or not is_exact(layer):
         return views
     transposed = [part for layout in layouts_in(layer) for part in layout.parts if part.transposed]
-    return {**views, **{part.attribute: keras.with_shape(views[part.attribute], part.shape) for part in transposed}}
+    if keras.graphs is None:
+        return views
+    stated = {part.attribute: keras.graphs.with_shape(views[part.attribute], part.shape) for part in transposed}
+    return {**views, **stated}
 
 
 @contextlib.contextmanager
@@ -98,7 +102,7 @@ def _shared_views(layer: Any) -> Iterator[None]:
     else:
         # As stored, so that what flows back is summed over the steps in that dtype, as it is without a merge: where
         # precision is mixed, each read inside the loop casts.
-        with keras.stored_dtypes():
+        with keras.autocast(None):
             fresh = {id(each): _fresh_views(each) for each in keras.layers_below(layer)}
     graph = keras.current_graph()
     token = _VIEWS.set({**_VIEWS.get(), **{layer: (graph, views) for layer, views in fresh.items()}})
@@ -108,7 +112,7 @@ def _shared_views(layer: Any) -> Iterator[None]:
         _VIEWS.reset(token)
 
 
-class Augmented(Mixin):
+class Augmented(LayerBase):
     """Mixin of every augmented layer class.
 
     As a class of its own it serves Keras as the loader of every augmented class: the config names the standard
@@ -147,26 +151,11 @@ class Augmented(Mixin):
             surgery.discard(self)  # to be built again
         keras.set_class(self, standard_class(self))
         self.build(input_shape)
-        keras.Layer.build(self, input_shape)  # a class may not, and Keras would build it again
+        LayerBase.build_as_keras_does(self, input_shape)
         if pairs := _pairs_of(cls):
             surgery.merge(self, cls, layouts_for(self, pairs))
         else:
             keras.set_class(self, cls)
-
-    def build_from_config(self, config: dict[str, Any]) -> None:
-        """Build the layer when it is loaded, in its own name scope: Keras builds its own layers of a file in theirs."""
-        shape = config.get("input_shape")
-        if isinstance(shape, list) and all(size is None or isinstance(size, int) for size in shape):
-            # JSON has made a list of it, which recurrent layers of tf-keras 2.18 take for a list of shapes.
-            config = {**config, "input_shape": tuple(shape)}
-        with keras.name_scope(self.name):  # type: ignore[attr-defined]
-            super().build_from_config(config)  # type: ignore[misc]
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[misc]
-        if is_merged(self):
-            # A copied variable has lost its mark; the copied layer has kept its own.
-            surgery.mark(self, augmented_kernels(self), layouts_in(self))
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Set the weights, as they are merged; ``ModelError`` for those of the standard form."""
@@ -185,19 +174,22 @@ class Augmented(Mixin):
             store = _stack_store(store, layouts)
         super().load_own_variables(store)  # type: ignore[misc]
 
-    def _lookup_dependency(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        # Asked by a checkpoint that is being restored, before it restores anything.
+    def require_whole(self, name: str) -> None:
+        """Raise ``ModelError`` if a checkpoint has a merged weight by itself, given the name that it has there."""
         if any(name in layout.attributes for layout in layouts_in(self)):
             raise ModelError(
                 f"the checkpoint has {name} of {self.name} by itself, as the standard form has it, and the layer is "  # type: ignore[attr-defined]
                 "merged. Load it inside `with rewriter.standard_form(model):`. Nothing was loaded."
             )
-        return super()._lookup_dependency(name, *args, **kwargs)  # type: ignore[misc]
 
-    @property
-    def _use_input_spec_as_call_signature(self) -> bool:
-        # Keras answers by whether the class has a public name; an augmented class always has one.
-        return keras.has_public_name(standard_class(self))
+    def mark_copy(self) -> None:
+        """Mark the variables of a copied layer: they have lost their marks, and the layer has kept its own."""
+        if is_merged(self):
+            surgery.mark(self, augmented_kernels(self), layouts_in(self))
+
+    def standard_class_of(self) -> type:
+        """Return the class that the layer had before it was merged."""
+        return standard_class(self)
 
 
 def _stack_store(store: Mapping[str, Any], layouts: Sequence[Layout]) -> dict[str, Any]:
@@ -249,8 +241,8 @@ def augmented_class(standard: type, exact: bool, pairs: tuple[Pair, ...]) -> typ
 def _body(standard: Any, exact: bool, pairs: tuple[Pair, ...]) -> dict[str, Any]:
     attributes = [attribute for pair in pairs for attribute in pair.attributes]
     call = _call_with_shared_views(standard)
-    if not exact and standard.call is keras.layer_classes("Dense")[0].call:
-        call = _call_by_product(call)
+    if not exact and keras.fused is not None and standard.call is keras.layer_classes("Dense")[0].call:
+        call = _call_by_product(call, keras.fused)
     # Wrappers and the saving code look at the parameters of call to decide what to pass.
     call.__signature__ = inspect.signature(standard.call)  # type: ignore[attr-defined]
     call.__doc__ = standard.call.__doc__
@@ -275,7 +267,7 @@ def _view(attribute: str) -> property:
                 view = view if view.dtype == kernel.dtype else keras.ops.cast(view, kernel.dtype)
                 if shared is None and keras.current_graph() is None:
                     # exclude_from_weight_decay asks each variable that it is given for its key.
-                    keras.set_key(view, ViewKey(keras.key_of(kernel), attribute))
+                    keras.set_key(view, ViewKey(keras.variable_key(None, kernel), attribute))
                 return view
         raise AttributeError(f"{self.name} is not built, so it has no {attribute} yet")
 
@@ -295,12 +287,12 @@ def _call_with_shared_views(standard: Any) -> Callable[..., Any]:
     return call
 
 
-def _call_by_product(otherwise: Callable[..., Any]) -> Callable[..., Any]:
+def _call_by_product(otherwise: Callable[..., Any], fused: Fused) -> Callable[..., Any]:
     def call(self: Any, inputs: Any) -> Any:
-        if not keras.fuses_product(inputs):
+        if not fused.takes_product(inputs):
             return otherwise(self, inputs)
         inputs = keras.ops.cast(inputs, self.compute_dtype)
-        outputs = keras.fused_product(inputs, keras.ops.convert_to_tensor(self.augmented_kernel), layouts_in(self)[0])
+        outputs = fused.product(inputs, keras.ops.convert_to_tensor(self.augmented_kernel), layouts_in(self)[0])
         return outputs if self.activation is None else self.activation(outputs)
 
     return call
@@ -309,4 +301,4 @@ def _call_by_product(otherwise: Callable[..., Any]) -> Callable[..., Any]:
 # The current format imports this module by the class's public name. The legacy formats (.h5, SavedModel) look up the
 # registered name, and wrappers such as TimeDistributed look up the bare last part of the public name.
 globals()[_LOADER] = Augmented
-keras.register_names({REGISTERED_NAME: Augmented, _LOADER: Augmented})
+keras.register(Augmented, REGISTERED_NAME, _LOADER)

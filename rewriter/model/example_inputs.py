@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
 from rewriter.model.walk import locate_layers
 
 SIZE = 4  # for every dimension a model leaves open, the batch among them

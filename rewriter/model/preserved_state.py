@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
 from rewriter.model.variable_holders import held_variables, is_library_module, is_of_a_library
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def preserved(holder: Any, *inside: Any) -> Iterator[None]:
     # Values that are read share the memory of the variables until these are assigned, so nothing is copied here.
     values = [each.read_value() for each in variables]
     try:
-        with keras.kept_random_state(), keras.kept_call_state(holder):
+        with keras.kept_call_state(holder):
             yield
     finally:
         for variable, value in zip(variables, values, strict=True):
@@ -48,8 +48,7 @@ def _variables_of(holders: Iterable[Any]) -> list[Any]:
     for holder in holders:
         # A layer of Keras's own, with nothing of a user's in it, changes what it says that it does not train.
         of_it = [variable for _, variable in held_variables(holder, seen)] if _runs_users_code(holder) else []
-        of_it += [*keras.own_weights(holder), *keras.untrained_weights(holder)]
-        of_it += keras.generator_states(holder)
+        of_it += [*keras.own_weights(holder), *keras.states_of(holder)]
         found.update({id(single): single for each in of_it for single in keras.single_variables(each)})
     return list(found.values())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
 from rewriter.core.layout import is_merged
 from rewriter.model.augmented_layers import Augmented, augmented_class, standard_class
 from rewriter.model.walk import locate_layers

@@ -8,7 +8,8 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
+from rewriter.adapters.records import NewWeight
 from rewriter.core.layout import attach_to_layer, augmented_kernels, detach, layouts_in, places_among_weights
 from rewriter.core.row_constraints import RowConstraint, RowLoss
 
@@ -47,7 +48,7 @@ def merge(layer: Any, cls: type, layouts: Sequence[Layout], reuse: Sequence[Any]
         return loss if rows is None else RowLoss(loss.func, *rows)
 
     new = [
-        keras.NewWeight(layout.attribute, kernel, place)
+        NewWeight(layout.attribute, kernel, place)
         for kernel, layout, place in zip(kernels, layouts, places_among_weights(layouts), strict=True)
     ]
     keras.exchange_weights(layer, cls, list(weights), sorted(new, key=lambda weight: weight.position), loss_on_rows)
@@ -55,7 +56,7 @@ def merge(layer: Any, cls: type, layouts: Sequence[Layout], reuse: Sequence[Any]
 
 def _stack(weights: dict[str, Any], layout: Layout) -> Any:
     # A layer is built inside its first call, where mixed-precision weights would read as rounded.
-    with keras.stored_dtypes():
+    with keras.autocast(None):
         return layout.stack([weights[part.attribute] for part in layout.parts])
 
 
@@ -98,14 +99,14 @@ def separate(layer: Any, cls: type) -> None:
 
     detach(layer)
     parts = sorted((part for layout in layouts for part in layout.parts), key=lambda part: part.position)
-    new = [keras.NewWeight(part.attribute, weights[part.attribute], part.position) for part in parts]
+    new = [NewWeight(part.attribute, weights[part.attribute], part.position) for part in parts]
     keras.exchange_weights(layer, cls, [layout.attribute for layout in layouts], new, loss_on_weight)
 
 
 def _separated(kernel: Any, layout: Layout) -> dict[str, Any]:
     constraint = kernel.constraint
     constraints = constraint.constraints if isinstance(constraint, RowConstraint) else (None,) * len(layout.parts)
-    with keras.stored_dtypes():
+    with keras.autocast(None):
         values = layout.unstack(kernel)
     return {
         part.attribute: keras.new_variable_like(kernel, name, value, constraint=of_part)

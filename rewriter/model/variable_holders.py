@@ -11,7 +11,7 @@ import functools
 import types
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,11 +67,8 @@ def functions_of(*holders: Any) -> list[types.FunctionType]:
 
 def _inside(layer: Any) -> list[tuple[str, Any]]:
     """List all that a layer holds and that is called with it, each with its name."""
-    inside: list[tuple[str, Any]] = [("add_loss", keras.own_losses(layer))]
-    inside += [(name, value) for name, value in vars(layer).items() if not keras.is_bookkeeping(name)]
-    inside.append(("compile", keras.compiled_with(layer)))
-    inside.append(("a call of it", keras.call_arguments(layer)))
-    return [*inside, *_code_of(type(layer))]
+    held = [(name, value) for name, value in vars(layer).items() if not keras.is_bookkeeping(name)]
+    return [*held, *keras.called_in_training(layer), *_code_of(type(layer))]
 
 
 def _code_of(cls: type) -> Iterator[tuple[str, Any]]:
@@ -99,12 +96,12 @@ def _found_in(values: list[tuple[str, Any]], seen: dict[int, Any]) -> Iterator[t
 
 
 def _holds_nothing(value: Any) -> bool:
-    return isinstance(value, _HOLDS_NOTHING) or keras.is_tensor(value) or keras.is_spec(value)
+    return isinstance(value, _HOLDS_NOTHING) or keras.is_tensor(value)
 
 
 def _is_a_layer_by_itself(value: Any) -> bool:
     # Metrics are layers to Python, but no part of what the model computes.
-    return keras.is_layer(value)
+    return isinstance(value, keras.Layer) and not isinstance(value, keras.Metric)
 
 
 def _members(value: Any) -> Iterator[tuple[str, Any]]:
@@ -123,7 +120,7 @@ def _members(value: Any) -> Iterator[tuple[str, Any]]:
         yield "()", value.__func__
     elif isinstance(value, types.FunctionType):
         yield from _used_by(value)
-    elif keras.is_traced_function(value):
+    elif keras.graphs is not None and keras.graphs.is_traced_function(value):
         yield "", value.python_function
     elif keras.may_hold_users_code(value) or _is_of_a_user(value):
         yield from ((f".{name}", each) for name, each in list(getattr(value, "__dict__", {}).items()))

@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
 from rewriter.core.errors import ModelError
 
 if TYPE_CHECKING:
@@ -52,12 +52,12 @@ def locate_layers(model: Any) -> list[LocatedLayer]:
 def unknown_classes(model: Any) -> list[str]:
     """Name the classes of a model read from a SavedModel, and of its layers, in whose place Keras runs a graph."""
     layers = [model, *(found.layer for found in locate_layers(model))]
-    return list(dict.fromkeys(type(layer).__name__ for layer in layers if keras.is_revived(layer)))
+    return list(dict.fromkeys(type(layer).__name__ for layer in layers if keras.is_opaque(layer)))
 
 
 def require_layers(model: Any) -> None:
     """Raise ``ModelError`` unless the object is a tf-keras model, or a built layer that may have layers inside it."""
-    if not isinstance(model, keras.Layer) or keras.is_model(model):
+    if not isinstance(model, keras.Layer) or isinstance(model, keras.Model):
         require_model(model)
     elif not model.built:
         raise ModelError(f"{model.name} is not built: call the layer on a batch, so that what is in it has weights.")
@@ -65,7 +65,7 @@ def require_layers(model: Any) -> None:
 
 def require_model(model: Any) -> None:
     """Raise ``ModelError`` unless the object is a tf-keras model; a model of Keras 3 is refused by name."""
-    if keras.is_model(model):
+    if isinstance(model, keras.Model):
         return
     if isinstance(model, keras.Layer):
         raise ModelError(
@@ -126,4 +126,4 @@ def _children(holder: Any) -> Iterator[tuple[str, str, Any]]:
 
 def _is_node(value: Any) -> bool:
     # Metrics are layers to Python, but no part of what the model computes.
-    return isinstance(value, dict | list | tuple) or (keras.is_module(value) and not keras.is_metric(value))
+    return isinstance(value, dict | list | tuple) or (keras.is_module(value) and not isinstance(value, keras.Metric))

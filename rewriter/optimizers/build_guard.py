@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
 from rewriter.optimizers import weight_decay
 from rewriter.optimizers.state import pending_restore
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
 from rewriter.core.suggestions import closest, did_you_mean
 from rewriter.optimizers.saved_settings import argument_names
 
@@ -35,7 +35,7 @@ def require_number(name: str, value: Any, low: float, high: float = math.inf, op
 
 def require_learning_rate(value: Any) -> None:
     """Raise ``ValueError`` unless a learning rate is a number of at least 0 or a schedule."""
-    if not (keras.is_schedule(value) or _is_number(value, 0)):
+    if not (isinstance(value, keras.Schedule) or _is_number(value, 0)):
         raise ValueError(f"learning_rate must be {_legal(0)} or a LearningRateSchedule, got {value!r}.")
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
 from rewriter.core.flags import require_flags
 from rewriter.optimizers.hyperparameters import require_number, require_one_of, scalar
 from rewriter.optimizers.joint_optimizer import JointOptimizer
@@ -83,7 +83,7 @@ class JointMomentum(JointOptimizer):
         self.average = average
         self.nesterov = nesterov
 
-    def update_layer(self, gradient: Any, variable: Any, layout: Layout) -> None:  # noqa: ARG002
+    def update_layer(self, gradient: Any, variable: Any, layout: Layout) -> None:
         """Apply one step of the rule to a whole layer.
 
         Args:
@@ -93,13 +93,14 @@ class JointMomentum(JointOptimizer):
         """
         rate, momentum = keras.ops.cast(self.learning_rate, variable.dtype), scalar(self.momentum, variable.dtype)
         slot = self.slot("momentums", variable)
-        if self.average == "incoming":
-            keras.fused_update(variable, slot, gradient, rate, momentum, self.nesterov)
+        if self.average == "incoming" and keras.fused is not None:
+            keras.fused.update(variable, slot, gradient, rate, momentum, self.nesterov)
             return
+        axis = layout.incoming_axis if self.average == "incoming" else 1 - layout.incoming_axis
         found = momentum * slot
-        made = keras.ops.mean(gradient, axis=1) + found
+        made = keras.ops.mean(gradient, axis=axis) + found
         moving = momentum * made if self.nesterov else found
-        variable.assign_sub(rate * (gradient + moving[:, None]))
+        variable.assign_sub(rate * (gradient + keras.ops.expand_dims(moving, axis)))
         slot.assign(made)
 
     def standard_optimizer(self, **settings: Any) -> Any:
@@ -132,5 +133,4 @@ class JointMomentum(JointOptimizer):
 
 
 # An .h5 file names the optimizer inside a LossScaleOptimizer by nothing but its class.
-keras.register_names({JointMomentum.__name__: JointMomentum})
-keras.register("rewriter", JointMomentum.__name__, JointMomentum)
+keras.register(JointMomentum, JointMomentum.__name__, package="rewriter")

@@ -14,7 +14,7 @@ import inspect
 import warnings
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
 from rewriter.core import hints
 from rewriter.core.flags import require_flags
 from rewriter.core.layout import ViewKey, layout_of
@@ -128,6 +128,7 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
         require_number("ema_momentum", ema_momentum, 0, 1)
         require_count("ema_overwrite_frequency", ema_overwrite_frequency, optional=True)
         super().__init__(
+            learning_rate,
             name=name or type(self).__name__,
             weight_decay=weight_decay,
             clipnorm=clipnorm,
@@ -139,7 +140,6 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
             jit_compile=jit_compile,
             **kwargs,
         )
-        self._learning_rate = self._build_learning_rate(learning_rate)
         self.decay_bias = decay_bias
 
     def update_layer(self, gradient: Any, variable: Any, layout: Layout) -> None:
@@ -171,11 +171,7 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
             gradient: Its gradient: a tensor, or ``tf.IndexedSlices`` without repeated indices, as of an ``Embedding``.
             variable: The variable; assign to it.
         """
-        rate = keras.ops.cast(self.learning_rate, variable.dtype)
-        if keras.is_sparse(gradient):
-            variable.scatter_sub(keras.scaled(gradient, rate))
-        else:
-            variable.assign_sub(rate * gradient)
+        self.descend(variable, gradient, keras.ops.cast(self.learning_rate, variable.dtype))
 
     def slot(self, name: str, variable: Any) -> Any:
         """Return the slot of a variable, itself a variable to read and assign.
@@ -186,7 +182,7 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
         """
         if name not in self.slots:
             raise ValueError(rule_errors.no_slot(self, name))
-        place = self._index_dict.get(self._var_key(variable))
+        place = self.place_among_slots(variable)
         if place is None:
             raise ValueError(
                 f"{type(self).__name__} has no slot {name!r} of {variable.name}: it was not built for that variable. "
@@ -240,78 +236,60 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
         """
         shared = {name: getattr(self, name) for name in (*BOUNDS, *AVERAGING, "jit_compile")}
         with keras.strategy_scope(self):
-            return keras.new_sgd(keras.learning_rate_of(self), **shared, **settings)
+            return keras.optimizer_classes("SGD")[0](keras.learning_rate_of(self), **shared, **settings)
 
-    def build(self, var_list: Sequence[Any]) -> None:
-        """Make the slots; tf-keras calls it before the first step.
+    def require_slots(self, variables: Sequence[Any]) -> None:
+        """Raise ``OptimizerError`` unless each of some variables has slots.
 
         Args:
-            var_list: The variables to train.
+            variables: The variables to train, when the slots were made before.
+        """
+        require_slots_for(self, variables)
+
+    def slot_values(self, variables: Sequence[Any], made_before: bool) -> dict[str, list[Any]]:
+        """Return the first values of all slots, by name and in the order of some variables.
+
+        Args:
+            variables: The variables to train.
+            made_before: The slots were made before, for other variables.
 
         Raises:
             ValueError: A slot's extent in :attr:`slots` is none of those there are, or its name is taken.
-            OptimizerError: The slots were made before, and not for one of these variables.
         """
-        super().build(var_list)
-        if getattr(self, "_built", False):
-            require_slots_for(self, var_list)
-            return
-        if var_list and not any(map(layout_of, var_list)):
+        if variables and not any(map(layout_of, variables)):
             warnings.warn(
-                f"{self.name} was given {len(var_list)} variables and none of them is an augmented kernel, so it "
+                f"{self.name} was given {len(variables)} variables and none of them is an augmented kernel, so it "
                 "trains each by itself, as if there were no layers. Call rewriter.rewrite(model, optimizer=...) before "
                 f"training, so that kernel and bias are seen together; where that merged nothing, {hints.PLAN} "
                 "says why.",
-                stacklevel=2,
+                stacklevel=3,
             )
-        made = getattr(self, "_slots_made", False)
         rule_errors.require_extents(self, _AVERAGED)
-        taken = next((name for name in self.slots if hasattr(self, name) and not made), None)
+        taken = next((name for name in self.slots if hasattr(self, name) and not made_before), None)
         if taken is not None:
             raise ValueError(f"{type(self).__name__} has an attribute {taken}, so a slot must be called otherwise.")
-        initial = {
-            name: [
-                rule_errors.initial_slot(self, name, variable, _slot_shape(variable, extent)) for variable in var_list
-            ]
+        return {
+            name: [rule_errors.initial_slot(self, name, each, _slot_shape(each, extent)) for each in variables]
             for name, extent in self.slots.items()
         }
-        for name, values in initial.items():
-            slots = [
-                self.add_variable_from_reference(variable, name, initial_value=value)
-                for variable, value in zip(var_list, values, strict=True)
-            ]
-            setattr(self, name, slots)
-        self._slots_made = self._built = True
 
     @property
     def slot_lists(self) -> set[str]:
         """The attributes that hold one variable for each that is trained: the slots, and Keras's moving average."""
         return {*self.slots, "_model_variables_moving_average"}
 
-    def update_step(self, gradient: Any, variable: Any) -> None:
-        """Apply one step to one variable; tf-keras calls it for each.
+    def take_step(self, gradient: Any, variable: Any) -> None:
+        """Apply one step to one variable: by :meth:`update_layer` if it is an augmented kernel, else by the other.
 
         Args:
-            gradient: Its gradient, dense or ``tf.IndexedSlices``.
-            variable: The variable; an augmented kernel is known by its layout.
+            gradient: Its gradient, dense or sparse.
+            variable: The variable, as it is stored; an augmented kernel is known by its layout.
         """
-        variable = keras.stored_variable(variable)
         layout = layout_of(variable)
         if layout is None:
-            rule_errors.take_step(self, "update_other", gradient, variable)
+            rule_errors.run_hook(self, "update_other", gradient, variable)
         else:
-            rule_errors.take_step(self, "update_layer", keras.ops.convert_to_tensor(gradient), variable, layout)
-
-    def aggregate_gradients(self, grads_and_vars: Any) -> Any:
-        """Sum gradients over the replicas; tf-keras calls it before the first update.
-
-        Where there is no strategy and so no second replica, they pass preserved. Keras sends them through one
-        operation even then, for which every gradient must exist before any variable can move.
-
-        Args:
-            grads_and_vars: Pairs of gradient and variable.
-        """
-        return super().aggregate_gradients(grads_and_vars) if keras.has_strategy() else list(grads_and_vars)
+            rule_errors.run_hook(self, "update_layer", keras.ops.convert_to_tensor(gradient), variable, layout)
 
     def exclude_from_weight_decay(self, var_list: Any = None, var_names: Any = None) -> None:
         """Leave variables out of weight decay, before the optimizer is built.
@@ -354,24 +332,16 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
         """
         return scalar(self.weight_decay, variable.dtype)
 
-    def _decay_whole(self, variables: Sequence[Any]) -> None:
-        for variable in filter(self._use_weight_decay, variables):
-            keras.update_on_every_replica(self, variable, self._decay_variable)
+    def decay_whole(self, variables: Sequence[Any]) -> None:
+        """Decay variables that are no augmented kernels.
+
+        Args:
+            variables: The variables.
+        """
+        self.decay_whole_variables(variables, self._decay_variable)
 
     def _decay_variable(self, variable: Any) -> None:
         variable.assign_sub(variable * self.decay_rate(variable) * keras.ops.cast(self.learning_rate, variable.dtype))
-
-    def load_own_variables(self, store: Mapping[str, Any]) -> None:
-        """Load the state.
-
-        Args:
-            store: The saved variables, numbered in order. A state that was saved for other variables is not loaded,
-                and tf-keras logs that.
-        """
-        if len(store) == 1:  # saved before the first step: there is a count of iterations and no state yet
-            self.iterations.assign(store["0"][()])
-            return
-        super().load_own_variables(store)
 
 
 def _slot_shape(variable: Any, extent: Extent) -> tuple[int, ...]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import Callback, keras
 from rewriter.core.errors import OptimizerError
 from rewriter.core.layout import augmented_kernels, layouts_in
 from rewriter.model.walk import locate_layers
@@ -27,7 +28,7 @@ class _Watched(NamedTuple):
     momentum: Any
 
 
-class JointMomentumMonitor(keras.Callback):
+class JointMomentumMonitor(Callback):
     """Writes each unit's mean momentum and the norm of its update to TensorBoard, as histograms over the units.
 
     For each augmented kernel ``W*`` of shape ``(rows, units)`` there are two, ``<path>/mean_momentum``, the ``m`` of
@@ -56,7 +57,6 @@ class JointMomentumMonitor(keras.Callback):
         if importlib.util.find_spec("tensorboard") is None:
             raise ImportError("JointMomentumMonitor needs TensorBoard: pip install 'keras-rewriter[tensorboard]'.")
         super().__init__()
-        self._supports_tf_logs = True  # it reads none, so Keras need not wait for them
         self.log_dir = Path(log_dir)
         self.every = every
         self._watched: list[_Watched] = []
@@ -89,7 +89,9 @@ class JointMomentumMonitor(keras.Callback):
         self._batches = 0
         # Every worker trains alike; one of them writes.
         if keras.is_chief(self.model):
-            self._writer = keras.summary_writer(str(self.log_dir / _FOLDER))
+            from tensorboard.summary.writer.event_file_writer import EventFileWriter  # noqa: PLC0415  an optional extra
+
+            self._writer = EventFileWriter(str(self.log_dir / _FOLDER))
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Remember the weights, where the step is one to write."""
@@ -104,6 +106,7 @@ class JointMomentumMonitor(keras.Callback):
         if not self._before:
             return
         # By NumPy, as TensorBoard itself can: TensorFlow's own operations take ten times as long, or have to be traced.
+        from tensorboard.compat.proto.event_pb2 import Event  # noqa: PLC0415  an optional extra
         from tensorboard.plugins.histogram.summary_v2 import histogram_pb  # noqa: PLC0415  an optional extra
 
         summaries, step = [], int(self.model.optimizer.iterations)
@@ -111,9 +114,8 @@ class JointMomentumMonitor(keras.Callback):
             update = np.linalg.norm(each.kernel.numpy() - before, axis=0)
             summaries.append(histogram_pb(f"{each.name}/mean_momentum", each.momentum.numpy()))
             summaries.append(histogram_pb(f"{each.name}/update_norm", update))
-        with self._writer.as_default():
-            for summary in summaries:
-                keras.write_summary(summary, step)
+        for summary in summaries:
+            self._writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
         self._before = []
 
     def on_train_end(self, logs: Any = None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
 from rewriter.core import hints
 from rewriter.core.errors import OptimizerError
 from rewriter.core.layout import layout_of
@@ -91,8 +91,8 @@ def choose_optimizer(
         )
     require_up_to_date(optimizer, model)
     # As compile does under mixed_float16, where gradients would vanish without.
-    bare, optimizer = optimizer, keras.with_loss_scale_of(current, optimizer)
-    if optimizer is current or slots.has_slots_of(optimizer, keras.only_variables(model.variables)):
+    bare, optimizer = optimizer, _scaled_like(current, optimizer)
+    if optimizer is current or slots.has_slots_of(optimizer, list(filter(keras.is_variable, model.variables))):
         return _kept(model, optimizer)
     state = keras.optimizer_slots(keras.inner_optimizer(optimizer))
     if state is not None and state.index:
@@ -107,7 +107,7 @@ def choose_optimizer(
 
 def require_for_layer(model: Any, optimizer: Any) -> None:
     """Raise ``OptimizerError`` unless an optimizer can be carried when a layer that is no model is split."""
-    if keras.is_model(model):
+    if isinstance(model, keras.Model):
         raise OptimizerError(f"split takes optimizer= for a layer that is no model; {model.name} has its own.")
     if not keras.is_optimizer(optimizer) or is_joint(optimizer):
         raise OptimizerError(
@@ -115,7 +115,7 @@ def require_for_layer(model: Any, optimizer: Any) -> None:
             f"{optimizer!r}."
         )
     require_up_to_date(optimizer, model)
-    slots.require_own(optimizer, keras.only_variables(model.variables))
+    slots.require_own(optimizer, list(filter(keras.is_variable, model.variables)))
 
 
 def _choose_own(model: Any) -> OptimizerChoice:
@@ -125,13 +125,13 @@ def _choose_own(model: Any) -> OptimizerChoice:
         return OptimizerChoice(None, None, (Outcome.OPTIMIZER(what="none to keep, the model is not compiled"),))
     require_up_to_date(current, model)
     if not is_joint(current):
-        slots.require_known(current, keras.only_variables(model.variables))
+        slots.require_known(current, list(filter(keras.is_variable, model.variables)))
     return _kept(model, current)
 
 
 def _choose_default(model: Any, given: dict[str, Any]) -> OptimizerChoice:
     """Choose a joint optimizer: the one that a model has, or joint momentum; none for a layer that is no model."""
-    if not keras.is_model(model):
+    if not isinstance(model, keras.Model):
         what = "none, a layer has none: make one for your training loop, as in rewriter.JointMomentum()"
         return OptimizerChoice(None, None, (Outcome.OPTIMIZER(what=what),))
     if is_joint(keras.optimizer_of(model)) and not given:
@@ -167,7 +167,7 @@ def choose_standard_optimizer(model: Any) -> OptimizerChoice:
             f"{_name(optimizer)}.standard_optimizer must return an optimizer of tf_keras for the model in standard "
             f"form, which knows of no layers, and returned {standard!r}."
         )
-    standard = keras.with_loss_scale_of(optimizer, standard)
+    standard = _scaled_like(optimizer, standard)
     lines = [
         Outcome.OPTIMIZER(what=f"{_name(optimizer)} replaced by {_name(standard)}{_in_common(inner, standard)}"),
         _left_behind(inner, standard),
@@ -197,7 +197,7 @@ def _left_behind(inner: Any, standard: Any) -> Message:
 
 
 def _kept(model: Any, optimizer: Any) -> OptimizerChoice:
-    slots.require_own(optimizer, keras.only_variables(model.variables), elementwise=not is_joint(optimizer))
+    slots.require_own(optimizer, list(filter(keras.is_variable, model.variables)), elementwise=not is_joint(optimizer))
     replaced = () if optimizer is keras.optimizer_of(model) else _not_carried(model)
     head = Outcome.OPTIMIZER(what=f"{_name(optimizer)} kept")
     return OptimizerChoice(optimizer, optimizer, (head, *_kept_state(optimizer), *replaced))
@@ -218,11 +218,11 @@ def _joint(model: Any, given: dict[str, Any]) -> OptimizerChoice:
         if current is None:
             what += ", for compile(optimizer=model.optimizer, ...)"
             return OptimizerChoice(joint, None, (Outcome.OPTIMIZER(what=what),))
-        optimizer = keras.with_loss_scale_of(current, joint)
+        optimizer = _scaled_like(current, joint)
         lines = (Outcome.OPTIMIZER(what=what), *_settings_not_carried(current), *_not_carried(model))
         return OptimizerChoice(optimizer, None, lines)
     settings = {**warm_start.settings_from(current), **given}
-    optimizer = keras.with_loss_scale_of(current, JointMomentum(**settings))
+    optimizer = _scaled_like(current, JointMomentum(**settings))
     return OptimizerChoice(optimizer, current, tuple(_warm_lines(current, settings, given)))
 
 
@@ -265,7 +265,7 @@ def _settings_not_carried(current: Any) -> Iterator[Message]:
     """Yield the settings of an optimizer, beside its learning rate, that a new joint momentum does not take over."""
     inner = keras.inner_optimizer(current)
     rate = keras.learning_rate_of(inner)
-    left = [_shown(rate)] if keras.is_schedule(rate) else []
+    left = [_shown(rate)] if isinstance(rate, keras.Schedule) else []
     left += [f"{name} {_shown(value)}" for name in (*BOUNDS, "use_ema") if (value := getattr(inner, name, None))]
     if left:
         yield Outcome.SETTINGS_LOST(optimizer=_name(current), what=", ".join(left))
@@ -310,7 +310,7 @@ def _split_slot_count(inner: Any, model: Any) -> int:
     state = keras.optimizer_slots(inner)
     if state is None:
         return 0
-    variables = keras.only_variables(model.variables)
+    variables = list(filter(keras.is_variable, model.variables))
     places = slots.slot_places(inner, variables, state)
     parts = {
         place: len(layout.parts) if (layout := layout_of(variable)) else 1
@@ -321,11 +321,17 @@ def _split_slot_count(inner: Any, model: Any) -> int:
 
 
 def _shown(value: Any) -> str:
-    if keras.is_schedule(value):
+    if isinstance(value, keras.Schedule):
         return type(value).__name__
     return str(value) if isinstance(value, bool) or not isinstance(value, int | float) else f"{value:.6g}"
 
 
 def _name(optimizer: Any) -> str:
     inner = keras.inner_optimizer(optimizer)
-    return f"legacy {type(inner).__name__}" if keras.is_legacy(inner) else type(inner).__name__
+    is_legacy = keras.legacy is not None and keras.legacy.is_legacy(inner)
+    return f"legacy {type(inner).__name__}" if is_legacy else type(inner).__name__
+
+
+def _scaled_like(wrapper: Any, optimizer: Any) -> Any:
+    """Return an optimizer, in a loss scale where another one is in one."""
+    return optimizer if keras.loss_scale is None else keras.loss_scale.wrap_like(wrapper, optimizer)

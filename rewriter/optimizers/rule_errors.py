@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
 from rewriter.core.errors import OptimizerError, first_line
 from rewriter.core.layout import layout_of
 from rewriter.optimizers.hyperparameters import require_one_of
@@ -94,7 +94,7 @@ def initial_slot(optimizer: Any, name: str, variable: Any, shape: tuple[int, ...
     return start
 
 
-def take_step(optimizer: Any, hook: str, gradient: Any, variable: Any, *layout: Any) -> None:
+def run_hook(optimizer: Any, hook: str, gradient: Any, variable: Any, *layout: Any) -> None:
     """Run a rule on one variable; ``OptimizerError`` says at which layer, with which rows and slots, it failed."""
     try:
         getattr(optimizer, hook)(gradient, variable, *layout)

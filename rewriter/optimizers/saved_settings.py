@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import OptimizerBase, keras
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class KeptSettings(keras.Optimizer):
+class KeptSettings(OptimizerBase):
     """A Keras optimizer that keeps each argument of ``__init__`` under its own name, and so has them all in files."""
 
     def get_config(self) -> dict[str, Any]:
@@ -26,10 +26,10 @@ class KeptSettings(keras.Optimizer):
         Raises:
             TypeError: An argument of ``__init__`` is not kept under its own name, or is a function.
         """
-        config = {**super().get_config(), "learning_rate": self._learning_rate}
+        config = self.keras_settings()
         named, takes_others = argument_names(type(self))
         config |= {name: _kept(self, name) for name in named - config.keys()}
-        serialized = {name: self._serialize_hyperparameter(value) for name, value in config.items()}
+        serialized = {name: self.serialized_setting(value) for name, value in config.items()}
         return serialized if takes_others else {name: serialized[name] for name in named}
 
     @classmethod
@@ -84,7 +84,7 @@ def _kept(optimizer: Any, name: str) -> Any:
             f"{type(optimizer).__name__} does not keep its argument {name}; write self.{name} = {name} in __init__."
         )
     value = getattr(optimizer, name)
-    if callable(value) and not keras.is_schedule(value):
+    if callable(value) and not isinstance(value, keras.Schedule):
         raise TypeError(
             f"{type(optimizer).__name__} keeps a function as {name}, which no file holds; take its name instead."
         )
@@ -104,7 +104,7 @@ def _setting(optimizer: Any, name: str) -> Any:
     if name != "learning_rate":
         return getattr(optimizer, name)
     rate = keras.learning_rate_of(optimizer)
-    return type(rate) if keras.is_schedule(rate) else rate
+    return type(rate) if isinstance(rate, keras.Schedule) else rate
 
 
 def _is_same(one: Any, other: Any) -> bool:

@@ -6,7 +6,7 @@ import functools
 import re
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import DecayBase, keras
 from rewriter.core import hints
 from rewriter.core.derived_classes import base_of, derived_class
 from rewriter.core.errors import OptimizerError
@@ -23,11 +23,10 @@ Excluded = tuple[Any, "Layout", tuple[str, ...]]
 _EXCLUDED = "_rewriter_excluded_parts"
 
 
-class RowwiseWeightDecay:
+class RowwiseWeightDecay(DecayBase):
     """Mixin of an optimizer whose weight decay leaves out parts of augmented kernels."""
 
     learning_rate: Any
-    weight_decay: float | None
 
     def decayed_parts(self, variable: Any, layout: Layout) -> tuple[str, ...]:
         """Name the parts of an augmented kernel that weight decay acts on.
@@ -45,21 +44,20 @@ class RowwiseWeightDecay:
         """Return the weight decay as a scalar of a variable's dtype, rounded as in tf-keras: in float32 before."""
         return keras.ops.cast(self.weight_decay, variable.dtype)
 
-    def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
-        if self.weight_decay is None:
-            return
-        self._decay_whole([variable for variable in variables if layout_of(variable) is None])
+    def decay_variables(self, variables: Sequence[Any]) -> None:
+        """Decay some variables by one step, augmented kernels row by row."""
+        self.decay_whole([variable for variable in variables if layout_of(variable) is None])
         for variable in variables:
             layout = layout_of(variable)
             if layout is None:
                 continue
             parts = self.decayed_parts(variable, layout)
             if parts:
-                decay = functools.partial(self._decay, layout=layout, parts=parts)
-                keras.update_on_every_replica(self, variable, decay)
+                self.decay_with(functools.partial(self._decay, layout=layout, parts=parts), variable)
 
-    def _decay_whole(self, variables: Sequence[Any]) -> None:
-        super()._apply_weight_decay(variables)  # type: ignore[misc]
+    def decay_whole(self, variables: Sequence[Any]) -> None:
+        """Decay variables that are no augmented kernels, as the optimizer's own class does."""
+        self.decay_as_keras_does(variables)
 
     def _decay(self, variable: Any, layout: Layout, parts: tuple[str, ...]) -> None:
         # In the order of operations of tf-keras, so that each row comes out as its variable would.

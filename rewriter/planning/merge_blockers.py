@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
 from rewriter.core import hints, tables
 from rewriter.model.assigned_attributes import assigned_attributes
 from rewriter.model.variable_holders import held_variables
@@ -30,7 +30,7 @@ class Surroundings:
                 self._holders.setdefault(id(variable), []).append(f"{path}.{name}" if path else name)
         self._revived: dict[int, str] = {}
         for holder in [model, *(found.layer for found in located)]:
-            if keras.is_revived(holder):
+            if keras.is_opaque(holder):
                 self._revived.update(
                     {id(layer): type(holder).__name__ for layer in (holder, *keras.layers_below(holder))}
                 )

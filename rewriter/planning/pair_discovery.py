@@ -11,7 +11,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras, required
+from rewriter.adapters.records import Bias, Factor, NewVariableError
 from rewriter.core import hints, progress
 from rewriter.core.errors import ModelError, first_line
 from rewriter.core.layout import layout_of
@@ -25,10 +26,11 @@ from rewriter.planning.reasons import Finding
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from rewriter.adapters.records import Dataflow
     from rewriter.core.messages import Message
 
 
-_Use = keras.Factor | keras.Bias
+_Use = Factor | Bias
 
 
 @dataclass(frozen=True)
@@ -137,11 +139,12 @@ def _places(model: Any) -> list[_Place]:
     return list(places.values())
 
 
-def _trace(model: Any, inputs: Any, variables: Sequence[Any]) -> keras.Dataflow:
+def _trace(model: Any, inputs: Any, variables: Sequence[Any]) -> Dataflow:
+    graphs = required(keras.graphs, "discover=True")
     specs, guessed = specs_of(model)
     if inputs is not None:
         try:
-            specs = keras.specs_like(inputs)
+            specs = graphs.specs_like(inputs)
         except AttributeError as error:
             raise ModelError(
                 f"{hints.INPUTS} takes a batch as the model does: arrays, not lists of numbers."
@@ -150,10 +153,21 @@ def _trace(model: Any, inputs: Any, variables: Sequence[Any]) -> keras.Dataflow:
         raise ModelError(
             f"{model.name} does not say what it takes, so it cannot be traced; pass {hints.INPUTS}, a batch."
         )
+    given = [specs, keras.further_specs(model)]
+
+    def trace(training: bool) -> Dataflow:
+        def call(batch: Any, further: Any) -> Any:
+            return model(batch, **further, **keras.training_argument(model, training))
+
+        with preserved(model, *keras.layers_below(model)):
+            return graphs.dataflow(call, given, variables)
+
     try:
         with keras.kept_input_specs(model) if guessed and inputs is None else contextlib.nullcontext():
-            traced = _traced(model, specs)
-    except _MakesWeights:
+            with contextlib.suppress(NewVariableError):  # in training it would make weights that do not exist yet
+                return trace(True)
+            return trace(False)
+    except NewVariableError:
         raise ModelError(
             f"{model.name} cannot be traced, it has layers that are not built: call it on a batch first."
         ) from None
@@ -162,36 +176,6 @@ def _trace(model: Any, inputs: Any, variables: Sequence[Any]) -> keras.Dataflow:
             f"{model.name} cannot be traced, it raised {first_line(error)!r}; pass {hints.INPUTS}, a batch that it "
             "takes."
         ) from error
-    numbers = {id(handle): number for number, variable in enumerate(variables) for handle in keras.handles_of(variable)}
-    captured = traced.captured_inputs
-    placeholders = traced.inputs[len(traced.inputs) - len(captured) :]
-    handles = {
-        placeholder.op.name: numbers[id(handle)]
-        for placeholder, handle in zip(placeholders, captured, strict=True)
-        if id(handle) in numbers
-    }
-    shapes = {number: tuple(variable.shape) for number, variable in enumerate(variables)}
-    return keras.dataflow_of(traced.graph.as_graph_def(add_shapes=True), handles, shapes)
-
-
-def _traced(model: Any, specs: Any) -> Any:
-    """Trace a model in training mode; in inference mode if training would make weights that do not exist yet."""
-    further = keras.further_specs(model)
-
-    def trace(training: bool) -> Any:
-        def call(batch: Any, further: Any) -> Any:
-            return model(batch, **further, **keras.training_argument(model, training))
-
-        with preserved(model, *keras.layers_below(model)), keras.no_new_variables(_MakesWeights):
-            return keras.traced(call, specs, further)
-
-    with contextlib.suppress(_MakesWeights):
-        return trace(True)
-    return trace(False)
-
-
-class _MakesWeights(Exception):  # noqa: N818  it never leaves this module
-    pass
 
 
 class _Way(NamedTuple):
@@ -201,7 +185,7 @@ class _Way(NamedTuple):
     text: str
 
 
-def _ways(found: keras.Dataflow, number: int, places: Sequence[_Place]) -> list[_Way]:
+def _ways(found: Dataflow, number: int, places: Sequence[_Place]) -> list[_Way]:
     """List the ways in which the graph uses a variable."""
     products = sorted(factor for factor in found.products if factor.variable == number)
     added = {bias: sums for bias, sums in found.added.items() if bias.variable == number}
@@ -212,14 +196,14 @@ def _ways(found: keras.Dataflow, number: int, places: Sequence[_Place]) -> list[
     elif any(len(names) > 1 for names in to.values()):
         several = sorted({f"added to products of {each}" for names in to.values() for each in names})
         ways += [_Way("sum", each) for each in several]
-    elif any(to.values()) or any(isinstance(each, keras.Bias) and each.variable == number for each, _ in found.joined):
+    elif any(to.values()) or any(isinstance(each, Bias) and each.variable == number for each, _ in found.joined):
         ways.append(_Way("sum", "added to a product"))
     elif added:
         ways.append(_Way("sum", "added to a product of another layer"))
     return ways + [_Way("other", each) for each in sorted(found.otherwise.get(number, ()))]
 
 
-def _names(factors: Iterable[keras.Factor], number: int, places: Sequence[_Place]) -> str:
+def _names(factors: Iterable[Factor], number: int, places: Sequence[_Place]) -> str:
     """Name the factors that belong to the layer of a variable."""
     return " and ".join(places[factor.variable].name for factor in sorted(factors) if _together(factor, number, places))
 
@@ -228,7 +212,7 @@ def _together(one: _Use, number: int, places: Sequence[_Place]) -> bool:
     return places[one.variable].layer is places[number].layer
 
 
-def _links(found: keras.Dataflow, places: Sequence[_Place]) -> list[tuple[_Use, _Use]]:
+def _links(found: Dataflow, places: Sequence[_Place]) -> list[tuple[_Use, _Use]]:
     """List which uses of variables flow into the same units, of variables of one layer."""
     biases = {bias.variable: bias for bias in found.added}
     links: list[tuple[_Use, _Use]] = [
@@ -248,13 +232,13 @@ def _groups(links: Iterable[tuple[_Use, _Use]], fit: set[int]) -> list[list[_Use
                 group |= group_of.get(each.variable, {each.variable: each})
             group_of |= dict.fromkeys(group, group)
     groups = {id(group): [group[number] for number in sorted(group)] for group in group_of.values()}
-    whole = [group for group in groups.values() if any(isinstance(each, keras.Factor) for each in group)]
+    whole = [group for group in groups.values() if any(isinstance(each, Factor) for each in group)]
     return sorted(whole, key=lambda group: group[0].variable)
 
 
 def _pair(group: Sequence[_Use], places: Sequence[_Place]) -> Pair:
     """Pair a group, with the units in the order in which the first kernel has them: it is the largest to read."""
-    kernel = next(each for each in group if isinstance(each, keras.Factor))
+    kernel = next(each for each in group if isinstance(each, Factor))
     order = sorted(range(len(kernel.outgoing)), key=kernel.outgoing.__getitem__)
     alike = all(len(each.outgoing) == len(order) for each in group)
 
@@ -267,7 +251,7 @@ def _pair(group: Sequence[_Use], places: Sequence[_Place]) -> Pair:
             if isinstance(each, kind)
         )
 
-    return Pair(weights(keras.Factor), weights(keras.Bias))
+    return Pair(weights(Factor), weights(Bias))
 
 
 def _findings(ways: Sequence[_Way], unfit: str | None, partners: Sequence[str], trained: bool) -> list[Message]:

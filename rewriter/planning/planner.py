@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
 from rewriter.core import hints
 from rewriter.core.errors import ModelError, PairError
 from rewriter.core.flags import require_flags
@@ -98,7 +98,7 @@ def plan(
 
 def _require_inside(model: Any) -> None:
     """Raise ``ModelError`` for a single layer that would be merged itself: only layers inside a model are."""
-    alone = not keras.is_model(model)
+    alone = not isinstance(model, keras.Model)
     if alone and (family_of(model) is not None or isinstance(model, (*keras.layer_classes("RNN"), Augmented))):
         raise ModelError(
             f"{model.name} is itself a layer to merge, and layers in a model are: put it in one, as in "
@@ -210,7 +210,7 @@ def _sought(located: LocatedLayer, found: Mapping[int, tuple[Pair, ...]] | None)
 def _no_family(layer: Any, looked: bool) -> Message:
     """Return why a layer of no known family is skipped, with what could merge it."""
     name = type(layer).__name__
-    if keras.is_revived(layer):
+    if keras.is_opaque(layer):
         return class_unknown(name)
     if len(keras.own_weights(layer)) == 1:
         return Skip.ONE_WEIGHT(layer=name)

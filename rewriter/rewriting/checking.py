@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
 from rewriter.core import hints
 from rewriter.core.errors import DifferenceError
 from rewriter.core.layout import is_merged, standard_weights
@@ -122,7 +122,7 @@ def checked_model(
 
 def _numbers_in(model: Any) -> int:
     """Count the numbers that a penalty may add up."""
-    return sum(weight.shape.num_elements() or 0 for weight in keras.only_variables(model.weights))
+    return sum(weight.shape.num_elements() or 0 for weight in list(filter(keras.is_variable, model.weights)))
 
 
 def _by_how_much(difference: Difference) -> str:
@@ -184,13 +184,13 @@ def first_difference(model: Any, one: Run, other: Run) -> tuple[str, Difference]
 def widest(model: Any) -> int:
     """Return the length of the longest axis that is summed over: how many products an output number adds up at most."""
     return max(
-        (weight.shape[0] for weight in keras.only_variables(model.weights) if weight.shape.rank > 1),
+        (weight.shape[0] for weight in list(filter(keras.is_variable, model.weights)) if weight.shape.rank > 1),
         default=1,
     )
 
 
 def _weights(layer: Any, layouts: Sequence[Layout]) -> dict[str, Any]:
-    with keras.stored_dtypes():
+    with keras.autocast(None):
         if is_merged(layer):
             return standard_weights(layer)
         attributes = [attribute for layout in layouts for attribute in layout.attributes]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
 from rewriter.core.log import log
 from rewriter.model.variable_holders import variables_of
 from rewriter.model.walk import locate_layers
@@ -12,6 +12,8 @@ from rewriter.optimizers.state.replaced_weights import OutdatedOptimizer, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from rewriter.adapters.records import Replaced
 
 
 def reset_functions(model: Any, models: Iterable[Any] | None = None) -> None:
@@ -22,10 +24,9 @@ def reset_functions(model: Any, models: Iterable[Any] | None = None) -> None:
         models: The result of :func:`models_sharing_layers` for it, if it is known already.
     """
     for found in locate_layers(model):
-        keras.forget_traced_methods(found.layer)
+        keras.reset_traced_functions(found.layer)
     for affected in models_sharing_layers(model) if models is None else models:
         keras.reset_traced_functions(affected)
-        keras.forget_traced_methods(affected)
 
 
 def models_sharing_layers(model: Any, alive: Iterable[Any] | None = None) -> list[Any]:
@@ -38,24 +39,27 @@ def models_sharing_layers(model: Any, alive: Iterable[Any] | None = None) -> lis
     layers = {id(found.layer) for found in locate_layers(model)}
     return [model] + [
         other
-        for other in filter(keras.is_model, keras.holders_alive() if alive is None else alive)
-        if other is not model and any(id(layer) in layers for layer in keras.layers_below(other))
+        for other in (keras.holders_alive() if alive is None else alive)
+        if isinstance(other, keras.Model) and other is not model
+        if any(id(layer) in layers for layer in keras.layers_below(other))
     ]
 
 
-def invalidate_traces(alive: Iterable[Any], replaced: Iterable[keras.Replaced]) -> list[tuple[Any, dict[str, Any]]]:
+def invalidate_traces(alive: Iterable[Any], replaced: Iterable[Replaced]) -> list[tuple[Any, dict[str, Any]]]:
     """Make every ``tf.function`` that has traced replaced variables trace again: of a layer, or of a user's own loop.
 
     Args:
-        alive: What :func:`rewriter.adapters.tf_keras.holders_alive` found.
+        alive: What :func:`rewriter.adapters.tf_keras.models.holders_alive` found.
         replaced: The variables.
 
     Returns:
         Each function with the traces it had.
     """
     handles = frozenset[int]().union(*(each.handles for each in replaced))
-    functions = [each for each in alive if keras.is_traced_function(each)] if handles else []
-    holding = [each for each in functions if keras.has_traced(each, handles)]
+    graphs = keras.graphs
+    if graphs is None or not handles:
+        return []
+    holding = [each for each in alive if graphs.is_traced_function(each) and graphs.has_traced(each, handles)]
     for function in holding:
         lists = [way for way, variable in variables_of(function) if keras.remember(variable).handles & handles]
         if lists:
@@ -65,7 +69,14 @@ def invalidate_traces(alive: Iterable[Any], replaced: Iterable[keras.Replaced]) 
                 getattr(function.python_function, "__qualname__", "of your own"),
                 lists[0].removeprefix("()") or "in its closure",
             )
-    return [(function, keras.take_traces(function)) for function in holding]
+    return [(function, graphs.take_traces(function)) for function in holding]
+
+
+def restore_traces(traces: Iterable[tuple[Any, dict[str, Any]]]) -> None:
+    """Give functions back the traces that :func:`invalidate_traces` took, as their variables are in use again."""
+    if keras.graphs is not None:
+        for function, of_it in traces:
+            keras.graphs.put_traces(function, of_it)
 
 
 def _further_optimizers(model: Any) -> Iterator[tuple[str, Any]]:
@@ -84,7 +95,7 @@ def _further_optimizers(model: Any) -> Iterator[tuple[str, Any]]:
             )
 
 
-def invalidate_holders(model: Any, replaced: Iterable[keras.Replaced], alive: Iterable[Any]) -> None:
+def invalidate_holders(model: Any, replaced: Iterable[Replaced], alive: Iterable[Any]) -> None:
     """Invalidate everything alive that holds replaced variables of a model: traced functions and optimizers.
 
     Every optimizer that was built for one of them refuses those in their place.
@@ -92,7 +103,7 @@ def invalidate_holders(model: Any, replaced: Iterable[keras.Replaced], alive: It
     Args:
         model: The model, with its new variables.
         replaced: The old ones.
-        alive: What :func:`rewriter.adapters.tf_keras.holders_alive` found.
+        alive: What :func:`rewriter.adapters.tf_keras.models.holders_alive` found.
     """
     keys = [each.key for each in replaced]
     models = models_sharing_layers(model, alive)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
 from rewriter.core import hints, progress
 from rewriter.core.errors import ModelError, first_line
 from rewriter.model import example_inputs
@@ -119,7 +119,7 @@ def run_layer(layer: Any, fan_in: int) -> tuple[list[Any], str]:
         try:
             with (
                 preserved(layer, *keras.layers_below(layer)),
-                keras.autocast_of(layer),
+                keras.autocast(layer),
             ):
                 dtype = keras.dtype_of(layer.compute_dtype).as_numpy_dtype
                 outputs = arrays_of(layer.call(keras.ops.convert_to_tensor(batch.astype(dtype))))

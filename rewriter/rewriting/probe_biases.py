@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
 from rewriter.core.layout import is_merged
 
 if TYPE_CHECKING:

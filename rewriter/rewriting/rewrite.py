@@ -12,7 +12,7 @@ import logging
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
 from rewriter.core import hints, progress
 from rewriter.core.errors import DifferenceError
 from rewriter.core.flags import require_flags
@@ -39,6 +39,7 @@ from rewriter.rewriting.split import require_changeable
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from rewriter.adapters.records import Replaced
     from rewriter.model.selectors import Selectors
     from rewriter.optimizers.optimizer_choice import OptimizerChoice
     from rewriter.planning.plan import Plan
@@ -157,7 +158,7 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
     }
     merged: list[Any] = []
     changed: list[tuple[Any, type]] = []
-    replaced: list[keras.Replaced] = []
+    replaced: list[Replaced] = []
     alive = keras.holders_alive()
     try:
         # On inputs of its own a model is run even where nothing is merged: a SavedModel says what its model takes.

@@ -7,7 +7,7 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
 from rewriter.core import progress
 from rewriter.core.errors import ModelError
 from rewriter.core.layout import augmented_kernels, layouts_in
@@ -24,12 +24,14 @@ from rewriter.rewriting.invalidation import (
     invalidate_traces,
     models_sharing_layers,
     reset_functions,
+    restore_traces,
 )
 from rewriter.rewriting.save_method import give_back_saving, origin_of, take_over_saving
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from rewriter.adapters.records import Replaced
     from rewriter.core.layout import Layout
 
 # The layers that are in standard form for a while, and are to find all as they left it.
@@ -88,7 +90,7 @@ def split(model: Any, optimizer: Any = None) -> Any:
     return model
 
 
-def _replaced(model: Any) -> list[keras.Replaced]:
+def _replaced(model: Any) -> list[Replaced]:
     return [keras.remember(kernel) for found in locate_layers(model) for kernel in augmented_kernels(found.layer)]
 
 
@@ -122,7 +124,7 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
     alive = keras.holders_alive()
     models = models_sharing_layers(model, alive)
     functions = [(inner, keras.traced_functions(inner)) for inner in models]
-    separated, graphs = _separate_all(model, alive, _replaced(model), check, inputs)
+    separated, traces = _separate_all(model, alive, _replaced(model), check, inputs)
     reset_functions(model, models)
     standard, compilation = keras.optimizer_of(model), keras.compilation(model)
     _FOR_A_WHILE.update(each.layer for each in separated)
@@ -154,8 +156,7 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
             carrier.carry(model)  # another one, that was given inside, stays
         if separated:
             take_over_saving(model, origin)
-        for function, traces in graphs:
-            keras.put_traces(function, traces)
+        restore_traces(traces)
         if compiled_anew:
             reset_functions(model)
         else:
@@ -194,7 +195,7 @@ class _Separated:
 def _separate_all(
     model: Any,
     alive: Iterable[Any],
-    replaced: Iterable[keras.Replaced],
+    replaced: Iterable[Replaced],
     check: bool = False,
     inputs: Any = None,
     keep: bool = True,
@@ -228,12 +229,12 @@ def _separate_all(
                 with checked_layer(layer, layouts, found.paths[0]) if check else contextlib.nullcontext():
                     surgery.separate(layer, standard_class(layer))
                     separated.append(before)
-            graphs = invalidate_traces(alive, replaced)  # before the model is run again
+            traces = invalidate_traces(alive, replaced)  # before the model is run again
         choice = choose_standard_optimizer(model)
         if choice.keeps or given is not None:
             carrier.carry(model)
         elif choice.optimizer is not None:
-            keras.take_over(model, choice.optimizer)
+            _give(model, choice.optimizer)
             carrier.hand_on(choice.optimizer)
     except BaseException:
         for each in separated:
@@ -242,4 +243,15 @@ def _separate_all(
         take_over_saving(model, origin)
         reset_functions(model)
         raise
-    return separated, graphs
+    return separated, traces
+
+
+def _give(model: Any, optimizer: Any) -> None:
+    """Give a model a new optimizer, which goes on counting where the old one stopped; none if it is not compiled."""
+    if not keras.is_compiled(model):
+        keras.set_optimizer(model, None)
+        return
+    # Built, so that what is saved of it is whole.
+    keras.build_slots(keras.inner_optimizer(optimizer), keras.trained_variables(model))
+    optimizer.iterations.assign(keras.optimizer_of(model).iterations)
+    keras.set_optimizer(model, optimizer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
 from rewriter.core import tables
 from rewriter.core.layout import augmented_kernels, standard_weights
 from rewriter.model.example_inputs import input_names, specs_of

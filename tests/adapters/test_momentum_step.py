@@ -10,7 +10,7 @@ from tf_keras import layers
 
 import rewriter
 from momentum_oracle import MOMENTUM, RATE, oracle, relative_error
-from rewriter.adapters.tf_keras import momentum_step
+from rewriter.adapters.tf_keras.fused import momentum_step
 
 STEPS = 12
 BOUND = 1e9  # never reached, but a clipped gradient is no product any more

@@ -10,7 +10,7 @@ from arrays import bits
 from model_state import loop
 from models import MODELS, batch, fit, trained_pair
 from processes import run_script_without_rewriter
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
 from rewriter.optimizers.optimizer_choice import choose_optimizer
 from rewriter.rewriting.rewrite import apply
 

@@ -80,18 +80,24 @@ def test_frameworks_are_imported_by_adapters_alone():
 
 def test_the_protocol_asks_what_is_asked():
     """Each question of the protocol is asked outside of adapters/, and no other is."""
-    protocol = ast.parse(PATHS["rewriter.adapters.protocol"].read_text("utf-8"))
-    members = [each for group in protocol.body if isinstance(group, ast.ClassDef) for each in group.body]
-    questions = {each.name for each in members if isinstance(each, ast.FunctionDef)}
-    questions |= {each.target.id for each in members if isinstance(each, ast.AnnAssign)}
-    asked = {
-        node.attr
+    asked = [
+        node
         for name, path in PATHS.items()
         if not name.startswith("rewriter.adapters")
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "keras"
-    }
-    assert asked == questions
+        if isinstance(node, ast.Attribute)
+    ]
+    of_keras = {node.attr for node in asked if isinstance(node.value, ast.Name) and node.value.id == "keras"}
+    assert of_keras == questions_in("protocol")
+    assert questions_in("capabilities") <= {node.attr for node in asked}
+
+
+def questions_in(module):
+    """Return the names of what a module of protocols asks for."""
+    tree = ast.parse(PATHS[f"rewriter.adapters.{module}"].read_text("utf-8"))
+    members = [each for group in tree.body if isinstance(group, ast.ClassDef) for each in group.body]
+    functions = {each.name for each in members if isinstance(each, ast.FunctionDef)}
+    return functions | {each.target.id for each in members if isinstance(each, ast.AnnAssign)}
 
 
 def test_private_attributes_of_keras_are_named_in_adapters_alone():

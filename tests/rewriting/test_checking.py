@@ -10,7 +10,7 @@ import rewriter
 from arrays import bits
 from model_state import merged_layers, state
 from models import MODELS, batch, fit, trained_pair
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
 from rewriter.model import surgery
 
 

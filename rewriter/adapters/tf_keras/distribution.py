@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 from tensorflow.python.distribute.distribute_lib import _get_default_strategy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def strategy_of(holder: Any) -> Any:
@@ -41,3 +44,13 @@ def is_chief(holder: Any) -> bool:
     """Tell whether this process is the one that writes files: of several workers the chief, else the only one."""
     strategy = strategy_of(holder)
     return strategy is None or bool(strategy.extended.should_checkpoint)
+
+
+def update_on_every_replica(optimizer: Any, variable: Any, update: Callable[[Any], None]) -> None:
+    """Run an update on a variable, or under ``tf.distribute`` on its copy on each replica, as Keras does its own."""
+
+    def on_all(strategy: Any, variable: Any) -> None:
+        strategy.extended.update(variable, update, group=False)
+
+    merge_call = tf.__internal__.distribute.interim.maybe_merge_call
+    merge_call(on_all, optimizer._distribution_strategy, variable)

@@ -19,19 +19,6 @@ def load_model(path: str, **options: Any) -> Any:
     return tf_keras.models.load_model(path, **options)
 
 
-def checkpoint_shapes(path: str) -> dict[str, tuple[int, ...]]:
-    """List the shapes of the arrays in a checkpoint, by their keys."""
-    return {key: tuple(shape) for key, shape in tf.train.list_variables(path)}
-
-
-def read_checkpoint(path: str, model: Any) -> Any:
-    """Restore a model from a checkpoint; returns TensorFlow's status."""
-    status = tf.train.Checkpoint(root=model).read(path)
-    # Metrics have values in it that nothing asks for; TensorFlow would say so once the model is gone.
-    status.expect_partial()
-    return status
-
-
 def observed_variables(observe: Callable[[int], None]) -> Any:
     """Inside, a function is told of each variable that is made, by its bytes, before it is made."""
 
@@ -42,16 +29,6 @@ def observed_variables(observe: Callable[[int], None]) -> Any:
         return next_creator(**arguments)
 
     return tf.variable_creator_scope(create)
-
-
-def summary_writer(folder: str) -> Any:
-    """Make what writes events for TensorBoard into a folder."""
-    return tf.summary.create_file_writer(folder)
-
-
-def write_summary(summary: Any, step: int) -> None:
-    """Write a summary with the writer that is the default now."""
-    tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step=step)
 
 
 def optimizer_to_config(optimizer: Any) -> dict[str, Any]:
@@ -83,16 +60,6 @@ def model_from_config(config: dict[str, Any]) -> Any:
     return deserialize(config)
 
 
-def has_bare_name(cls: type) -> bool:
-    """Tell whether the legacy formats know a class by nothing but its own name, as it is not registered."""
-    return bool(tf_keras.saving.get_registered_name(cls) == cls.__name__)
-
-
 def saves_its_variables_as_keras_does(layer: Any) -> bool:
     """Tell whether a layer writes its variables into a ``.keras`` file as Keras's base class does."""
     return type(layer).save_own_variables is tf_keras.layers.Layer.save_own_variables
-
-
-def in_loss_scale(optimizer: Any) -> Any:
-    """Put an optimizer into a ``LossScaleOptimizer``."""
-    return tf_keras.mixed_precision.LossScaleOptimizer(optimizer)

@@ -14,28 +14,21 @@ Layer: Any = tf_keras.layers.Layer
 Model: Any = tf_keras.Model
 Optimizer: Any = tf_keras.optimizers.Optimizer
 Schedule: Any = tf_keras.optimizers.schedules.LearningRateSchedule
-Callback: Any = tf_keras.callbacks.Callback
+Metric: Any = tf_keras.metrics.Metric
 Sequential: Any = tf_keras.Sequential
 
 
-def is_layer(value: Any) -> bool:
-    """Tell whether a value is a layer, or a model, that computes something; a metric is a layer to Python only."""
-    return isinstance(value, Layer) and not is_metric(value)
+class Callback(tf_keras.callbacks.Callback):
+    """Base of the callbacks of this library. They read no logs, so Keras need not wait for these."""
 
-
-def is_model(value: Any) -> bool:
-    """Tell whether a value is a model."""
-    return isinstance(value, Model)
+    def __init__(self) -> None:
+        super().__init__()
+        self._supports_tf_logs = True
 
 
 def is_module(value: Any) -> bool:
     """Tell whether a value may hold layers and variables: it is a layer, a model, a metric, or a plain module."""
     return isinstance(value, tf.Module)
-
-
-def is_metric(value: Any) -> bool:
-    """Tell whether a value is a metric, which to Python is a layer, but no part of what a model computes."""
-    return isinstance(value, tf_keras.metrics.Metric)
 
 
 def is_variable(value: Any) -> bool:
@@ -53,24 +46,9 @@ def is_sparse(gradient: Any) -> bool:
     return isinstance(gradient, tf.IndexedSlices)
 
 
-def is_schedule(value: Any) -> bool:
-    """Tell whether a value is a learning rate schedule."""
-    return isinstance(value, Schedule)
-
-
-def is_traced_function(value: Any) -> bool:
-    """Tell whether a value is a ``tf.function``."""
-    return isinstance(value, tf.types.experimental.PolymorphicFunction)
-
-
 def is_dataset(value: Any) -> bool:
     """Tell whether a value is a ``tf.data.Dataset``."""
     return isinstance(value, tf.data.Dataset)
-
-
-def is_spec(value: Any) -> bool:
-    """Tell whether a value says the shape and dtype of a tensor, and holds none."""
-    return isinstance(value, tf.TensorSpec)
 
 
 def layer_classes(*names: str) -> tuple[Any, ...]:
@@ -86,29 +64,9 @@ def optimizer_classes(*names: str) -> tuple[Any, ...]:
     return tuple(each for each in found if each is not None)
 
 
-def register(package: str, name: str, cls: Any) -> None:
-    """Register a class under ``"package>name"``, so that every format of this Keras finds it."""
-    tf_keras.saving.register_keras_serializable(package, name)(cls)
-
-
-def register_names(names: dict[str, Any]) -> None:
-    """Register classes under names as they are."""
-    tf_keras.saving.get_custom_objects().update(names)
-
-
-def new_sgd(learning_rate: Any, **settings: Any) -> Any:
-    """Make a plain SGD."""
-    return tf_keras.optimizers.SGD(learning_rate, **settings)
-
-
 def new_spec(shape: Any, dtype: Any) -> Any:
     """Say the shape and dtype of a tensor, ``None`` for sizes that are open."""
     return tf.TensorSpec(shape, dtype)
-
-
-def specs_like(nest: Any) -> Any:
-    """Say the shape and dtype of each array or tensor in a structure; ``AttributeError`` for what is none."""
-    return tf.nest.map_structure(lambda each: tf.TensorSpec(each.shape, each.dtype), nest)
 
 
 def values_of(tensor: Any) -> Any:
@@ -118,26 +76,23 @@ def values_of(tensor: Any) -> Any:
     return tensor.values if isinstance(tensor, tf.SparseTensor) else tensor
 
 
-def scaled(gradient: Any, rate: Any) -> Any:
-    """Return a sparse gradient times a number."""
-    return tf.IndexedSlices(rate * gradient.values, gradient.indices)
-
-
 def new_variable(value: Any) -> Any:
     """Make a variable of a value."""
     return tf.Variable(value)
 
 
-def with_shape(tensor: Any, shape: Any) -> Any:
-    """State the shape of a tensor, by an operation behind which TensorFlow does not look."""
-    return tf.ensure_shape(tensor, shape)
-
-
-def name_scope(name: str) -> Any:
-    """Inside, what is made has a name that begins with this one."""
-    return tf.name_scope(name)
+def without_memory() -> Any:
+    """Inside, variables have shapes and take no memory: what is made is part of a graph that is never run."""
+    return tf.Graph().as_default()
 
 
 def dtype_of(given: Any) -> Any:
     """Return a dtype, given as its name or as one, with ``name`` and ``as_numpy_dtype``."""
     return tf.as_dtype(given)
+
+
+def register(cls: Any, *names: str, package: str = "") -> None:
+    """Register a class under names as they are, and under ``"package>name"``, so that every format finds it."""
+    tf_keras.saving.get_custom_objects().update(dict.fromkeys(names, cls))
+    if package:
+        tf_keras.saving.register_keras_serializable(package, cls.__name__)(cls)

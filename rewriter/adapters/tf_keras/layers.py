@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import functools
 import gc
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 import tf_keras
 from tf_keras.src.mixed_precision.autocast_variable import AutoCastVariable, create_autocast_variable
 from tf_keras.src.saving.legacy.saved_model.load import RevivedLayer
 
-from rewriter.adapters.tf_keras.classes import set_class
+from rewriter.adapters.tf_keras.configs import set_class
 from rewriter.adapters.tf_keras.distribution import strategy_scope
+from rewriter.adapters.tf_keras.randomness import generator_states
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    from rewriter.adapters.records import NewWeight
 
 
 def is_graph_network(layer: Any) -> bool:
@@ -33,7 +36,7 @@ def layers_below(layer: Any) -> list[Any]:
     return list(layer._flatten_layers(include_self=False))
 
 
-def is_revived(layer: Any) -> bool:
+def is_opaque(layer: Any) -> bool:
     """Tell whether Keras made a layer from a SavedModel without its class, so that its call is a restored graph."""
     return isinstance(layer, RevivedLayer)
 
@@ -48,11 +51,10 @@ def only_variables(weights: Iterable[Any]) -> list[Any]:
     return [weight for weight in weights if isinstance(weight, tf.Variable)]
 
 
-def untrained_weights(layer: Any) -> list[Any]:
-    """List the variables of the layer itself that no gradient trains: statistics and states that its call changes."""
+def states_of(layer: Any) -> list[Any]:
+    """List the variables of the layer itself that its call changes: statistics, states, and random generators'."""
     states = tf.nest.flatten(getattr(layer, "states", None) if getattr(layer, "stateful", False) else None)
-    held = [*getattr(layer, "_non_trainable_weights", ()), *states]
-    return only_variables(held)
+    return only_variables([*getattr(layer, "_non_trainable_weights", ()), *states, *generator_states(layer)])
 
 
 def is_bookkeeping(attribute: str) -> bool:
@@ -72,11 +74,6 @@ def is_bookkeeping(attribute: str) -> bool:
 def attribute_of(holder: Any, value: Any) -> str | None:
     """Name the attribute under which ``holder`` keeps ``value`` (by identity), ``None`` if it does not."""
     return next((name for name, held in vars(holder).items() if held is value), None)
-
-
-def awaited_names(layer: Any) -> list[str]:
-    """Name the variables of a checkpoint that was read, for which a layer has no attribute: it gets them if it has."""
-    return list(getattr(layer, "_self_unconditional_deferred_dependencies", ()))
 
 
 def reads_as_stored(variable: Any) -> bool:
@@ -145,20 +142,6 @@ def new_variable_like(reference: Any, name: str, value: Any, *, constraint: Any 
     return create_autocast_variable(variable) if inner is not reference else variable
 
 
-class NewWeight(NamedTuple):
-    """A weight that a layer gets.
-
-    Attributes:
-        attribute: The layer's attribute that is to hold it.
-        variable: The variable.
-        position: Its place among the layer's own weights.
-    """
-
-    attribute: str
-    variable: Any
-    position: int
-
-
 def exchange_weights(
     layer: Any, cls: type, old: Iterable[str], new: Iterable[NewWeight], loss: Callable[[Any], Any]
 ) -> None:
@@ -224,16 +207,17 @@ def _replace_weight_losses(layer: Any, replacement: Callable[[Any], Any]) -> Non
     losses[:] = [functools.partial(tagged.func, replacement(*tagged.args)) for tagged in losses]
 
 
-def own_losses(layer: Any) -> list[Any]:
-    """List the functions that a user gave to a layer's ``add_loss``; Keras makes those of weight regularizers."""
+def called_in_training(layer: Any) -> list[tuple[str, Any]]:
+    """List what a user gave Keras to call or to pass on when a layer is trained, each with a name for it.
+
+    These are functions given to ``add_loss`` (not those that Keras makes of weight regularizers), what a model was
+    compiled with, and the arguments that a layer was called with in a Functional model, a variable perhaps.
+    """
     losses = [each.args[0] for each in getattr(layer, "_callable_losses", ()) if isinstance(each, functools.partial)]
-    return [loss for loss in losses if not (isinstance(loss, functools.partial) and loss.args)]
-
-
-def call_arguments(layer: Any) -> list[Any]:
-    """List what a layer was called with in a Functional model, where an operation may have been given a variable."""
-    nodes = getattr(layer, "_inbound_nodes", ())
-    return [given for node in nodes for given in (node.call_args, node.call_kwargs)]
+    own = [loss for loss in losses if not (isinstance(loss, functools.partial) and loss.args)]
+    compiled = dict(layer._compile_config.config) if hasattr(layer, "_compile_config") else {}
+    arguments = [given for node in getattr(layer, "_inbound_nodes", ()) for given in (node.call_args, node.call_kwargs)]
+    return [("add_loss", own), ("compile", compiled), ("a call of it", arguments)]
 
 
 def may_hold_users_code(value: Any) -> bool:

@@ -13,23 +13,21 @@ from tf_keras.src.engine.training_utils import RespectCompiledTrainableState
 from tf_keras.src.mixed_precision.autocast_variable import enable_auto_cast_variables
 
 from rewriter.adapters.tf_keras.distribution import strategy_scope
+from rewriter.adapters.tf_keras.graphs.functions import is_traced_function
 from rewriter.adapters.tf_keras.layers import instances_alive, is_graph_network, untrack
-from rewriter.adapters.tf_keras.optimizers import OPTIMIZERS, build_slots, inner_optimizer
+from rewriter.adapters.tf_keras.legacy import OPTIMIZERS
+from rewriter.adapters.tf_keras.randomness import kept_random_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 
-@contextlib.contextmanager
-def autocast_of(layer: Any) -> Iterator[None]:
-    """Inside, mixed-precision variables read in the layer's compute dtype, as they do in its ``__call__``."""
-    with enable_auto_cast_variables(layer._compute_dtype_object):
-        yield
+def autocast(layer: Any) -> Any:
+    """Inside, mixed-precision variables read in a layer's compute dtype, as they do in its ``__call__``.
 
-
-def stored_dtypes() -> Any:
-    """Inside, mixed-precision variables read in the dtype they are stored in, be it in a layer's ``__call__``."""
-    return enable_auto_cast_variables(None)
+    For ``None`` they read in the dtype that they are stored in, be it in a layer's ``__call__``.
+    """
+    return enable_auto_cast_variables(None if layer is None else layer._compute_dtype_object)
 
 
 _FUNCTIONS = ("train_function", "test_function", "predict_function", "train_tf_function")
@@ -55,11 +53,16 @@ _MADE_BY = {
 
 
 def reset_traced_functions(model: Any) -> None:
-    """Replace the functions that ``fit``, ``evaluate`` and ``predict`` traced, which hold the old variables.
+    """Make a model, or a layer, trace again what it has traced: it holds the old variables, silently.
 
+    These are its own methods that are a ``tf.function``, and the functions of ``fit``, ``evaluate`` and ``predict``.
     The new ones trace when they are called. A ``fit`` that is under way calls them at its next step, so there must be
     some. Keras's own ``_reset_compile_cache`` would also record again which layers are trainable now.
     """
+    for cls in type(model).__mro__:
+        for method in vars(cls).values():
+            if is_traced_function(method):
+                method._descriptor_cache.pop(model, None)
     if not isinstance(model, tf_keras.Model):
         return
     vars(model).pop("_shard_test_function", None)  # of a parameter server
@@ -77,14 +80,6 @@ def trained_variables(model: Any) -> list[Any]:
         return list(model.trainable_variables)
     with RespectCompiledTrainableState(model):
         return list(model.trainable_variables)
-
-
-def forget_traced_methods(layer: Any) -> None:
-    """Forget what ``tf.function`` methods of a layer have traced: it holds the old variables, silently."""
-    for cls in type(layer).__mro__:
-        for method in vars(cls).values():
-            if isinstance(method, tf.types.experimental.PolymorphicFunction):
-                method._descriptor_cache.pop(layer, None)
 
 
 def holders_alive() -> list[Any]:
@@ -132,14 +127,18 @@ def recorded_calls(
 
 
 @contextlib.contextmanager
-def kept_call_state(*holders: Any) -> Iterator[None]:
-    """Put back afterwards what layers, and those below them, keep of their last call: its losses and random seeds."""
-    layers = [each for holder in holders for each in holder._flatten_layers() if hasattr(each, "_losses")]
+def kept_call_state(holder: Any) -> Iterator[None]:
+    """Put back afterwards what a layer, and those below it, keep of their last call: its losses and random seeds.
+
+    The random states of the process are put back too.
+    """
+    layers = [each for each in holder._flatten_layers() if hasattr(each, "_losses")]
     before = [(each, list(each._losses), list(each._eager_losses)) for each in layers]
     generators = [vars(each)["_random_generator"] for each in layers if "_random_generator" in vars(each)]
     seeds = [(each, each._seed) for each in generators if hasattr(each, "_seed")]
     try:
-        yield
+        with kept_random_state():
+            yield
     finally:
         for each, symbolic, eager in before:
             each._losses[:] = symbolic
@@ -192,13 +191,6 @@ def _dtype_taken(tensor: Any) -> Any:
     return tf.int32 if any(isinstance(each, tf_keras.layers.Embedding) for each in consumers) else tensor.dtype
 
 
-def remember_input_shape(model: Any) -> None:
-    """Note of a model read from a SavedModel how it is built, which ``.keras`` files say, and Keras forgets."""
-    spec = model._saved_model_inputs_spec
-    if model._build_input_shape is None and spec is not None:
-        model._build_input_shape = tf.nest.map_structure(lambda each: each.shape, spec)
-
-
 def further_specs(model: Any) -> dict[str, Any]:
     """Read the structures of ``TensorSpec`` of what a model was called with besides its inputs, by argument."""
     if is_graph_network(model) or model._saved_model_arg_spec is None:
@@ -212,11 +204,6 @@ def further_specs(model: Any) -> dict[str, Any]:
 def is_compiled(model: Any) -> bool:
     """Tell whether ``compile`` was called on the model."""
     return bool(getattr(model, "_is_compiled", False))
-
-
-def compiled_with(model: Any) -> dict[str, Any]:
-    """Read what ``compile`` was called with: the optimizer, losses, metrics and so on; nothing where it was not."""
-    return dict(model._compile_config.config) if is_compiled(model) and hasattr(model, "_compile_config") else {}
 
 
 def compilation(model: Any) -> Any:
@@ -236,7 +223,7 @@ def training_argument(model: Any, training: bool) -> dict[str, bool]:
 
 
 def set_optimizer(model: Any, optimizer: Any) -> None:
-    """Give a model another optimizer, leaving loss, metrics and all else that was compiled as it is.
+    """Give a model another optimizer, or none, leaving loss, metrics and all else that was compiled as it is.
 
     A layer that is no model has no place for one: its optimizer belongs to the user's training loop.
     """
@@ -246,17 +233,5 @@ def set_optimizer(model: Any, optimizer: Any) -> None:
         # Saving reads the optimizer from what compile() was called with.
         model._compile_config.config["optimizer"] = optimizer
     model.optimizer = optimizer
-
-
-def take_over(model: Any, optimizer: Any) -> None:
-    """Replace a model's optimizer by a fresh one, which goes on counting where the old one stopped.
-
-    A model that is not compiled gets none. The fresh one is built, so that what is saved of it is whole.
-    """
-    if not is_compiled(model):
-        model.optimizer = None
+    if optimizer is None:
         untrack(model, "optimizer")
-        return
-    build_slots(inner_optimizer(optimizer), trained_variables(model))
-    optimizer.iterations.assign(model.optimizer.iterations)
-    set_optimizer(model, optimizer)

@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 import tf_keras
 from tf_keras.src.mixed_precision.loss_scale_optimizer import BaseLossScaleOptimizer
 from tf_keras.src.optimizers.legacy.optimizer_v2 import _var_key as legacy_variable_key
 
+from rewriter.adapters.records import DecayExclusions, Replaced, Slots
 from rewriter.adapters.tf_keras.distribution import strategy_scope
-from rewriter.adapters.tf_keras.layers import is_bookkeeping
+from rewriter.adapters.tf_keras.layers import handles_of, is_bookkeeping
+from rewriter.adapters.tf_keras.legacy import is_legacy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-
-@dataclass(frozen=True)
-class Slots:
-    """The slots of an optimizer.
-
-    Attributes:
-        index: The place of each variable's slot in every list, by :func:`variable_key`.
-        lists: The lists of slots, by the optimizer's name for them, each in the order of ``index``.
-        variables: All variables of the optimizer, in the order in which they are saved.
-    """
-
-    index: dict[Any, int]
-    lists: dict[str, list[Any]]
-    variables: list[Any]
-
-
-OPTIMIZERS = (tf_keras.optimizers.Optimizer, tf_keras.optimizers.legacy.Optimizer)
 
 
 def inner_optimizer(optimizer: Any) -> Any:
@@ -41,28 +24,14 @@ def inner_optimizer(optimizer: Any) -> Any:
     return optimizer.inner_optimizer if isinstance(optimizer, BaseLossScaleOptimizer) else optimizer
 
 
-def is_legacy(optimizer: Any) -> bool:
-    """Tell whether an optimizer is one of ``tf_keras.optimizers.legacy``."""
-    return isinstance(optimizer, tf_keras.optimizers.legacy.Optimizer)
-
-
 def is_optimizer(value: Any) -> bool:
     """Tell whether a value is an optimizer of tf-keras, current or legacy."""
     return is_legacy(value) or isinstance(value, tf_keras.optimizers.Optimizer)
 
 
-def registered_optimizers() -> dict[str, Any]:
-    """Find the optimizer classes that are registered, by their bare names.
-
-    An ``.h5`` file names the optimizer inside a ``LossScaleOptimizer`` by nothing else.
-    """
-    registered = tf_keras.saving.get_custom_objects().values()
-    return {cls.__name__: cls for cls in registered if isinstance(cls, type) and issubclass(cls, OPTIMIZERS)}
-
-
-def key_of(variable: Any) -> Any:
-    """Read the key by which optimizers know a variable, current ones and legacy ones alike outside of graphs."""
-    return legacy_variable_key(variable)
+def remember(variable: Any) -> Replaced:
+    """Note what tells optimizers and graphs that hold a variable."""
+    return Replaced(variable_key(None, variable), frozenset(map(id, handles_of(variable))))
 
 
 def set_key(tensor: Any, key: Any) -> None:
@@ -76,8 +45,10 @@ def given_key(tensor: Any) -> Any:
 
 
 def variable_key(optimizer: Any, variable: Any) -> Any:
-    """Read the key by which an optimizer knows a variable."""
-    return legacy_variable_key(variable) if is_legacy(optimizer) else optimizer._var_key(variable)
+    """Read the key by which an optimizer knows a variable; for ``None`` the one that all use outside of graphs."""
+    if optimizer is None or is_legacy(optimizer):
+        return legacy_variable_key(variable)
+    return optimizer._var_key(variable)
 
 
 def optimizer_slots(optimizer: Any) -> Slots | None:
@@ -196,19 +167,6 @@ def _forget_checkpoint_children(optimizer: Any) -> None:
     vars(optimizer).pop("_coalesced_children", None)
 
 
-def awaited_values(optimizer: Any) -> list[str]:
-    """Name the values of a checkpoint that an optimizer which is not built yet gets when it is built.
-
-    Keras restores the slots of such an optimizer then, by their position; a legacy one its iterations.
-    """
-    if optimizer is None or getattr(optimizer, "_built", False):
-        return []
-    holder = optimizer if is_legacy(optimizer) else optimizer._variables
-    held = [getattr(holder, "_self_unconditional_deferred_dependencies", {})]
-    positions = [position for names in held for several in names.values() for position in several]
-    return [each.full_name for position in positions for each in position.object_proto.attributes]
-
-
 def check_before_build(check: Callable[[Any, Sequence[Any]], None]) -> None:
     """Call ``check(optimizer, variables)`` whenever an optimizer of this process is about to make its slots.
 
@@ -225,22 +183,6 @@ def check_before_build(check: Callable[[Any, Sequence[Any]], None]) -> None:
         build(optimizer, var_list)
 
     base.build = checked
-
-
-def is_constructed(optimizer: Any) -> bool:
-    """Tell whether the ``__init__`` of tf-keras's optimizers has been called, and that of a joint one."""
-    return "_learning_rate" in vars(optimizer)
-
-
-def variables_not_saved(optimizer: Any) -> list[str]:
-    """List the attributes of an optimizer that are variables, and none of those that Keras saves or makes again."""
-    saved = {id(variable) for variable in optimizer._variables}
-    remade = {"_iterations", "_learning_rate", "_current_learning_rate"}
-    return [
-        name
-        for name, value in vars(optimizer).items()
-        if isinstance(value, tf.Variable) and name not in remade and id(value) not in saved
-    ]
 
 
 def learning_rate_of(optimizer: Any) -> Any:
@@ -272,13 +214,6 @@ def setting_of(optimizer: Any, name: str) -> Any:
     return _number(optimizer._get_hyper(name)) if is_legacy(optimizer) else getattr(optimizer, name)
 
 
-class DecayExclusions(NamedTuple):
-    """What weight decay leaves out: variables, by :func:`variable_key`, and patterns of variable names."""
-
-    keys: list[Any]
-    patterns: list[str]
-
-
 def decay_exclusions(optimizer: Any) -> DecayExclusions:
     """Read what the user gave to ``exclude_from_weight_decay``; legacy optimizers have no weight decay."""
     keys = getattr(optimizer, "_exclude_from_weight_decay", None) or []
@@ -290,16 +225,6 @@ def exclude_from_decay(optimizer: Any, keys: Sequence[Any], patterns: Sequence[s
     optimizer._exclude_from_weight_decay = list(keys)
     if patterns is not None:
         optimizer._exclude_from_weight_decay_names = list(patterns)
-
-
-def update_on_every_replica(optimizer: Any, variable: Any, update: Callable[[Any], None]) -> None:
-    """Run an update on a variable, or under ``tf.distribute`` on its copy on each replica, as Keras does its own."""
-
-    def on_all(strategy: Any, variable: Any) -> None:
-        strategy.extended.update(variable, update, group=False)
-
-    merge_call = tf.__internal__.distribute.interim.maybe_merge_call
-    merge_call(on_all, optimizer._distribution_strategy, variable)
 
 
 def saved_variables(optimizer: Any) -> list[Any]:
@@ -330,21 +255,3 @@ def recount_steps(optimizer: Any) -> None:
     inner = inner_optimizer(optimizer)
     if hasattr(inner, "_u_product_counter"):
         inner._u_product_counter = iterations_of(inner) + 1
-
-
-def with_loss_scale_of(wrapper: Any, optimizer: Any) -> Any:
-    """Wrap an optimizer in a ``LossScaleOptimizer`` where another one is wrapped in it, with the scale that has now."""
-    if not isinstance(wrapper, tf_keras.mixed_precision.LossScaleOptimizer):
-        return optimizer
-    if isinstance(optimizer, tf_keras.mixed_precision.LossScaleOptimizer):
-        return optimizer
-    wrapped = tf_keras.mixed_precision.LossScaleOptimizer(
-        optimizer,
-        dynamic=wrapper.dynamic,
-        initial_scale=wrapper.initial_scale,
-        dynamic_growth_steps=wrapper.dynamic_growth_steps,
-    )
-    if wrapper.dynamic:
-        wrapped._loss_scale.current_loss_scale.assign(wrapper.loss_scale)
-        wrapped._loss_scale.counter.assign(wrapper.dynamic_counter)
-    return wrapped

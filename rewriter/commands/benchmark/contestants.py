@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
 from rewriter.optimizers.joint_momentum import JointMomentum
 from rewriter.optimizers.joint_optimizer import is_joint
 
@@ -15,7 +15,7 @@ MOMENTUM = 0.9
 
 def sgd() -> Any:
     """Make the SGD with momentum that every comparison is with."""
-    return keras.new_sgd(LEARNING_RATE, momentum=MOMENTUM)
+    return keras.optimizer_classes("SGD")[0](LEARNING_RATE, momentum=MOMENTUM)
 
 
 def joint_like(optimizer: Any = None) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
 from rewriter.commands.benchmark.contestants import joint_like, sgd
 from rewriter.commands.benchmark.peak_memory import Subject, peak_memory
 from rewriter.commands.benchmark.results import Benchmark, Row

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 import tf_keras
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
 
 if TYPE_CHECKING:
     from collections.abc import Callable

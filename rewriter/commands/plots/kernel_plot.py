@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
 from rewriter.commands.plots import drawing
 from rewriter.core import tables
 from rewriter.core.layout import is_merged
@@ -55,7 +55,7 @@ def augmented(decision: Decision) -> Any:
     """Read the ``W*`` of a layer, or stack what it would be, as an array of float64."""
     layer, layout = decision.target, decision.layout
     assert layout is not None  # noqa: S101  the caller has looked
-    with keras.stored_dtypes():
+    with keras.autocast(None):
         if is_merged(layer):
             return getattr(layer, layout.attribute).numpy().astype(np.float64)
         return layout.stack([getattr(layer, each).numpy() for each in layout.attributes]).numpy().astype(np.float64)

@@ -11,7 +11,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
 from rewriter.core import hints
 from rewriter.core.errors import FileError, first_line
 from rewriter.files.untrusted.config_graph import flaw

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras, required
 from rewriter.core.errors import FileError, first_line
 from rewriter.files.archive import weights_member
 from rewriter.files.formats import Format
@@ -101,7 +101,7 @@ def _sound_folder(path: Path) -> list[Any]:
             "Save the model itself with model.save, not model.export or tf.saved_model.save."
         )
     try:
-        texts = keras.saved_metadata(metadata.read_bytes())
+        texts = required(keras.checkpoints, "a SavedModel").saved_metadata(metadata.read_bytes())
     except ValueError as error:
         raise FileError(f"{path}: damaged, keras_metadata.pb cannot be read: {error}") from error
     return [_json(text, f"{path}: its keras_metadata.pb") for text in texts]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
 from rewriter.core.errors import ModelError, OptimizerError
 from rewriter.core.layout import AUGMENTED_KERNEL, is_merged, layout_of
 from rewriter.model.walk import locate_layers
@@ -26,8 +26,12 @@ def restore_now(model: Any, *others: Any) -> None:
     """
     for optimizer in (getattr(model, "optimizer", None), *others):
         inner = keras.inner_optimizer(optimizer)
-        if keras.is_optimizer(inner) and keras.awaited_values(inner):
+        if keras.is_optimizer(inner) and _awaited_values(inner):
             keras.build_slots(inner, keras.trained_variables(model))
+
+
+def _awaited_values(optimizer: Any) -> list[str]:
+    return [] if keras.checkpoints is None else keras.checkpoints.awaited_values(optimizer)
 
 
 def require_same_form(optimizer: Any, variables: Sequence[Any]) -> None:
@@ -37,7 +41,7 @@ def require_same_form(optimizer: Any, variables: Sequence[Any]) -> None:
         optimizer: The optimizer, about to be built.
         variables: The variables it is built for.
     """
-    awaited = keras.awaited_values(optimizer)
+    awaited = _awaited_values(optimizer)
     if not awaited:
         return
     saved, now = any(AUGMENTED_KERNEL in name for name in awaited), any(map(layout_of, variables))
@@ -59,7 +63,7 @@ def require_loaded_in_its_form(model: Any) -> None:
     Nothing of the layer's kernel and bias was loaded then, and a merge would get the values of the checkpoint.
     """
     for found in locate_layers(model):
-        names = keras.awaited_names(found.layer)
+        names = [] if keras.checkpoints is None else keras.checkpoints.awaited_names(found.layer)
         if not is_merged(found.layer) and any(name.startswith(AUGMENTED_KERNEL) for name in names):
             raise ModelError(
                 f"{found.paths[0]}: a checkpoint of the rewritten form was loaded while the layer was plain, so it has "

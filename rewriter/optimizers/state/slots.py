@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
 from rewriter.core import hints
 from rewriter.core.errors import OptimizerError
 from rewriter.optimizers import weight_decay
@@ -17,6 +17,7 @@ from rewriter.optimizers import weight_decay
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from rewriter.adapters.records import Slots
 # The optimizers whose rule treats each number by itself, so that stacking changes nothing of what they do.
 ELEMENTWISE = frozenset(
     keras.optimizer_classes(
@@ -118,7 +119,7 @@ def require_own(optimizer: Any, variables: Sequence[Any], elementwise: bool = Tr
         )
 
 
-def slot_places(optimizer: Any, variables: Sequence[Any], known: keras.Slots | None = None) -> tuple[int | None, ...]:
+def slot_places(optimizer: Any, variables: Sequence[Any], known: Slots | None = None) -> tuple[int | None, ...]:
     """Read the places of the slots of some variables, ``None`` for a variable that has none.
 
     Args:
@@ -154,7 +155,7 @@ def has_slots_of(optimizer: Any, variables: Sequence[Any]) -> bool:
     return any(place is not None for place in slot_places(optimizer, variables))
 
 
-def carry(optimizer: Any, sources: Sequence[SlotSource], reuse: keras.Slots | None = None) -> None:
+def carry(optimizer: Any, sources: Sequence[SlotSource], reuse: Slots | None = None) -> None:
     """Move an optimizer with all its state to other variables, in place.
 
     Args:

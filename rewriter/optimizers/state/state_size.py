@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
 from rewriter.core.layout import Layout, layout_of
 from rewriter.model.walk import locate_layers
 from rewriter.optimizers.optimizer_choice import choose_optimizer, choose_standard_optimizer
@@ -104,7 +104,7 @@ def _count(optimizer: Any, trained: Iterable[_Trained]) -> StateSize:
 
 def _slot_bytes(inner: Any, trained: Iterable[_Trained]) -> Counter[str]:
     config, bytes_of = inner.get_config(), Counter[str]()
-    with keras.never_run():
+    with keras.without_memory():
         variables = {}
         for each in trained:
             variable = keras.new_variable(keras.ops.zeros(each.shape, each.dtype))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
 from rewriter.optimizers import weight_decay
 from rewriter.optimizers.joint_optimizer import is_joint
 from rewriter.optimizers.state import slots
@@ -14,6 +14,7 @@ from rewriter.optimizers.state.slots import SlotSource
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from rewriter.adapters.records import Slots
     from rewriter.core.layout import Layout
 
 
@@ -61,7 +62,7 @@ class StateTransfer:
     def sources(self, model: Any) -> list[SlotSource]:
         """List, for every variable the model has now, where its slots come from, in the order of training."""
         moved = {id(source.variable): source for move in self._moves for source in move()}
-        variables = keras.only_variables([*keras.trained_variables(model), *model.variables])
+        variables = list(filter(keras.is_variable, [*keras.trained_variables(model), *model.variables]))
         unmoved = [variable for variable in variables if id(variable) not in moved]
         stay = {
             id(variable): SlotSource(variable, (place,), lambda _, values: values[0])
@@ -71,7 +72,7 @@ class StateTransfer:
         ordered = dict.fromkeys(id(variable) for variable in variables)
         return [sources.pop(key) for key in ordered] + list(sources.values())
 
-    def carry(self, model: Any, reuse: keras.Slots | None = None) -> None:
+    def carry(self, model: Any, reuse: Slots | None = None) -> None:
         """Move the optimizer's state to the variables that the model has now."""
         if self.optimizer is not None and self._moves:
             self._exclude()  # before it is built: an optimizer that knows no rows refuses

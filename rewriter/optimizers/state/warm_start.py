@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import tf_keras as keras
+from rewriter.adapters import keras
 from rewriter.core.layout import layout_of
 from rewriter.optimizers.hyperparameters import scalar
 from rewriter.optimizers.joint_momentum import JointMomentum
@@ -47,7 +47,7 @@ def settings_from(optimizer: Any) -> dict[str, Any]:
 def last_learning_rate(optimizer: Any) -> float:
     """Read the learning rate with which an optimizer made its last step, or will make its first."""
     rate = keras.learning_rate_of(optimizer)
-    if not keras.is_schedule(rate):
+    if not isinstance(rate, keras.Schedule):
         return float(rate)
     return float(rate(keras.ops.convert_to_tensor(max(keras.iterations_of(optimizer) - 1, 0), "int64")))
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from rewriter.adapters.tf_keras import graphs
+from rewriter.adapters.tf_keras.graphs import context
 
 # From how many numbers in W* on passes over it cost more than the operations that save them.
 _LARGE = 2**18
@@ -36,8 +36,8 @@ def fused_update(variable: Any, slot: Any, gradient: Any, rate: Any, momentum: A
         momentum: μ, a scalar tensor. All five have one dtype.
         nesterov: Whether ``W*`` moves by the new ``m`` instead of the old one.
     """
-    by_xla, large = graphs.is_compiled_by_xla(), variable.shape.num_elements() >= _LARGE
-    factors = graphs.factors_of(gradient) if by_xla or large else None
+    by_xla, large = context.is_compiled_by_xla(), variable.shape.num_elements() >= _LARGE
+    factors = context.factors_of(gradient) if by_xla or large else None
     if factors is not None:
         _by_factors(variable, slot, gradient, factors, rate, momentum, nesterov)
     elif large and not by_xla and _can_compile_alone():
@@ -66,7 +66,7 @@ def _by_factors(
     mean = tf.matmul(tf.reduce_mean(left, axis=1, keepdims=True), right, transpose_a=True)
     made = tf.reshape(mean, slot.shape) + found
     moving = momentum * made if nesterov else found
-    if graphs.is_compiled_by_xla():
+    if context.is_compiled_by_xla():
         delta = tf.nn.bias_add(gradient, moving)
     else:
         left = tf.concat([left, tf.ones((1, variable.shape[0]), left.dtype)], axis=0)
@@ -100,7 +100,7 @@ def _compiled(variable: Any, slot: Any, gradient: Any, rate: Any, momentum: Any,
 
 
 def _can_compile_alone() -> bool:
-    return graphs.can_compile() and not tf.executing_eagerly() and not tf.distribute.has_strategy()
+    return context.can_compile() and not tf.executing_eagerly() and not tf.distribute.has_strategy()
 
 
 def _descend(variable: Any, rate: Any, delta: Any) -> None:

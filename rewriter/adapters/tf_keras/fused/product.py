@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from rewriter.adapters.tf_keras import graphs
+from rewriter.adapters.tf_keras.graphs import context
 
 if TYPE_CHECKING:
     from rewriter.core.layout import Layout
@@ -28,7 +28,7 @@ def fuses_product(inputs: Any) -> bool:
     """
     if tf.executing_eagerly() or not isinstance(inputs, tf.Tensor) or (inputs.shape.rank or 0) < 2:  # noqa: PLR2004
         return False
-    return graphs.is_differentiated() or graphs.is_compiled_by_xla()
+    return context.is_differentiated() or context.is_compiled_by_xla()
 
 
 def fused_product(inputs: Any, augmented: Any, layout: Layout) -> Any:
@@ -42,7 +42,7 @@ def fused_product(inputs: Any, augmented: Any, layout: Layout) -> Any:
     Returns:
         Tensor of shape ``(..., units)``.
     """
-    multiply = _whole if graphs.is_compiled_by_xla() else _with_views
+    multiply = _whole if context.is_compiled_by_xla() else _with_views
     if inputs.shape.rank == 2:  # noqa: PLR2004
         return multiply(inputs, augmented, layout)
     flat = tf.reshape(inputs, (-1, layout.kernel_rows.stop))

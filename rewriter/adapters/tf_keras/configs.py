@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 import tf_keras
-from google.protobuf.message import DecodeError
 from tensorflow.python.util.tf_export import get_canonical_name_for_symbol
-from tf_keras.protobuf.saved_metadata_pb2 import SavedMetadata
-from tf_keras.src.saving.legacy.hdf5_format import load_attributes_from_hdf5_group
 from tf_keras.src.saving.object_registration import _GLOBAL_CUSTOM_NAMES
 from tf_keras.src.saving.saving_lib import _walk_trackable
 from tf_keras.src.saving.serialization_lib import SafeModeScope, _retrieve_class_or_fn, serialize_with_public_class
@@ -99,11 +96,6 @@ def layers_saved_in_keras_format(model: Any) -> set[int]:
     return reached
 
 
-def weight_names(group: Any) -> list[str]:
-    """List the weights that Keras has written into a group of an HDF5 file, in its order."""
-    return list(load_attributes_from_hdf5_group(group, "weight_names"))
-
-
 def optimizer_path_in_keras_format(model: Any) -> str:
     """Name the attribute under which Keras's ``.keras`` format keeps a model's optimizer: the first it finds."""
     held = (name for name, value in _walk_trackable(model) if value is not None and value is model.optimizer)
@@ -134,16 +126,6 @@ def is_kind_of_object(value: Any) -> bool:
         tf.compat.v1.zeros_initializer.__base__,
     )
     return isinstance(value, type) and issubclass(value, kinds)
-
-
-def saved_metadata(content: bytes) -> list[str]:
-    """Read the JSON texts in the ``keras_metadata.pb`` of a SavedModel; ``ValueError`` where it is damaged."""
-    metadata = SavedMetadata()
-    try:
-        metadata.ParseFromString(content)
-    except DecodeError as error:
-        raise ValueError(str(error)) from error
-    return [node.metadata for node in metadata.nodes]
 
 
 def safe_mode_scope(safe_mode: bool) -> Any:

@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import defaultdict
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tensorflow as tf
 
-from rewriter.adapters.tf_keras import dimensions
-from rewriter.adapters.tf_keras.dimensions import Dimension
+from rewriter.adapters.records import Bias, Dataflow, Factor
+from rewriter.adapters.tf_keras.graphs import dimensions
+from rewriter.adapters.tf_keras.graphs.dimensions import Dimension
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from rewriter.adapters.tf_keras.dimensions import Dimensions, Numbers
+    from rewriter.adapters.tf_keras.graphs.dimensions import Dimensions, Numbers
 
 
 class Handle(NamedTuple):
@@ -51,21 +50,6 @@ class Read(NamedTuple):
     piece: tuple[Any, ...] = ()
 
 
-class Factor(NamedTuple):
-    """A variable in a product, and its axes that are left by the product, counted from the end: the outgoing ones."""
-
-    variable: int
-    outgoing: tuple[int, ...]
-
-
-class Bias(NamedTuple):
-    """A variable that is added to a product, its axes along which the units are, and which piece of it is added."""
-
-    variable: int
-    outgoing: tuple[int, ...]
-    piece: tuple[Any, ...]
-
-
 class Sum(NamedTuple):
     """What products of variables flow into.
 
@@ -92,24 +76,7 @@ class Sum(NamedTuple):
 _Value = Handle | Constant | Read | Sum | None
 
 
-@dataclass
-class Dataflow:
-    """What a graph does with its variables.
-
-    Attributes:
-        products: The factors there are.
-        added: For each bias, the factors it is added to, once for each different sum.
-        joined: What flows into a sum that has one bias already, a factor or another bias, and that bias.
-        otherwise: The operations that use a variable in any other way.
-    """
-
-    products: set[Factor] = field(default_factory=set)
-    added: dict[Bias, set[frozenset[Factor]]] = field(default_factory=lambda: defaultdict(set))
-    joined: set[tuple[Factor | Bias, int]] = field(default_factory=set)
-    otherwise: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
-
-
-def dataflow_of(graph: Any, handles: Mapping[str, int], shapes: Mapping[int, tuple[int, ...]]) -> Dataflow:
+def interpret(graph: Any, handles: Mapping[str, int], shapes: Mapping[int, tuple[int, ...]]) -> Dataflow:
     """Interpret a graph.
 
     Args:

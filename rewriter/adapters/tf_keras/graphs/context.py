@@ -1,0 +1,70 @@
+"""Graphs: what TensorFlow knows of the function that is being traced, and has no public way to say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.python.eager import record
+from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
+from tensorflow.python.ops.control_flow_v2_func_graphs import (
+    CondBranchFuncGraph,
+    WhileBodyFuncGraph,
+    WhileCondFuncGraph,
+)
+from tf_keras.src.utils.tf_utils import can_jit_compile
+
+_PARTS_OF_A_GRAPH = (CondBranchFuncGraph, WhileBodyFuncGraph, WhileCondFuncGraph)
+
+
+def current_graph() -> Any:
+    """Name the graph that is being traced, ``None`` outside of any."""
+    return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+
+
+def is_usable_here(made_in: Any) -> bool:
+    """Tell whether a tensor made in some graph can be used now: in that graph, or in a loop or condition inside it.
+
+    A function that is traced inside would capture it, and go on with it wherever it is called later.
+    """
+    here = current_graph()
+    while here is not made_in and isinstance(here, _PARTS_OF_A_GRAPH):
+        here = here.outer_graph
+    return here is made_in
+
+
+def with_shape(tensor: Any, shape: Any) -> Any:
+    """State the shape of a tensor, by an operation behind which TensorFlow does not look."""
+    return tf.ensure_shape(tensor, shape)
+
+
+def is_differentiated() -> bool:
+    """Tell whether a ``GradientTape`` is recording: whether what is traced now will have a backward pass."""
+    return bool(record.could_possibly_record())
+
+
+def is_compiled_by_xla() -> bool:
+    """Tell whether what is traced now is inside a ``tf.function(jit_compile=True)``."""
+    return bool(GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
+
+
+def can_compile() -> bool:
+    """Tell whether TensorFlow has XLA on this platform."""
+    return bool(can_jit_compile())
+
+
+def factors_of(gradient: Any) -> tuple[Any, Any] | None:
+    """Read the factors ``A`` and ``B`` of a gradient that is a product ``Aᵀ B`` of the graph being traced.
+
+    Args:
+        gradient: A tensor.
+
+    Returns:
+        Two tensors of that graph with as many rows each, ``None`` where the gradient is made otherwise, or eagerly.
+    """
+    if tf.executing_eagerly() or gradient.graph is not tf.compat.v1.get_default_graph():
+        return None
+    made = gradient.op
+    if made.type != "MatMul" or not made.get_attr("transpose_a") or made.get_attr("transpose_b"):
+        return None
+    return made.inputs[0], made.inputs[1]

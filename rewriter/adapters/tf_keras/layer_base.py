@@ -1,0 +1,56 @@
+"""What tf-keras alone asks of a merged layer; what every Keras asks is in ``rewriter.model.augmented_layers``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tf_keras
+
+from rewriter.adapters.tf_keras.configs import has_public_name
+from rewriter.core.derived_classes import Mixin
+
+
+class LayerBase(Mixin):
+    """Base of the mixin that goes before the class of a merged layer.
+
+    A subclass writes the first three methods. They are called on the class: a layer may have attributes of any name.
+    """
+
+    def standard_class_of(self) -> type:
+        """Return the class that the layer had before it was merged."""
+        raise NotImplementedError
+
+    def require_whole(self, name: str) -> None:
+        """Raise an error if a checkpoint has one of the layer's weights by itself, given the weight's name."""
+        raise NotImplementedError
+
+    def mark_copy(self) -> None:
+        """Give the variables of a copied layer their marks."""
+        raise NotImplementedError
+
+    def build_as_keras_does(self, input_shape: Any) -> None:
+        """Mark the layer as built. The ``build`` of a user's class may not, and Keras would build it again."""
+        tf_keras.layers.Layer.build(self, input_shape)
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """Build the layer when it is loaded, in its own name scope: Keras builds its own layers of a file in theirs."""
+        shape = config.get("input_shape")
+        if isinstance(shape, list) and all(size is None or isinstance(size, int) for size in shape):
+            # JSON has made a list of it, which recurrent layers of tf-keras 2.18 take for a list of shapes.
+            config = {**config, "input_shape": tuple(shape)}
+        with tf_keras.backend.name_scope(self.name):  # type: ignore[attr-defined]
+            super().build_from_config(config)  # type: ignore[misc]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[misc]
+        type(self).mark_copy(self)
+
+    def _lookup_dependency(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        # Asked by a checkpoint that is being restored, before it restores anything.
+        type(self).require_whole(self, name)
+        return super()._lookup_dependency(name, *args, **kwargs)  # type: ignore[misc]
+
+    @property
+    def _use_input_spec_as_call_signature(self) -> bool:
+        # Keras answers by whether the class has a public name; an augmented class always has one.
+        return has_public_name(type(self).standard_class_of(self))

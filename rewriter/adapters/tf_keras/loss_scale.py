@@ -1,0 +1,30 @@
+"""Optional: a loss scale around an optimizer, as mixed precision needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tf_keras
+
+
+def wrap(optimizer: Any) -> Any:
+    """Put an optimizer into a ``LossScaleOptimizer``."""
+    return tf_keras.mixed_precision.LossScaleOptimizer(optimizer)
+
+
+def wrap_like(wrapper: Any, optimizer: Any) -> Any:
+    """Wrap an optimizer in a ``LossScaleOptimizer`` where another one is wrapped in it, with the scale that has now."""
+    if not isinstance(wrapper, tf_keras.mixed_precision.LossScaleOptimizer):
+        return optimizer
+    if isinstance(optimizer, tf_keras.mixed_precision.LossScaleOptimizer):
+        return optimizer
+    wrapped = tf_keras.mixed_precision.LossScaleOptimizer(
+        optimizer,
+        dynamic=wrapper.dynamic,
+        initial_scale=wrapper.initial_scale,
+        dynamic_growth_steps=wrapper.dynamic_growth_steps,
+    )
+    if wrapper.dynamic:
+        wrapped._loss_scale.current_loss_scale.assign(wrapper.loss_scale)
+        wrapped._loss_scale.counter.assign(wrapper.dynamic_counter)
+    return wrapped
