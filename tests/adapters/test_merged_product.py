@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-from rewriter.adapters.tf_keras.fused.product import _LARGE
 from tf_keras import layers
 
 import rewriter
 from arrays import bits
+from rewriter.adapters.tf_keras.fused.product import _LARGE
 from rewriter.model.augmented_layers import is_exact
 
 LARGE = 400  # fan_in and units of a kernel for which the number of rows decides how dx is made
