@@ -97,7 +97,7 @@ def picture_of(what: str) -> Any:
 
 @contextlib.contextmanager
 def _silent_standard_error() -> Iterator[None]:
-    """Hold back what TensorFlow's C++ side writes while it loads; shown only if loading fails."""
+    """Hold back what TensorFlow's C++ side writes while it loads, and show it only if loading fails."""
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as held:

@@ -1,4 +1,4 @@
-"""Options that take a number: what is no number, or is out of range, is refused by what was given."""
+"""Options that take a number. The error for a wrong one repeats what was given."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 
 def _number_of(kind: type[int | float], least: int, most: int | None) -> Any:
-    """Make what reads a number."""
+    """Return a parser of numbers for Typer."""
     expected = f"a {'whole ' if kind is int else ''}number "
     expected += f"of {least} or more" if most is None else f"from {least} to {most}"
 

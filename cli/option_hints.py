@@ -16,7 +16,7 @@ _FLAGS = {
 
 
 class Options(hints.Words):
-    """What the commands call it."""
+    """The words of the command line."""
 
     def argument(self, name: str, value: Any = hints.ANY) -> str:
         """Name an option, with a value or without."""
@@ -45,9 +45,9 @@ class Options(hints.Words):
         return f"give --import {module}"
 
     def or_pass(self, classes: str) -> str:  # noqa: ARG002
-        """There is no other way."""
+        """Return nothing: on the command line there is no other way."""
         return ""
 
     def selectors_of(self, cls: str) -> str:  # noqa: ARG002
-        """Name what selects layers: a class is none."""
+        """Name the selectors of a layer; the command line has none for classes."""
         return "paths"

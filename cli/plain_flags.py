@@ -1,4 +1,4 @@
-"""A flag takes no value, and the help names no type of it: Typer writes ``<bool>`` beside each, ``--help`` too."""
+"""Flags without ``<bool>`` in the help, which Typer writes beside each of them, even ``--help``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class PlainFlags:
-    """What a command's class is mixed with, so that its flags stand alone in the help."""
+    """Mixin of a command's class that shows its flags without a type."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """List the parameters, each flag with an empty name for its value."""

@@ -1,4 +1,4 @@
-"""For the tests of people who write rules: :func:`check_joint_optimizer`, after scikit-learn's ``check_estimator``."""
+"""Checks for the tests of your own rules: :func:`check_joint_optimizer`, after scikit-learn's ``check_estimator``."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def _check_that_it_trains(cls: Any, settings: dict[str, Any]) -> None:
 
 
 def _check_state(cls: Any, settings: dict[str, Any]) -> None:
-    """Check that what a file holds is all: made again with its settings and variables, it goes on the same."""
+    """Check that a file holds all state: an optimizer made from its settings and variables goes on the same."""
     model, optimizer = _model(cls, settings, eagerly=True)
     _train(model)
     other, again = _model(cls, {}, eagerly=True, make=lambda: cls.from_config(optimizer.get_config()))
@@ -164,7 +164,7 @@ def _train(model: Any) -> None:
 
 
 def _what_is_returned(optimizer: Any) -> set[str]:
-    """Return a set that is to hold the names of the methods which return something in a step."""
+    """Return a set that collects the names of methods that return something in a step."""
     returned = set[str]()
 
     def watched(hook: str) -> Callable[..., None]:

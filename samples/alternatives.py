@@ -25,7 +25,7 @@ from tf_keras import layers
 
 import rewriter
 from reference_networks import NETWORKS
-from rewriter.commands.benchmark.contestants import LEARNING_RATE, MOMENTUM, joint_like, sgd
+from rewriter.commands.benchmark.compared_optimizers import LEARNING_RATE, MOMENTUM, joint_like, sgd
 from rewriter.commands.benchmark.timing import time_in_turn
 from rewriter.commands.benchmark.training_steps import inference, training_step
 from rewriter.commands.data_batches import batch_for

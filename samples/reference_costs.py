@@ -26,7 +26,7 @@ from rich.table import Table
 
 import rewriter
 from reference_networks import perceptron
-from rewriter.commands.benchmark.contestants import joint_like, sgd
+from rewriter.commands.benchmark.compared_optimizers import joint_like, sgd
 from rewriter.commands.benchmark.timing import time_in_turn
 
 ROUNDS = 15

@@ -7,29 +7,28 @@ Keras can answer in ``capabilities.py``; the adapters are the packages in this f
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rewriter.core.errors import ModelError
 
-# Keras comes first. When it is imported, rewriter registers what Keras needs to read a rewritten file, and so imports
-# modules of the packages above. One of these that is in the middle of its own import could not be imported by them.
-# By name, as `tf_keras` below is the adapter.
-importlib.import_module("tf_keras")
-
-from rewriter.adapters import tf_keras  # noqa: E402  it imports Keras
-
-# The bases of the classes that Keras calls.
-from rewriter.adapters.tf_keras import Callback, DecayBase, LayerBase, OptimizerBase  # noqa: E402
-
 if TYPE_CHECKING:
+    from rewriter.adapters import tf_keras
     from rewriter.adapters.protocol import Keras
+    from rewriter.adapters.tf_keras import Callback, DecayBase, LayerBase, OptimizerBase
 
-# The type checker says which questions an adapter does not answer.
-keras: Keras = tf_keras
+    keras: Keras = tf_keras  # the type checker says which questions an adapter does not answer
 
 __all__ = ["Callback", "DecayBase", "LayerBase", "OptimizerBase", "keras", "required"]
 
+_BASES = {"Callback", "DecayBase", "LayerBase", "OptimizerBase"}  # of the classes that Keras calls
 _Capability = TypeVar("_Capability")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in {"keras", *_BASES}:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    adapter = importlib.import_module(f"{__name__}.tf_keras")
+    return adapter if name == "keras" else getattr(adapter, name)
 
 
 def required(capability: _Capability | None, what: str) -> _Capability:
@@ -42,3 +41,9 @@ def required(capability: _Capability | None, what: str) -> _Capability:
     if capability is None:
         raise ModelError(f"{what} needs TensorFlow, and this model is of a Keras that does without it.")
     return capability
+
+
+# Keras comes first. When it is imported, rewriter registers what Keras needs to read a rewritten file, and so imports
+# modules of the packages above. One of these that is in the middle of its own import could not be imported by them.
+# They ask this module for `keras` then, so all above is defined before.
+importlib.import_module("tf_keras")

@@ -1,6 +1,6 @@
-"""What not every Keras can do. A caller asks whether the one at hand can: ``if keras.graphs is not None``.
+"""What not every Keras can do. A caller asks first: ``if keras.graphs is not None``.
 
-Where there is no other way, :func:`rewriter.adapters.required` says so.
+If the caller cannot go on without it, :func:`rewriter.adapters.required` raises the error.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Graphs(Protocol):
-    """What only a framework with graphs can tell: of models for discovery, and of functions that users have traced."""
+    """Traces of models, for discovery, and functions that users have traced."""
 
     def dataflow(self, function: Callable[..., Any], specs: Sequence[Any], variables: Sequence[Any]) -> Dataflow: ...
     def has_traced(self, function: Any, handles: Collection[int]) -> bool: ...
@@ -46,7 +46,7 @@ class Checkpoints(Protocol):
 
 
 class Legacy(Protocol):
-    """What Keras keeps of its former ways: legacy optimizers and the ``.h5`` format."""
+    """Legacy optimizers and the ``.h5`` format."""
 
     def has_bare_name(self, cls: type) -> bool: ...
     def is_legacy(self, optimizer: Any) -> bool: ...

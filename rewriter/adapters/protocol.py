@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rewriter.adapters.records import DecayExclusions, NewWeight, Replaced, Slots
 
 
-class Kinds(Protocol):
+class Classes(Protocol):
     """What things are, the classes to ask for and to inherit from, and their registration."""
 
     VERSION: Any
@@ -159,7 +159,7 @@ class Distribution(Protocol):
     def strategy_scope(self, holder: Any) -> Any: ...
 
 
-class Keras(Kinds, Variables, Layers, Models, Optimizers, Files, Distribution, Protocol):
+class Keras(Classes, Variables, Layers, Models, Optimizers, Files, Distribution, Protocol):
     """Everything that is asked of a Keras."""
 
     @property

@@ -1,4 +1,4 @@
-"""What questions to a Keras are asked and answered in: plain data, the same for every adapter."""
+"""Plain data in which a Keras is asked and answers, the same for every adapter."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 
 class NewVariableError(Exception):
-    """A function that is only looked at would make a variable."""
+    """A function would make a variable while it is only traced."""
 
 
 class NewWeight(NamedTuple):

@@ -34,7 +34,7 @@ class Inspected:
         manifest: What a rewritten file says of itself, ``None`` for a standard model.
         before: The state of the optimizer in standard form.
         after: That of the optimizer a rewrite gives the model, or gave it already, in rewritten form.
-        lost: What of the model's optimizer a rewrite would not carry, a line each, unless it is told to keep it.
+        lost: What of the model's optimizer a rewrite loses, a line each, unless it is told to keep it.
     """
 
     path: Path
@@ -48,7 +48,7 @@ class Inspected:
         """Return ``file``, ``manifest`` (``null`` for a standard model) and the keys of ``Plan.to_dict``.
 
         Beside them ``optimizer_state``, with ``before`` and ``after``, each as ``StateSize.to_dict``, in bytes, and
-        ``not_carried``, what of the optimizer a rewrite leaves behind unless it is told to keep it.
+        ``not_carried``, what of the optimizer a rewrite loses unless it is told to keep it.
         """
         state = {"before": self.before.to_dict(), "after": self.after.to_dict(), "not_carried": list(self.lost)}
         return {"file": str(self.path), "manifest": self.manifest, "optimizer_state": state, **self.plan.to_dict()}

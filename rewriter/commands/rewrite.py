@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rewriter.commands.arguments import inputs_from, output_path
-from rewriter.commands.notes import lines_of, with_warnings
+from rewriter.commands.result_lines import lines_of, with_warnings
 from rewriter.core.errors import FileError, ModelError, NotMergeableError
 from rewriter.core.log import warned
 from rewriter.files.formats import digest

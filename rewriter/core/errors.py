@@ -7,7 +7,7 @@
     ├── SelectorError        an include or exclude selector matches nothing
     ├── NotMergeableError    strict=True, and a selected pair cannot be merged
     ├── PairError            a pair that rewriter.pair declares does not fit the layer
-    ├── OptimizerError       the optimizer or its state cannot be carried across
+    ├── OptimizerError       the optimizer or its state cannot be kept
     ├── FileError            a file cannot be read or must not be written
     └── DifferenceError      a check found that two models differ
 """
@@ -36,7 +36,7 @@ class PairError(RewriterError):
 
 
 class OptimizerError(RewriterError):
-    """The optimizer, or its state, cannot be carried across the rewrite."""
+    """The optimizer, or its state, cannot be kept."""
 
 
 class FileError(RewriterError):
@@ -59,7 +59,7 @@ class DifferenceError(RewriterError):
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message; the name of its class if the message is empty.
 
-    Keras puts its cause on a line of its own under a headline, and after it the inputs it was given, at any length.
+    Keras writes a headline, the cause on a separate line, and then the inputs, at any length.
     """
     # A KeyError says its message as Python would write it, with quotes.
     text = (

@@ -33,7 +33,7 @@ class Words:
         return "rewriter.split(model)"
 
     def new_optimizer(self) -> str:
-        """Name what gives a model an optimizer without the state of its own."""
+        """Name what gives a model a new optimizer, without the state of the old one."""
         return "Pass optimizer=None for joint momentum, or another optimizer"
 
     def import_of(self, module: str) -> str:

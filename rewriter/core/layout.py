@@ -70,12 +70,13 @@ class Part:
 
     def from_rows(self, rows: Any) -> Any:
         """Turn rows of the augmented kernel into the weight, the inverse of :meth:`to_rows`."""
+        # Only copies: a reshape and a transposition move numbers and never compute, so that the bits stay.
         ops, order = ops_of(rows), self.order
         ordered = tuple(self.shape[axis] for axis in order)
         if ordered == (self.rows, self.units):
             value = rows
         elif ordered == (self.units,) and len(rows.shape) == 2:  # noqa: PLR2004
-            value = ops.squeeze(rows, 0)  # outside of graphs a third of what reshape costs, at every call of a layer
+            value = ops.squeeze(rows, 0)  # eagerly a third of the time of reshape, in every call of a layer
         else:
             value = ops.reshape(rows, ordered)
         return ops.transpose(value, sorted(range(len(order)), key=order.__getitem__)) if self.transposed else value
@@ -129,6 +130,7 @@ class Layout:
         Returns:
             The name of each part, in the scope that the augmented kernel has now.
         """
+        # A nested model that is read from a SavedModel may have another scope. A weight in a scope of its own keeps it.
         then, now = _scope(self.name), _scope(augmented_name)
         return tuple(
             now + part.name.removeprefix(then) if part.name.startswith(then) else part.name for part in self.parts
@@ -219,6 +221,7 @@ def layout_of(variable: Any) -> Layout | None:
     Returns:
         The :class:`Layout` of an augmented kernel, ``None`` for any other variable.
     """
+    # An attribute, as it has to follow the variable into graphs, replicas and wrappers. A table by id would not.
     layout: Layout | None = getattr(variable, _MARK, None)
     return layout
 
@@ -260,6 +263,7 @@ def detach(layer: Any) -> None:
 
 def places_among_weights(layouts: Sequence[Layout]) -> list[int]:
     """Return the place of each augmented kernel among the layer's own weights, after the merged weights are removed."""
+    # In standard form the weights before it come first; those of them that are merged are gone, and kernels are there.
     parts = [part for layout in layouts for part in layout.parts]
     return [
         layout.position

@@ -1,4 +1,4 @@
-"""Files and folders are written beside their destination and moved there in one step: nobody sees half a file."""
+"""Files and folders are written beside their destination and moved there in one step, so no half file is ever seen."""
 
 from __future__ import annotations
 

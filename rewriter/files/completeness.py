@@ -41,6 +41,7 @@ class Holding:
 
 def holding(path: Path, kind: Format, model: Any) -> Holding:
     """Read which arrays a ``.keras`` or ``.h5`` file of a model holds; their values are not read."""
+    # Shapes are in the headers, so a file of gigabytes takes no longer than a small one.
     found: list[tuple[str, _Shape]] = []
     with _weights_file(path, kind) as file:
         file.visititems(lambda name, item: found.append((name, item.shape)) if hasattr(item, "shape") else None)
@@ -103,10 +104,12 @@ def require_readable(model: Any, destination: Path) -> None:
 
 def require_all_written(model: Any, written: Path, kind: Format, destination: Path, with_optimizer: bool) -> None:
     """Raise ``FileError`` unless a file holds as many arrays of each shape as the model and its optimizer have."""
+    # By shape, as names differ by format. What is missing is missing in some shape.
     weights = Counter(tuple(weight.shape) for weight in _counted_weights(model))
     state = Counter(optimizer_shapes(model.optimizer) if with_optimizer and _saves_optimizer(model) else ())
     if kind is Format.SAVED_MODEL:
-        # One graph of objects, in which a variable has one name, wherever that leads through.
+        # A checkpoint has one graph of objects. Each variable has one name in it, so weights and state cannot be told
+        # apart, and are counted together.
         held = required(keras.checkpoints, "a SavedModel").shapes_in(str(written / "variables" / "variables"))
         checks = [("variables", weights + state, Counter(held.values()))]
     else:

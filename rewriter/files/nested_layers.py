@@ -89,6 +89,7 @@ def merge_at(model: Any, places: dict[str, Any]) -> None:
     Raises:
         FileError: The model has no layer at a place that can be merged.
     """
+    # By place and not by path: Keras may rename layers when it makes the model again.
     located = {place: found.layer for found in locate_layers(model) for place in found.places}
     for place, merged in places.items():
         layer = located.get(place)

@@ -35,7 +35,7 @@ def export(model: Any, path: str | os.PathLike[str], overwrite: bool = False, in
     """Write the standard form of a model, to a file that loads where this library is not installed.
 
     The model stays as it is and training can go on. With several workers of a ``tf.distribute`` strategy each must
-    call this, as weights are made in step; the chief's file is kept.
+    call this, as all of them make the weights; the chief's file is kept.
 
     Args:
         model: A tf-keras model, rewritten or not.
@@ -68,7 +68,7 @@ def exported_state(model: Any, destination: Path) -> tuple[Message, ...]:
         return (*lines, Outcome.SAVED_MODEL())
     if keras.inner_optimizer(model.optimizer) is model.optimizer:
         return lines
-    kept = [line for line in lines if line.kind is not Outcome.LOSS_SCALE_CARRIED]
+    kept = [line for line in lines if line.kind is not Outcome.LOSS_SCALE_KEPT]
     return (*kept, Outcome.LOSS_SCALE_LOST())
 
 
@@ -99,11 +99,13 @@ def save_model(
     destination = _destination(model, path, overwrite)
     restore_now(model)
     described = manifest.describe(model, source_sha256)
+    # Nothing is merged: a plain file, without a manifest, that Keras reads as any other.
     if not described["layers"]:
         _write(model, destination, options=options)
         return
     if options.get("include_optimizer", True) and keras.is_optimizer(model.optimizer):
         described["optimizer_state"] = read_uncounted(model.optimizer)
+    # Before writing: a rule whose settings make another rule would train otherwise after a resume, in silence.
     if is_joint(model.optimizer):
         try:
             keras.inner_optimizer(model.optimizer).require_saveable()
@@ -186,6 +188,7 @@ def _write(
             # Keras recommends .keras over .h5 each time; the user has chosen .h5.
             warnings.filterwarnings("ignore", message="You are saving your model as an HDF5 file")
             type(model).save(model, str(temporary), save_format=kind.value, **given)
+        # Still beside its place: what is incomplete is never seen under the name that was asked for.
         finish(temporary)
         require_all_written(model, temporary, kind, destination, given.get("include_optimizer", True))
 
@@ -194,6 +197,7 @@ def _write(
             place(destination, write, keep=keras.is_chief(model))
     except OSError as error:
         raise FileError(f"{destination}: not written, {error.strerror or first_line(error)}") from error
+    # What Keras raises for a model that it cannot save. Anything else is a fault of ours, and should look like one.
     except (AssertionError, ValueError, TypeError, NotImplementedError, RuntimeError, *keras.FILE_ERRORS) as error:
         why = f"Keras cannot save this model: {first_line(error)}"
         raise FileError(f"{destination}: not written, {f'{unknown}. ' if classes else ''}{why}") from error
@@ -207,10 +211,7 @@ def _write(
 
 
 def _remade_by_keras(model: Any) -> list[str]:
-    """List the paths of the layers whose weights Keras makes again when it reads a SavedModel.
-
-    They build further layers in a call.
-    """
+    """List the paths of the layers whose weights Keras makes again when it reads a SavedModel: they build in a call."""
     return [
         found.paths[0]
         for found in locate_layers(model)

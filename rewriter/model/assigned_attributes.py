@@ -1,9 +1,9 @@
 """Which attributes of a layer a user's code assigns to, read from the code's bytecode.
 
 A merged kernel is a view, which can neither be replaced nor assigned to. So a layer whose kernel is written to is left
-alone, and the plan must know that before anything runs, also without inputs. A trace of the model in training
-mode would follow calls into helper functions, which this does not. But it needs inputs, it runs the user's code, and it
-never reaches a ``train_step``, which this reads. What neither sees fails in the check or at the first step.
+alone. The plan must know that before anything runs, and without inputs, so it cannot run or trace the user's code. The
+bytecode also shows a ``train_step``, which a call of the model never reaches. It does not show what a helper function
+outside of the class does. That is seen by the check, which calls the model in training mode.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def _views_of(layer: Any) -> dict[str, Any] | None:
 
 
 def _fresh_views(layer: Any) -> dict[str, Any]:
-    """Take a layer's augmented kernels apart, in such a way that graphs compute with the parts as they do unmerged.
+    """Take a layer's augmented kernels apart, so that graphs compute with the parts as they do unmerged.
 
     TensorFlow would fold the transposition of a view into the product that reads it, and on some processors that
     product rounds otherwise. It does not look behind an operation that states the shape.
@@ -115,8 +115,8 @@ def _shared_views(layer: Any) -> Iterator[None]:
 class Augmented(LayerBase):
     """Mixin of every augmented layer class.
 
-    As a class of its own it serves Keras as the loader of every augmented class: the config names the standard
-    class, so that no augmented class has to be registered before a file is read.
+    Keras also loads every augmented class through this one: the config names the standard class, so no augmented class
+    has to be registered before a file is read.
     """
 
     augmented_kernel: Any
@@ -146,6 +146,7 @@ class Augmented(LayerBase):
 
     def build(self, input_shape: Any) -> None:
         """Build the layer as its own class does, then merge what it made."""
+        # In its own class, so that Keras's own build and a user's see variables, as they expect.
         cls = type(self)
         if is_merged(self):
             surgery.discard(self)  # to be built again

@@ -1,7 +1,7 @@
 """The one table of layer families: which layers have weights that can be stacked, and how.
 
-To add a layer, add a line. What is paired in a layer that is not here, its user can tell (``rewriter.pair``) or the
-model's graph (``discover=True``).
+To add a layer, add a line. For a layer that is not here a user declares its pair (``rewriter.pair``), or it is found
+in the model's graph (``discover=True``).
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def layouts_for(layer: Any, pairs: Sequence[Pair]) -> tuple[Layout, ...]:
 
 
 def _scope_for(layer: Any, pair: Pair) -> str:
-    """Name the scope for what is stacked of variables that no layer has named, which would all be called alike."""
+    """Return a scope for an augmented kernel whose weights have no scope: all would have one name."""
     # Of a SavedModel, Keras names the weights of a layer by their attributes alone; they keep that.
     of_keras = any(getattr(layer, each).name.partition(":")[0] == each for each in pair.attributes)
     return "" if of_keras else f"{layer.name}/"

@@ -27,6 +27,7 @@ def preserved(holder: Any, *inside: Any) -> Iterator[None]:
         *inside: The layers inside it, in any depth.
     """
     holders = (holder, *inside)
+    # Only a user's own code keeps numbers in plain attributes; Keras's layers keep state in variables.
     variables = _variables_of(holders)
     plain = [(each, _plain_attributes(each)) for each in holders if _is_of_a_user(each)]
     # Values that are read share the memory of the variables until these are assigned, so nothing is copied here.

@@ -56,7 +56,7 @@ def variables_of(function: Any) -> list[tuple[str, Any]]:
 def functions_of(*holders: Any) -> list[types.FunctionType]:
     """List the functions of a user that are called with some objects: of their classes, and of what they hold and call.
 
-    Of a method that a subclass overrides, that of the subclass alone.
+    Of an overridden method only the override is listed.
     """
     seen: dict[int, Any] = {}
     for holder in holders:
@@ -93,6 +93,11 @@ def _found_in(values: list[tuple[str, Any]], seen: dict[int, Any]) -> Iterator[t
         elif not (id(value) in seen or _holds_nothing(value)):
             seen[id(value)] = value  # kept, so that its id stays its own
             waiting += [(f"{way}{step}", each) for step, each in _members(value)][::-1]
+
+
+def has_users_code(model: Any) -> bool:
+    """Tell whether a model, or a layer in it, is of a class that is no library's."""
+    return any(not is_of_a_library(type(each)) for each in (model, *keras.layers_below(model)))
 
 
 def _holds_nothing(value: Any) -> bool:
@@ -161,7 +166,7 @@ def is_of_a_library(cls: type) -> bool:
 def is_library_module(name: Any) -> bool:
     """Tell whether a module of some name is Python's own, or of a library that this one knows.
 
-    What is compiled, by Cython say, may have no name, or something else in its place: there is nothing to look into.
+    Compiled code, of Cython for example, may have no module name or a value of another type. It cannot be looked into.
     """
     return not isinstance(name, str) or name.split(".")[0] in _LIBRARIES
 

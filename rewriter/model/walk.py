@@ -120,7 +120,7 @@ def _children(holder: Any) -> Iterator[tuple[str, str, Any]]:
                 continue
             named = by_layer_name and isinstance(child, keras.Layer)
             attribute = None if named else keras.attribute_of(holder, child)
-            # Held under no name of its own, behind a property, say, it goes by the one it has.
+            # A layer without an attribute, behind a property for example, goes by its layer name.
             yield attribute or str(getattr(child, "name", type(child).__name__)), attribute or f"#{index}", child
 
 

@@ -109,12 +109,13 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        # Said when it is made, and not in the middle of the first epoch.
+        # Raised when it is made, and not in the middle of the first epoch.
         if type(self).update_layer is JointOptimizer.update_layer:
             raise NotImplementedError(_NO_RULE.format(type(self).__name__))
         # A property may need settings that are yet to be kept.
         if not hasattr(inspect.getattr_static(type(self), "slots"), "__get__"):
             rule_errors.require_extents(self, _AVERAGED)
+        # Keras only logs a name that it does not know, and trains without that setting.
         require_known(type(self), kwargs.keys() - {"is_legacy_optimizer"})
         require_flags(decay_bias=decay_bias, use_ema=use_ema)
         require_learning_rate(learning_rate)
@@ -202,6 +203,7 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
             A tensor of that shape and the variable's stored dtype, or numbers of that shape; all else is refused.
         """
         del name
+        # The stored dtype: under mixed precision the variable reads in float16, and state would underflow there.
         return keras.ops.zeros(shape, keras.stored_dtype(variable))
 
     def condense(self, name: str, values: Sequence[Any], layout: Layout) -> Any:
@@ -218,7 +220,7 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
         Returns:
             The slot's value, of the shape that its extent says.
         """
-        extent = self.slots.get(name, "full")  # not ours: a moving average of the weights, say
+        extent = self.slots.get(name, "full")  # Keras's own slots too: its moving average of the weights is full
         if extent == "layer":
             return keras.ops.mean(keras.ops.stack(values))
         return (
@@ -345,6 +347,7 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
 
 
 def _slot_shape(variable: Any, extent: Extent) -> tuple[int, ...]:
+    # An extent names the axes that a slot has left, so a slot has the shape without those it is averaged over.
     if (layout := layout_of(variable)) is None:
         return () if extent == "layer" else tuple(variable.shape)
     return tuple(size for axis, size in enumerate(layout.shape) if axis not in _AVERAGED[extent])
@@ -357,5 +360,5 @@ def has_no_rule_for_others(optimizer: Any) -> bool:
 
 
 def is_joint(optimizer: Any) -> bool:
-    """Tell whether an optimizer is a joint one, be it inside a ``LossScaleOptimizer``."""
+    """Tell whether an optimizer is a joint one, also inside a ``LossScaleOptimizer``."""
     return isinstance(keras.inner_optimizer(optimizer), JointOptimizer)

@@ -31,7 +31,7 @@ class OptimizerChoice:
     Attributes:
         optimizer: The optimizer; ``None`` where the model has none to keep.
         state_of: The optimizer whose state it goes on with: itself, one that it can start from, or ``None``.
-        lines: What is carried, converted and reset; first what becomes of the optimizer itself.
+        lines: What is kept, converted and lost; the first line is about the optimizer itself.
     """
 
     optimizer: Any
@@ -50,7 +50,7 @@ class OptimizerChoice:
 
     @property
     def lost(self) -> tuple[Message, ...]:
-        """Those of the lines that tell of settings or state that are not carried."""
+        """The lines about settings or state that are lost."""
         return tuple(line for line in self.lines if line.kind in LOST)
 
     @property
@@ -102,11 +102,11 @@ def choose_optimizer(
         )
     scaled = ", in a LossScaleOptimizer" if optimizer is not bare else ""
     head = Outcome.OPTIMIZER(what=f"{_name(optimizer)}, as given{scaled}")
-    return OptimizerChoice(optimizer, optimizer, (head, *_not_carried(model, chosen=True)))
+    return OptimizerChoice(optimizer, optimizer, (head, *_lost_state(model, chosen=True)))
 
 
 def require_for_layer(model: Any, optimizer: Any) -> None:
-    """Raise ``OptimizerError`` unless an optimizer can be carried when a layer that is no model is split."""
+    """Raise ``OptimizerError`` unless the state of an optimizer can be kept when a layer that is no model is split."""
     if isinstance(model, keras.Model):
         raise OptimizerError(f"split takes optimizer= for a layer that is no model; {model.name} has its own.")
     if not keras.is_optimizer(optimizer) or is_joint(optimizer):
@@ -171,11 +171,11 @@ def choose_standard_optimizer(model: Any) -> OptimizerChoice:
     lines = [
         Outcome.OPTIMIZER(what=f"{_name(optimizer)} replaced by {_name(standard)}{_in_common(inner, standard)}"),
         _left_behind(inner, standard),
-        Outcome.ITERATIONS_CARRIED(count=keras.iterations_of(inner)),
+        Outcome.ITERATIONS_KEPT(count=keras.iterations_of(inner)),
     ]
     if inner.weight_decay:
         rows = "" if inner.decay_bias else "; a split leaves the biases out of it, which an exported file cannot say"
-        lines.append(Outcome.SETTING(name="weight_decay", value=_shown(inner.weight_decay), how=f"carried{rows}"))
+        lines.append(Outcome.SETTING(name="weight_decay", value=_shown(inner.weight_decay), how=f"kept{rows}"))
     return OptimizerChoice(standard, None, tuple(lines))
 
 
@@ -198,7 +198,7 @@ def _left_behind(inner: Any, standard: Any) -> Message:
 
 def _kept(model: Any, optimizer: Any) -> OptimizerChoice:
     slots.require_own(optimizer, list(filter(keras.is_variable, model.variables)), elementwise=not is_joint(optimizer))
-    replaced = () if optimizer is keras.optimizer_of(model) else _not_carried(model)
+    replaced = () if optimizer is keras.optimizer_of(model) else _lost_state(model)
     head = Outcome.OPTIMIZER(what=f"{_name(optimizer)} kept")
     return OptimizerChoice(optimizer, optimizer, (head, *_kept_state(optimizer), *replaced))
 
@@ -219,7 +219,7 @@ def _joint(model: Any, given: dict[str, Any]) -> OptimizerChoice:
             what += ", for compile(optimizer=model.optimizer, ...)"
             return OptimizerChoice(joint, None, (Outcome.OPTIMIZER(what=what),))
         optimizer = _scaled_like(current, joint)
-        lines = (Outcome.OPTIMIZER(what=what), *_settings_not_carried(current), *_not_carried(model))
+        lines = (Outcome.OPTIMIZER(what=what), *_lost_settings(current), *_lost_state(model))
         return OptimizerChoice(optimizer, None, lines)
     settings = {**warm_start.settings_from(current), **given}
     optimizer = _scaled_like(current, JointMomentum(**settings))
@@ -234,19 +234,19 @@ def _warm_lines(current: Any, settings: dict[str, Any], given: dict[str, Any]) -
         yield Outcome.STATE_LOST(optimizer=_name(current), what=", ".join(left))
     for name, value in settings.items():
         rows = ", from now on on kernel rows only" if name == "weight_decay" and not goes_on else ""
-        how = f"{'as given' if name in given else 'carried'}{rows}"
+        how = f"{'as given' if name in given else 'kept'}{rows}"
         yield Outcome.SETTING(name=name, value=_shown(value), how=how)
     count = warm_start.velocity_count(inner)
     if not count:
         what = "none yet"
     elif goes_on:
-        what = f"{count} slots carried"
+        what = f"{count} slots kept"
     elif warm_start.last_learning_rate(inner):
         what = f"{count} slots converted, divided by the learning rate, to their mean per unit where merged"
     else:
         what = f"{count} slots reset, at a learning rate of 0 they say nothing"
     yield Outcome.VELOCITY(what=what)
-    yield Outcome.ITERATIONS_CARRIED(count=keras.iterations_of(inner))
+    yield Outcome.ITERATIONS_KEPT(count=keras.iterations_of(inner))
     yield from _loss_scale(current)
 
 
@@ -254,14 +254,14 @@ def _kept_state(optimizer: Any, split_model: Any = None) -> Iterator[Message]:
     """Yield what state is kept; for a model that is split, with the number of slots after it."""
     inner = keras.inner_optimizer(optimizer)
     count = _slot_count(inner) if split_model is None else _split_slot_count(inner, split_model)
-    yield Outcome.SLOTS_CARRIED(count=count)
-    yield Outcome.ITERATIONS_CARRIED(count=keras.iterations_of(inner))
+    yield Outcome.SLOTS_KEPT(count=count)
+    yield Outcome.ITERATIONS_KEPT(count=keras.iterations_of(inner))
     yield from _loss_scale(optimizer)
     if (clipnorm := getattr(inner, "clipnorm", None)) is not None:
-        yield Outcome.CLIPNORM_CARRIED(value=_shown(clipnorm))
+        yield Outcome.CLIPNORM_KEPT(value=_shown(clipnorm))
 
 
-def _settings_not_carried(current: Any) -> Iterator[Message]:
+def _lost_settings(current: Any) -> Iterator[Message]:
     """Yield the settings of an optimizer, beside its learning rate, that a new joint momentum does not take over."""
     inner = keras.inner_optimizer(current)
     rate = keras.learning_rate_of(inner)
@@ -279,7 +279,7 @@ def _can_keep(model: Any, current: Any) -> bool:
     return keras.optimizer_of(model) is current
 
 
-def _not_carried(model: Any, chosen: bool = False) -> Iterator[Message]:
+def _lost_state(model: Any, chosen: bool = False) -> Iterator[Message]:
     """Yield what state of an optimizer is lost, with what would keep it unless the user chose another optimizer."""
     current = keras.optimizer_of(model)
     if current is None:
@@ -297,7 +297,7 @@ def _not_carried(model: Any, chosen: bool = False) -> Iterator[Message]:
 
 def _loss_scale(optimizer: Any) -> Iterator[Message]:
     if keras.inner_optimizer(optimizer) is not optimizer:
-        yield Outcome.LOSS_SCALE_CARRIED(scale=float(optimizer.loss_scale))
+        yield Outcome.LOSS_SCALE_KEPT(scale=float(optimizer.loss_scale))
 
 
 def _slot_count(inner: Any) -> int:

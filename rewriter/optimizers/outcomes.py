@@ -10,16 +10,16 @@ class Outcome(Sentence):
 
     OPTIMIZER = "optimizer: {what}"
     SETTING = "{name}: {value} {how}"
-    SETTINGS_LOST = "settings of {optimizer}: not carried, {what}; give them to JointMomentum"
-    STATE_LOST = "state of {optimizer}: not carried, {what}"
-    STATE_LOST_BUT_KEPT_BY = "state of {optimizer}: not carried, {what}; {keep} keeps it"
+    SETTINGS_LOST = "settings of {optimizer}: lost, {what}; give them to JointMomentum"
+    STATE_LOST = "state of {optimizer}: lost, {what}"
+    STATE_LOST_BUT_KEPT_BY = "state of {optimizer}: lost, {what}; {keep} keeps it"
     SLOTS = "slots: {what}"
-    SLOTS_CARRIED = "slots: {count} carried"
-    ITERATIONS_CARRIED = "iterations: {count} carried"
+    SLOTS_KEPT = "slots: {count} kept"
+    ITERATIONS_KEPT = "iterations: {count} kept"
     VELOCITY = "velocity: {what}"
-    LOSS_SCALE_CARRIED = "loss scale: {scale:.6g} carried"
+    LOSS_SCALE_KEPT = "loss scale: {scale:.6g} kept"
     LOSS_SCALE_LOST = "loss scale: not in the file, .keras and .h5 have no place for it"
-    CLIPNORM_CARRIED = "clipnorm: {value} carried; it bounds a merged kernel and bias as one"
+    CLIPNORM_KEPT = "clipnorm: {value} kept; it bounds a merged kernel and bias as one"
     SAVED_MODEL = "note: plain Keras reads no state of an optimizer from a SavedModel; rewriter.load_model does"
 
 

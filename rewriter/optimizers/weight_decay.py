@@ -71,6 +71,7 @@ class RowwiseWeightDecay(DecayBase):
 
 def _parts_excluded(optimizer: Any, variable: Any, layout: Layout) -> tuple[str, ...]:
     """Name the parts of an augmented kernel that ``exclude_from_weight_decay`` was given, as views or by name."""
+    # A pattern was written for the names of the standard form, so it is searched in those, ":0" and all.
     keys, patterns = keras.decay_exclusions(optimizer)
     kernel = keras.variable_key(optimizer, variable)
     return tuple(
@@ -83,7 +84,7 @@ def _parts_excluded(optimizer: Any, variable: Any, layout: Layout) -> tuple[str,
 def require_rows_known(optimizer: Any, variables: Sequence[Any]) -> None:
     """Raise ``OptimizerError`` if weight decay would act on rows that the user excluded.
 
-    Keras's own know variables alone, and would search the name of an augmented kernel for those of kernel and bias.
+    Keras's own optimizers know whole variables only, and would match patterns with the name of the augmented kernel.
 
     Args:
         optimizer: The optimizer, about to be built.
@@ -122,7 +123,7 @@ def has_exclusions(optimizer: Any) -> bool:
 def excluded_parts(optimizer: Any, layer: Any, layout: Layout) -> tuple[str, ...]:
     """Name the parts of a layer, merged or not, that were excluded as variables, whatever they are called.
 
-    Of an optimizer whose own rule is to leave out rows, those too.
+    If the optimizer's own rule leaves out rows, these are named too.
     """
     if is_merged(layer):
         kernel = getattr(layer, layout.attribute)
@@ -140,7 +141,7 @@ def excluded_parts(optimizer: Any, layer: Any, layout: Layout) -> tuple[str, ...
     )
 
 
-def hand_on(stopped: Any, optimizer: Any, excluded: Sequence[Excluded]) -> None:
+def copy_exclusions(stopped: Any, optimizer: Any, excluded: Sequence[Excluded]) -> None:
     """Copy the weight-decay exclusions of an optimizer to a new one.
 
     Args:
@@ -165,6 +166,7 @@ def exclude_rows(optimizer: Any, layers: Iterable[Any]) -> bool:
     """
     if optimizer is None or isinstance(optimizer, RowwiseWeightDecay) or not has_exclusions(optimizer):
         return False
+    # Read while the optimizer still goes by variables; exclude_parts then writes rows.
     merged = [(layer, layout) for layer in layers for layout in layouts_in(layer)]
     exclude_parts(optimizer, [(*each, excluded_parts(optimizer, *each)) for each in merged])
     return isinstance(optimizer, RowwiseWeightDecay)
@@ -188,6 +190,7 @@ def exclude_parts(optimizer: Any, excluded: Sequence[Excluded]) -> None:
     keras.exclude_from_decay(optimizer, keys)
     merged = {**vars(optimizer).get(_EXCLUDED, {}), **merged} if merged else {}
     object.__setattr__(optimizer, _EXCLUDED, merged)
+    # The class tells whether rows are known, so it changes with the form of the model, there and back.
     standard = base_of(type(optimizer), RowwiseWeightDecay)
     if merged and not isinstance(optimizer, RowwiseWeightDecay):
         keras.set_class(optimizer, derived_class(RowwiseWeightDecay, type(optimizer)))

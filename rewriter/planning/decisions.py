@@ -29,7 +29,7 @@ class Place(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What it is called by whatever holds it."""
+        """The last part of its path."""
         return self.path.removeprefix(f"{self.above}/")
 
     def to_dict(self) -> dict[str, str | int]:

@@ -1,4 +1,4 @@
-"""What keeps a pair from being merged: other holders of its variables, and code that writes to them."""
+"""Reasons not to merge a pair: other holders of its variables, and code that writes to them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Surroundings:
-    """What the layers of a model hold and what their code assigns to, looked up once for all decisions."""
+    """What the layers of a model hold, and what their code assigns to; looked up once for all decisions."""
 
     def __init__(self, model: Any, located: Sequence[LocatedLayer]) -> None:
         self._holders: dict[int, list[str]] = {}
@@ -39,6 +39,7 @@ class Surroundings:
         """Return why a pair of a built layer cannot be merged, ``None`` if it can."""
         layer = located.layer
         weights: dict[str, Any] = {attribute: getattr(layer, attribute, None) for attribute in pair.attributes}
+        # The cheap questions first; the last, about the code of the class, is asked of each owner too.
         for attribute, weight in weights.items():
             if not keras.is_variable(weight) or vars(layer).get(attribute) is not weight:
                 return Skip.REPLACED(attribute=attribute, kind=type(weight).__name__)

@@ -1,7 +1,8 @@
 """Which layers would train slower: a weight whose units are not its last axes is copied, transposed, in every step.
 
-Once to read it from ``W*`` and once on the way back; beside a copy the products weigh little where a weight is used few
-times in a step. Training steps with SGD, rewritten over original, on two CPU cores, by uses of each weight in a step:
+It is copied to read it from ``W*``, and its gradient on the way back. Where a weight is used few times in a step, the
+copies take longer than the products. Training steps with SGD, rewritten over original, on two CPU cores, by uses of
+each weight in a step:
 
 =========================================  ====  ====  ========  =====
 four ``EinsumDense("abc,dc->abd")``          16  1024      2048   4096

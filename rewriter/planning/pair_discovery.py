@@ -1,7 +1,7 @@
 """Kernel and bias pairs found in what a model computes, for layers of no known family.
 
-The model is traced, and its graph climbed: a product with a variable, then the addition of another variable, which the
-same layer owns. What does not fit is remarked on, with its place in the model.
+The model is traced. Its graph shows products with a variable, and the variables that are added to them. Two variables
+of one layer that meet so are a pair. What fits no pair is remarked on, with its place in the model.
 """
 
 from __future__ import annotations
@@ -105,6 +105,7 @@ def discover(model: Any, inputs: Any = None) -> Discovery:
     with progress.stage("looking at what the model computes"):
         found = _trace(model, inputs, [place.variable for place in places])
     ways = [_ways(found, number, places) for number in range(len(places))]
+    # A variable with a second use may not be a view of W*: the other use would need the variable itself.
     fit = {number for number, place in enumerate(places) if place.unfit(model) is None and len(ways[number]) == 1}
     links = _links(found, places)
     groups = _groups(links, fit)
@@ -112,6 +113,7 @@ def discover(model: Any, inputs: Any = None) -> Discovery:
     for group in groups:
         pairs[id(places[group[0].variable].layer)].append(_pair(group, places))
     paired = {each.variable for group in groups for each in group}
+    # Only what is trained matters to an optimizer. A product without a bias is remarked on all the same.
     trained = {id(variable) for variable in model.trainable_weights}
     remarks = [
         Remark(place.name, finding, place.layer, place.attribute)
@@ -153,6 +155,7 @@ def _trace(model: Any, inputs: Any, variables: Sequence[Any]) -> Dataflow:
         raise ModelError(
             f"{model.name} does not say what it takes, so it cannot be traced; pass {hints.INPUTS}, a batch."
         )
+    # In training mode first: only then dropout and a user's code for training are part of the graph.
     given = [specs, keras.further_specs(model)]
 
     def trace(training: bool) -> Dataflow:
@@ -190,6 +193,7 @@ def _ways(found: Dataflow, number: int, places: Sequence[_Place]) -> list[_Way]:
     products = sorted(factor for factor in found.products if factor.variable == number)
     added = {bias: sums for bias, sums in found.added.items() if bias.variable == number}
     to = {bias: {names for sum_ in sums if (names := _names(sum_, number, places))} for bias, sums in added.items()}
+    # One way for each set of outgoing axes: multiplied from two sides, a kernel has two kinds of units.
     ways = [_Way("product", f"multiplied, units along axis {_axes(factor)}") for factor in products]
     if len({bias.outgoing for bias in added}) > 1:
         ways += [_Way("sum", each) for each in sorted({f"added, units along axis {_axes(bias)}" for bias in added})]
@@ -224,6 +228,7 @@ def _links(found: Dataflow, places: Sequence[_Place]) -> list[tuple[_Use, _Use]]
 
 def _groups(links: Iterable[tuple[_Use, _Use]], fit: set[int]) -> list[list[_Use]]:
     """Group the uses that are linked, among fit variables; each group is in the order of the variables."""
+    # Links are joined transitively: an LSTM's kernel, recurrent kernel and bias are one group of two links.
     group_of: dict[int, dict[int, _Use]] = {}
     for link in links:
         if all(each.variable in fit for each in link):
@@ -237,8 +242,10 @@ def _groups(links: Iterable[tuple[_Use, _Use]], fit: set[int]) -> list[list[_Use
 
 
 def _pair(group: Sequence[_Use], places: Sequence[_Place]) -> Pair:
-    """Pair a group, with the units in the order in which the first kernel has them: it is the largest to read."""
+    """Make a pair of a group, with the units in the order of its first kernel, which is the largest to read."""
     kernel = next(each for each in group if isinstance(each, Factor))
+    # Axes are listed in the order in which the product leaves them; the same permutation holds for each weight that
+    # has as many.
     order = sorted(range(len(kernel.outgoing)), key=kernel.outgoing.__getitem__)
     alike = all(len(each.outgoing) == len(order) for each in group)
 

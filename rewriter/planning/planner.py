@@ -1,4 +1,4 @@
-"""Deciding what the pass does to each layer of a model, before anything is touched."""
+"""Decides what the pass does to each layer of a model, before anything is touched."""
 
 from __future__ import annotations
 
@@ -77,6 +77,7 @@ def plan(
     discovery = find_pairs(model, inputs) if discover else Discovery({}, ())
     found = discovery.pairs if discover else None
     candidates = [layer for layer in located if id(layer.layer) in discovery.pairs or _owns_kernel(layer.layer)]
+    # A selector may also name a layer that only a remark is about: to leave it out silences the remark.
     selectable = {id(candidate.layer) for candidate in candidates} | {id(remark.layer) for remark in discovery.remarks}
     selection = select([each for each in located if id(each.layer) in selectable], include, exclude)
     surroundings = Surroundings(model, located)
@@ -132,7 +133,7 @@ def _count_of_numbers(layer: Any) -> int:
 def _owns_kernel(layer: Any) -> bool:
     if isinstance(layer, Augmented):
         return bool(pairs_in(layer))
-    # A Dense layer that is not built has no kernel yet, but is the user's business all the same.
+    # A Dense layer that is not built has no kernel yet. It is listed all the same: the user has to build it.
     return family_of(layer) is not None or has_declared_pairs(layer) or keras.is_variable(vars(layer).get("kernel"))
 
 
@@ -158,13 +159,13 @@ def _decide(
         yield _decision(located, skip, blocked=sought.blocked and asked)
         return
     reasons = [surroundings.blocker(located, pair) for pair in sought.pairs]
-    if sought.source is not Merge.DECLARED:  # who declares a pair wants it, whatever it costs
+    if sought.source is not Merge.DECLARED:  # a declared pair is wanted, whatever it costs
         reasons = [
             reason or cost_blocker(layer, *layouts_for(layer, (pair,)))
             for pair, reason in zip(sought.pairs, reasons, strict=True)
         ]
     if not asked:
-        # What is said to merge it must do so.
+        # The hint must work: a pair that something else keeps from being merged has that reason, and no hint.
         more = hints.Argument("layers", ",".join((*families, str(sought.family))))
         unasked = [reason or Skip.NOT_ASKED_FOR(layers=more) for reason in reasons]
         for pair, was, said in zip(sought.pairs, reasons, unasked, strict=True):

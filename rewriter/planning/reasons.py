@@ -48,7 +48,7 @@ class Skip(Sentence):
 
 
 class Finding(Sentence):
-    """What in a model's graph an optimizer of whole layers would not expect of a weight."""
+    """A use of a weight that an optimizer of whole layers would not expect."""
 
     IN_NO_PAIR = "trainable, and in no pair: {how}"
     SEVERAL_USES = "used in more than one way: {uses}"

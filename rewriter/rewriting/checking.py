@@ -12,7 +12,7 @@ from rewriter.core import hints
 from rewriter.core.errors import DifferenceError
 from rewriter.core.layout import is_merged, standard_weights
 from rewriter.core.log import log
-from rewriter.model.variable_holders import held_layers
+from rewriter.model.variable_holders import has_users_code, held_layers
 from rewriter.model.walk import locate_layers
 from rewriter.rewriting.comparison import SAME, compare, compare_all
 from rewriter.rewriting.model_run import run_layer, run_model
@@ -41,6 +41,7 @@ def checked_layer(layer: Any, layouts: Sequence[Layout], path: str) -> Iterator[
     Raises:
         DifferenceError: A weight differs in any bit, or an output by more than its dtype's rounding explains.
     """
+    # Each output is a sum of so many products; rounding may add up to as much.
     terms = max(layout.shape[0] for layout in layouts)
     fan_in = layouts[0].parts[0].rows
     weights, (outputs, _) = _weights(layer, layouts), run_layer(layer, fan_in)
@@ -58,7 +59,7 @@ def checked_layer(layer: Any, layouts: Sequence[Layout], path: str) -> Iterator[
             path,
         )
     difference = compare_all(outputs, again, terms)
-    # A layer that draws random numbers differs from itself as well, and proves nothing.
+    # A layer that draws random numbers differs from itself as well, and proves nothing: then it is merged unproven.
     if not difference.explained and compare_all(again, run_layer(layer, fan_in)[0]).identical:
         raise DifferenceError(
             f"its outputs differ {_by_how_much(difference)} once it is {done}, so its call does not use "
@@ -86,8 +87,10 @@ def checked_model(
         DifferenceError: An output differs by more than its dtype's rounding explains, or nothing proves a guess.
     """
     biases = ProbeBiases(layers)
+    # In the form that the layers have: the biases are variables before a merge, and rows after it.
     with biases.in_place():
         before = run_model(model, inputs)
+        trains = not before.note and has_users_code(model) and not _failure_in_training(model, inputs)
     if before.note and guessed:
         raise DifferenceError(f"it could not be checked: {before.note}.", guessed[0])
     if before.note:
@@ -100,6 +103,8 @@ def checked_model(
         _require_no_failure(model, after, guessed)
         path, difference = first_difference(model, before, after)
         losses = compare_all(before.losses, after.losses, _numbers_in(model))
+        if trains and difference.explained and (failed := _failure_in_training(model, inputs)):
+            _require_no_failure(model, failed, guessed, " in training mode")
         if difference.explained and losses.explained:
             return
         again = run_model(model, inputs, again=True)
@@ -130,7 +135,13 @@ def _by_how_much(difference: Difference) -> str:
     return "in shape, dtype or where they are NaN" if nowhere else f"by up to {difference.largest:.3g}"
 
 
-def _require_no_failure(model: Any, run: Run, guessed: Sequence[str]) -> None:
+def _failure_in_training(model: Any, inputs: Any) -> Run | None:
+    """Run a model in training mode, in which a user's code may write to a kernel; return the run if it failed."""
+    run = run_model(model, inputs, again=True, training=True)
+    return run if run.error else None
+
+
+def _require_no_failure(model: Any, run: Run, guessed: Sequence[str], how: str = "") -> None:
     """Raise ``DifferenceError`` if a layer failed once others were merged or split, with its error."""
     if not run.error:
         return
@@ -138,15 +149,25 @@ def _require_no_failure(model: Any, run: Run, guessed: Sequence[str]) -> None:
         raise DifferenceError(f"it could not be checked: {run.error}.", guessed[0])
     path = next((found.paths[0] for found in locate_layers(model) if found.layer is run.failed), "model")
     raise DifferenceError(
-        f"it failed when the model was run as a whole: {run.error}. The model is as it was{_to_leave_out(model)}.",
+        f"it failed when the model was run as a whole{how}: {run.error}. The model is as it was"
+        f"{_to_leave_out(model, run.failed)}.",
         path,
     )
 
 
-def _to_leave_out(model: Any) -> str:
-    """Name the merged layers whose weights others read directly; all merged layers if there are none."""
+def _to_leave_out(model: Any, failed: Any = None) -> str:
+    """Name the merged layers whose weights others read directly; all merged layers if there are none.
+
+    Args:
+        model: The model.
+        failed: A layer whose own code failed: then it is the merged layers that it holds, if it holds any.
+    """
     located = locate_layers(model)
+    if failed is not None:
+        held = set(map(id, held_layers(failed)))
+        located = [found for found in located if id(found.layer) in held and is_merged(found.layer)] or located
     holders = {id(found.layer): set(map(id, found.owners)) for found in located if is_merged(found.layer)}
+    # An owner calls a layer; a holder may also read its weights, and that is where a merged layer fails.
     for found in located:
         for layer in held_layers(found.layer):
             holders.get(id(layer), set()).add(id(found.layer))

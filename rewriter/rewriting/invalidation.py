@@ -1,4 +1,4 @@
-"""What still holds replaced variables: traced functions are traced again, and optimizers refuse with the remedy."""
+"""What still holds replaced variables: traced functions trace again, and optimizers refuse and say what to do."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def invalidate_holders(model: Any, replaced: Iterable[Replaced], alive: Iterable
             if isinstance(keras.inner_optimizer(each), OutdatedOptimizer):
                 log.warning(
                     "%s.%s: this %s has state for weights that are replaced now, and only that of model.optimizer is "
-                    "carried: make a new one before it trains, it refuses to.",
+                    "kept. It refuses to train: make a new one.",
                     *(holder.name, name, type(keras.inner_optimizer(each)).__name__),
                 )
     for other in models[1:]:

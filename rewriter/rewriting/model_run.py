@@ -22,7 +22,7 @@ _WIDE = 32  # for those after the batch, where a layer takes no fewer: a convolu
 
 @dataclass(frozen=True)
 class Run:
-    """What came out of a model.
+    """The results of a run of a model.
 
     Attributes:
         outputs: The arrays that the model as a whole gave; none where it was not run.
@@ -41,14 +41,15 @@ class Run:
     failed: Any = None
 
 
-def run_model(model: Any, inputs: Any = None, like: Any = None, again: bool = False) -> Run:
-    """Run a model once, in inference, and see what each of its layers gives.
+def run_model(model: Any, inputs: Any = None, like: Any = None, again: bool = False, training: bool = False) -> Run:
+    """Run a model once, and see what each of its layers gives.
 
     Args:
         model: A tf-keras model, rewritten or not. What its call changes is put back.
         inputs: A batch it takes; ``None`` makes one. What its call takes besides is made, as it was called before.
         like: The model for which a batch is made, if that is another.
         again: The model took these inputs before, so that it is not for them if it fails now.
+        training: Run it in training mode; the default is inference.
 
     Raises:
         ModelError: The model does not take the inputs that are given.
@@ -79,7 +80,7 @@ def run_model(model: Any, inputs: Any = None, like: Any = None, again: bool = Fa
             ),
         ):
             further = example_inputs.make_all(model, keras.further_specs(model), len(keras.ops.flatten(batch)[0]))
-            outputs = arrays_of(model(batch, **further, **keras.training_argument(model, False)))
+            outputs = arrays_of(model(batch, **further, **keras.training_argument(model, training)))
             return Run(outputs, calls, arrays_of(list(model.losses)))
     except Exception as error:
         reason = first_line(error)
@@ -132,7 +133,7 @@ def run_layer(layer: Any, fan_in: int) -> tuple[list[Any], str]:
 
 
 def _input_shape(layer: Any, fan_in: int, size: int) -> list[int]:
-    """Say which shape of input a layer takes, with ``size`` for every dimension after the first that it leaves open."""
+    """Return the shape of a layer's input, with ``size`` for every dimension after the first that is open."""
     spec, built = layer.input_spec, layer.get_build_config()
     if spec is not None and not isinstance(spec, list | tuple | dict) and spec.axes:
         shape = [example_inputs.SIZE, *[size] * ((spec.ndim or spec.min_ndim) - 1)]

@@ -104,6 +104,7 @@ def rewrite(
         model, include=include, exclude=exclude, strict=strict, layers=layers, discover=discover, inputs=inputs
     )
     decided.require_built()
+    # From here to apply() nothing changes but deferred state of a checkpoint, which is restored in the form it has.
     require_changeable(model)
     restore_now(model, optimizer)
     if optimizer in (None, KEEP) and not decided.merges and not decided.merged:
@@ -135,6 +136,8 @@ def apply(
     Returns:
         What was done: the plan, without the pairs that were found and did not pass the check.
     """
+    # A discovered pair that fails the check is dropped and the rest is tried again, as often as one fails. Each round
+    # has one pair less, so this ends.
     while True:
         try:
             _apply(decided, model, choice, check, inputs, choice.exact if exact is None else exact)
@@ -151,9 +154,11 @@ def apply(
 
 def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inputs: Any, exact: bool) -> None:
     """Carry out a plan as it is; whatever is raised, the model is as it was."""
+    # What is found in a graph is a guess, and a guess is proven or undone, whatever the caller says of the check.
     guessed = [decision.path for decision in decided.merges if decision.found]
     check = check or bool(guessed)
-    carriers = {
+    # Two optimizers may have state: the model's own, and one that is given and was built for this model.
+    transfers = {
         id(each): StateTransfer(each) for each in (keras.optimizer_of(model), choice.state_of) if each is not None
     }
     merged: list[Any] = []
@@ -166,10 +171,11 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
         to_merge = [(layer, layouts) for _, layer, layouts in decided.layers_to_merge()]
         with checked_model(model, to_merge, inputs, guessed) if to_run else contextlib.nullcontext():
             for path, layer, layouts in progress.each([*decided.layers_to_merge()], "merging"):
+                # Before the merge: afterwards the old variables are nowhere in the layer.
                 for layout in layouts:
                     replaced += (keras.remember(getattr(layer, each)) for each in layout.attributes)
-                    for carrier in carriers.values():
-                        carrier.before_merge(layer, layout)
+                    for transfer in transfers.values():
+                        transfer.before_merge(layer, layout)
                 cls = augmented_class(standard_class(layer), exact, tuple(map(pair_of, layouts)))
                 with checked_layer(layer, layouts, path) if check else contextlib.nullcontext():
                     surgery.merge(layer, cls, layouts)
@@ -177,12 +183,13 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
             invalidate_traces(alive, replaced)  # before the model is run again
             changed += slice_outside_loops(model) if merged else []
         changed += _set_exact((decision.target for decision in decided.merged), exact)
-        _carry(model, choice, carriers.get(id(choice.state_of)))
+        _transfer_state(model, choice, transfers.get(id(choice.state_of)))
         targets = [decision.target for decision in (*decided.merges, *decided.merged)]
         knows_rows = weight_decay.exclude_rows(keras.inner_optimizer(choice.optimizer), targets)
     except BaseException:
-        _undo(model, merged, changed, carriers.values())
+        _undo(model, merged, changed, transfers.values())
         raise
+    # From here on the model is rewritten, so nothing below may raise.
     _report(decided, model, choice, targets)
     replaced_optimizer = choice.optimizer is not None and choice.optimizer is not keras.optimizer_of(model)
     if choice.optimizer is not None:
@@ -197,7 +204,7 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
 
 
 def _report(decided: Plan, model: Any, choice: OptimizerChoice, targets: Iterable[Any]) -> None:
-    """Log what was done, what became of the optimizer, and what in it or in the model may not expect merged layers."""
+    """Log what was done, what became of the optimizer, and which code may not expect merged layers."""
     names = summary_of(decided.renamed)
     for line in (decided.summary(), *([names] if names else []), *choice.lines):
         log.log(logging.WARNING if line in choice.lost else logging.INFO, "%s", line)
@@ -212,13 +219,13 @@ def _report(decided: Plan, model: Any, choice: OptimizerChoice, targets: Iterabl
         )
 
 
-def _undo(model: Any, merged: list[Any], changed: list[tuple[Any, type]], carriers: Iterable[StateTransfer]) -> None:
+def _undo(model: Any, merged: list[Any], changed: list[tuple[Any, type]], transfers: Iterable[StateTransfer]) -> None:
     for layer, cls in changed:
         keras.set_class(layer, cls)
     for layer in reversed(merged):
         surgery.separate(layer, standard_class(layer))
-    for carrier in carriers:
-        carrier.roll_back()
+    for transfer in transfers:
+        transfer.roll_back()
     reset_functions(model)
 
 
@@ -230,12 +237,12 @@ def _set_exact(layers: Iterable[Any], exact: bool) -> list[tuple[Any, type]]:
     return changed
 
 
-def _carry(model: Any, choice: OptimizerChoice, carrier: StateTransfer | None) -> None:
-    if carrier is None:
+def _transfer_state(model: Any, choice: OptimizerChoice, transfer: StateTransfer | None) -> None:
+    if transfer is None:
         return
     if choice.keeps:
-        carrier.carry(model)
+        transfer.move(model)
     else:
         trained = keras.trained_variables(model)
-        warm_start.start(choice.optimizer, choice.state_of, carrier.sources(model), trained)
-        carrier.hand_on(choice.optimizer)
+        warm_start.start(choice.optimizer, choice.state_of, transfer.sources(model), trained)
+        transfer.copy_exclusions(choice.optimizer)

@@ -14,15 +14,15 @@ _WRITERS: list[Callable[..., None]] = []
 def save_with(writer: Callable[..., None]) -> None:
     """Set the function that saves a rewritten model: ``writer(model, filepath, overwrite, save_format, **options)``.
 
-    Files are written by a package above this one, so that one says how.
+    The package that writes files is above this one, so it passes its function down.
     """
     _WRITERS[:] = [writer]
 
 
 def take_over_saving(model: Any, origin: dict[str, Any] | None = None) -> None:
-    """Make ``model.save`` write the rewritten form, with its manifest: ``ModelCheckpoint`` calls it, say.
+    """Make ``model.save``, which ``ModelCheckpoint`` calls, write the rewritten form with its manifest.
 
-    Keras's own would write a file that cannot be read where the model's config does not name its merged layers.
+    Keras's own ``save`` writes a file that cannot be read if the model's config does not name its merged layers.
 
     Args:
         model: A rewritten model.
@@ -42,11 +42,11 @@ def take_over_saving(model: Any, origin: dict[str, Any] | None = None) -> None:
 
 
 def origin_of(model: Any) -> dict[str, Any]:
-    """Read what is known of where a rewritten model comes from: ``source_sha256`` and ``settings``, where they are."""
+    """Return what is known of a rewritten model's origin: ``source_sha256`` and ``settings``, if any."""
     return dict(vars(model).get(_ORIGIN, {}))
 
 
 def give_back_saving(model: Any) -> None:
-    """Make ``model.save`` Keras's own again, and forget where the model comes from."""
+    """Give ``model.save`` back to Keras, and forget the model's origin."""
     vars(model).pop("save", None)
     vars(model).pop(_ORIGIN, None)

@@ -75,12 +75,13 @@ def split(model: Any, optimizer: Any = None) -> Any:
     Raises:
         ModelError: ``model`` is no tf-keras model, or was not made under the ``tf.distribute`` strategy that is active,
             or is in :func:`rewriter.standard_form`.
-        OptimizerError: ``optimizer`` is given for a model, or its state cannot be carried.
+        OptimizerError: ``optimizer`` is given for a model, or its state cannot be kept.
     """
     require_layers(model)
     require_changeable(model)
     if optimizer is not None:
         require_for_layer(model, optimizer)
+    # State from a checkpoint goes by position: the optimizer is built while the model has the form it was saved in.
     restore_now(model, optimizer)
     lines = choose_standard_optimizer(model).lines
     alive, replaced = keras.holders_alive(), _replaced(model)
@@ -98,7 +99,7 @@ def _replaced(model: Any) -> list[Replaced]:
 def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterator[Any]:
     """Inside, a rewritten model *is* plain Keras: classes, variable names and order, weights, optimizer.
 
-    For any tool or format that knows nothing of this library. On exit the model is rewritten again with the same
+    Use it for any tool or format that knows nothing of this library. On exit the model is rewritten again with the same
     ``W*`` objects, holding whatever was loaded or assigned inside; a compiled ``fit`` goes on without a new trace.
     What is trained inside, under the optimizer of the standard form, is in the weights; a joint optimizer goes on from
     where it was, and the log says so.
@@ -120,6 +121,7 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
     _require_own_scope(model)
     restore_now(model)
     optimizer, origin = keras.optimizer_of(model), origin_of(model)
+    # Kept as they are, and not copied: the graph of a compiled fit has captured these variables and functions.
     state = keras.optimizer_slots(keras.inner_optimizer(optimizer))
     alive = keras.holders_alive()
     models = models_sharing_layers(model, alive)
@@ -134,14 +136,15 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
     finally:
         _FOR_A_WHILE.difference_update([each.layer for each in separated])
         restore_now(model)
-        carrier = StateTransfer(keras.optimizer_of(model))
+        transfer = StateTransfer(keras.optimizer_of(model))
         for each in separated:
             for layout in each.layouts:
-                carrier.before_merge(each.layer, layout)
+                transfer.before_merge(each.layer, layout)
             each.merge_again()
+        # Three cases: the optimizer that was kept, one that stood in for a joint one, or one that was compiled inside.
         compiled_anew = keras.compilation(model) is not compilation
         if keras.optimizer_of(model) is optimizer:
-            carrier.carry(model, reuse=state)
+            transfer.move(model, reuse=state)
         elif keras.optimizer_of(model) is standard:
             if _steps(standard) != steps:
                 log.warning(
@@ -153,7 +156,7 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
                 )
             keras.set_optimizer(model, optimizer)
         else:
-            carrier.carry(model)  # another one, that was given inside, stays
+            transfer.move(model)  # another one, that was given inside, stays
         if separated:
             take_over_saving(model, origin)
         restore_traces(traces)
@@ -208,8 +211,9 @@ def _separate_all(
         traces they had. Where the augmented kernels are not kept, going back makes new ones.
     """
     located = [found for found in locate_layers(model) if isinstance(found.layer, Augmented)]
+    # A layer that is no model has no optimizer; its user's loop has one, and gives it.
     own = keras.optimizer_of(model) if given is None else given
-    carrier, origin = StateTransfer(own), origin_of(model)
+    transfer, origin = StateTransfer(own), origin_of(model)
     separated: list[_Separated] = []
     give_back_saving(model)
     try:
@@ -225,21 +229,22 @@ def _separate_all(
                     keras.set_class(layer, standard_class(layer))
                     continue
                 for layout in layouts:
-                    carrier.before_separate(layer, layout)
+                    transfer.before_separate(layer, layout)
                 with checked_layer(layer, layouts, found.paths[0]) if check else contextlib.nullcontext():
                     surgery.separate(layer, standard_class(layer))
                     separated.append(before)
             traces = invalidate_traces(alive, replaced)  # before the model is run again
+        # After the layers: slots are made in the order of the variables that the model has now.
         choice = choose_standard_optimizer(model)
         if choice.keeps or given is not None:
-            carrier.carry(model)
+            transfer.move(model)
         elif choice.optimizer is not None:
             _give(model, choice.optimizer)
-            carrier.hand_on(choice.optimizer)
+            transfer.copy_exclusions(choice.optimizer)
     except BaseException:
         for each in separated:
             each.merge_again()
-        carrier.roll_back()
+        transfer.roll_back()
         take_over_saving(model, origin)
         reset_functions(model)
         raise

@@ -77,7 +77,7 @@ class Report:
 
     @property
     def counts(self) -> str:
-        """Say how much was compared."""
+        """How much was compared, in words."""
         return f"{tables.counted(self.weights, 'weight')} bit for bit, {tables.counted(self.outputs, 'output')}"
 
     def to_dict(self) -> dict[str, Any]:
@@ -149,6 +149,7 @@ def verify(a: Any, b: Any, inputs: Any = None) -> Report:
         if name not in left[path]
     ]
     unmatched = tuple(path for path in [*left, *right] if (path in left) != (path in right))
+    # Both on the same batch: one that is made is made for the first, since the second may say less of its inputs.
     runs = run_model(a, inputs), run_model(b, inputs, like=a)
     said = zip(("first", "second"), runs, strict=True)
     note = next((run.note.replace("the model", f"the {which} model", 1) for which, run in said if run.note), "")
@@ -172,7 +173,7 @@ def verify(a: Any, b: Any, inputs: Any = None) -> Report:
 
 
 def _taken(model: Any) -> str:
-    """Return the inputs that a model takes in words, each with its shape, as far as they are known."""
+    """Describe the inputs that a model takes, each with its shape, as far as they are known."""
     specs, _ = specs_of(model)
     shapes = [spec.shape for spec in keras.ops.flatten(specs)] if specs is not None else []
     named = zip(input_names(model), shapes, strict=False)
@@ -196,7 +197,7 @@ def paired_weights(a: Any, b: Any) -> tuple[Weights, Weights]:
 
 
 def _outputs(model: Any, run: Run) -> dict[str, list[Any]]:
-    """Name what the layers gave by their paths, in the order of the calls."""
+    """Return the outputs of each layer by its path, in the order of the calls."""
     paths = {id(found.layer): found.paths[0] for found in locate_layers(model)}
     return {paths[layer]: arrays for layer, arrays in run.layers.items()}
 
@@ -213,7 +214,8 @@ def _standard_weights(model: Any) -> Weights:
 
 
 def _by_paths_of(left: dict[str, _Value], right: dict[str, _Value]) -> dict[str, _Value]:
-    """Give the layers of one model the paths of another's, where the two have as many but call them differently."""
+    """Rename the layers of one model as in another, if the two have as many and other names."""
+    # Keras numbers default names through a process, so that the same model is dense_4 here and dense there.
     if set(left) == set(right) or len(left) != len(right):
         return right
     return dict(zip(left, right.values(), strict=True))

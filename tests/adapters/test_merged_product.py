@@ -173,7 +173,7 @@ def test_rewriting_again_changes_whether_layers_are_exact(generator):
 
 def test_a_rewrite_that_fails_leaves_layers_as_exact_as_they_were(monkeypatch):
     model = rewriter.rewrite(compiled(), "keep")
-    monkeypatch.setattr("rewriter.rewriting.rewrite._carry", lambda *_: 1 / 0)
+    monkeypatch.setattr("rewriter.rewriting.rewrite._transfer_state", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         rewriter.rewrite(model, rewriter.JointMomentum())
     assert exactness(model) == {True}

@@ -42,10 +42,10 @@ def test_life_cycle(run, base, tmp_path, suffix):
     assert "3 to merge, 0 skipped" in out
     assert out.splitlines()[-6:] == [
         "optimizer: SGD converted to JointMomentum",
-        "learning_rate: 0.05 carried",
-        "momentum: 0.9 carried",
+        "learning_rate: 0.05 kept",
+        "momentum: 0.9 kept",
         "velocity: 6 slots converted, divided by the learning rate, to their mean per unit where merged",
-        "iterations: 3 carried",
+        "iterations: 3 kept",
         f"written: {joint}",
     ]
     code, out, err = run("inspect", joint, "--strict")
@@ -135,7 +135,7 @@ def test_a_warning_is_printed_once(run, tmp_path, caplog):
     model.fit(np.ones((2, 3)), np.ones((2, 2)), verbose=0)
     model.save(tmp_path / "adam.keras")
     code, out, err = run("rewrite", tmp_path / "adam.keras", tmp_path / "joint.keras")
-    said = "state of Adam: not carried, 4 slots and 1 iterations; --keep-optimizer keeps it"
+    said = "state of Adam: lost, 4 slots and 1 iterations; --keep-optimizer keeps it"
     assert (code, err, out.count(said)) == (0, f"warning: {said}\n", 1)
     assert caplog.messages == []
 
@@ -261,7 +261,7 @@ def test_keep_optimizer(run, base, tmp_path):
     """--keep-optimizer keeps it with its state, and training goes on bit for bit."""
     code, out, _ = run("rewrite", base, tmp_path / "joint.keras", "--keep-optimizer")
     assert code == 0
-    assert "optimizer: SGD kept\nslots: 6 carried\niterations: 3 carried\n" in out
+    assert "optimizer: SGD kept\nslots: 6 kept\niterations: 3 kept\n" in out
     original, model = tf_keras.models.load_model(base), rewriter.load_model(tmp_path / "joint.keras")
     fit(original)
     fit(model)

@@ -72,7 +72,7 @@ class Wrapper(optimizers.Optimizer):
         return {}
 
 
-NOT_CARRIED = {
+NOT_KEPT = {
     "a guarded build": (lambda: Accumulating(0.03, momentum=0.87), "its build makes no new sums"),
     "at the first step": (lambda: Lazily(0.03), "its build makes no new seen"),
     "in a dict": (lambda: InADict(0.03, momentum=0.87), "by_name holds state for single weights"),
@@ -98,10 +98,10 @@ def train(model, steps=3):
     return [bits(weight) for weight in model.get_weights()]
 
 
-@pytest.mark.parametrize("kind", NOT_CARRIED)
+@pytest.mark.parametrize("kind", NOT_KEPT)
 def test_a_state_that_cannot_be_carried_is_refused(kind):
     """By rewrite, with its name; the model and the optimizer go on as if nobody had asked."""
-    make, said = NOT_CARRIED[kind]
+    make, said = NOT_KEPT[kind]
     original, model = build(make()), build(make())
     train(original)
     train(model)
@@ -125,13 +125,13 @@ def test_a_split_refuses_what_it_cannot_carry():
 
 def test_what_has_no_state_yet_is_taken():
     """Such an optimizer that was not built is built for the merged weights, at the first step."""
-    for make, _ in NOT_CARRIED.values():
+    for make, _ in NOT_KEPT.values():
         model = build(make())
         rewriter.rewrite(model, optimizer=model.optimizer)
         train(model)
 
 
-@pytest.mark.filterwarnings("ignore:.*not carried, sums")
+@pytest.mark.filterwarnings("ignore:.*lost, sums")
 def test_a_subclass_of_sgd_says_what_joint_momentum_does_not_start_from():
     """And counts the velocities alone."""
     model = build(Accumulating(0.03, momentum=0.87))
@@ -256,10 +256,10 @@ def test_the_default_warns_of_what_is_lost(optimizer):
     if optimizer != "untrained":
         train(model)
     if optimizer == "adam":
-        with pytest.warns(UserWarning, match="state of Adam: not carried, 8 slots and 3 .*optimizer='keep' keeps it"):
+        with pytest.warns(UserWarning, match="state of Adam: lost, 8 slots and 3 .*optimizer='keep' keeps it"):
             rewriter.rewrite(model)
     elif optimizer == "custom":
-        with pytest.warns(UserWarning, match="state of Lazily: not carried, seen"):
+        with pytest.warns(UserWarning, match="state of Lazily: lost, seen"):
             rewriter.rewrite(model)
     else:
         chosen = {"keep": "keep", "given": optimizers.SGD(0.03)}.get(optimizer)
@@ -274,7 +274,7 @@ def test_the_command_says_what_will_be_lost_before_it_writes(run, tmp_path, monk
     monkeypatch.setattr("rewriter.commands.rewrite.save_model", lambda *_, **__: 1 / 0)
     code, _, err = run("rewrite", tmp_path / "adam.keras", tmp_path / "joint.keras")
     assert code != 0
-    assert "warning: state of Adam: not carried, 8 slots and 3 iterations; --keep-optimizer keeps it" in err
+    assert "warning: state of Adam: lost, 8 slots and 3 iterations; --keep-optimizer keeps it" in err
     monkeypatch.undo()
     assert not (tmp_path / "joint.keras").exists()
 

@@ -20,30 +20,30 @@ def test_what_becomes_of_the_optimizer_is_said_line_by_line(caplog):
 
     assert lines(lambda: optimizers.SGD(0.05, momentum=0.75, nesterov=True, weight_decay=0.1)) == [
         "optimizer: SGD converted to JointMomentum",
-        "learning_rate: 0.05 carried",
-        "momentum: 0.75 carried",
-        "nesterov: True carried",
-        "weight_decay: 0.1 carried, from now on on kernel rows only",
+        "learning_rate: 0.05 kept",
+        "momentum: 0.75 kept",
+        "nesterov: True kept",
+        "weight_decay: 0.1 kept, from now on on kernel rows only",
         "velocity: 6 slots converted, divided by the learning rate, to their mean per unit where merged",
-        "iterations: 3 carried",
+        "iterations: 3 kept",
     ]
     assert lines(lambda: optimizers.Adam(0.01, clipnorm=2.0), optimizer="keep") == [
         "optimizer: Adam kept",
-        "slots: 12 carried",
-        "iterations: 3 carried",
-        "clipnorm: 2 carried; it bounds a merged kernel and bias as one",
+        "slots: 12 kept",
+        "iterations: 3 kept",
+        "clipnorm: 2 kept; it bounds a merged kernel and bias as one",
     ]
     schedule = optimizers.schedules.CosineDecay(0.01, 100)
     assert lines(lambda: optimizers.AdamW(schedule, weight_decay=0.125, clipnorm=2.0)) == [
         "optimizer: JointMomentum, new, learning rate 0.01, momentum 0.9",
-        "settings of AdamW: not carried, CosineDecay, weight_decay 0.125, clipnorm 2; give them to JointMomentum",
-        "state of AdamW: not carried, 12 slots and 3 iterations; optimizer='keep' keeps it",
+        "settings of AdamW: lost, CosineDecay, weight_decay 0.125, clipnorm 2; give them to JointMomentum",
+        "state of AdamW: lost, 12 slots and 3 iterations; optimizer='keep' keeps it",
     ]
     scaled = lambda: tf_keras.mixed_precision.LossScaleOptimizer(optimizers.legacy.Adam(0.01))  # noqa: E731
     assert lines(scaled) == [
         "optimizer: JointMomentum, new, learning rate 0.01, momentum 0.9",
-        "state of legacy Adam: not carried, 12 slots and 3 iterations; optimizer='keep' keeps it",
-        "loss scale: 32768 carried",
+        "state of legacy Adam: lost, 12 slots and 3 iterations; optimizer='keep' keeps it",
+        "loss scale: 32768 kept",
     ]
 
 
@@ -53,9 +53,9 @@ def test_export_and_split_say_what_becomes_of_the_optimizer(caplog, tmp_path):
     reset = [
         "optimizer: JointMomentum replaced by SGD of the same learning rate and momentum",
         "velocity: reset, SGD starts without",
-        "iterations: 3 carried",
+        "iterations: 3 kept",
     ]
-    kept = ["optimizer: Adam kept", "slots: 12 carried", "iterations: 3 carried"]
+    kept = ["optimizer: Adam kept", "slots: 12 kept", "iterations: 3 kept"]
     for compiled, choice, expected in ((lambda: optimizers.SGD(0.05), None, reset), (optimizers.Adam, "keep", kept)):
         _, model = trained_pair(MODELS["sequential"], compiled)
         rewriter.rewrite(model, optimizer=choice)
@@ -74,8 +74,8 @@ def test_a_model_without_weights_has_no_slots():
     rewriter.split(model)
     assert tuple(map(str, choose_standard_optimizer(model).lines)) == (
         "optimizer: Adam kept",
-        "slots: 0 carried",
-        "iterations: 0 carried",
+        "slots: 0 kept",
+        "iterations: 0 kept",
     )
 
 
@@ -85,7 +85,7 @@ def test_a_state_that_is_not_carried_is_a_warning(caplog):
     with caplog.at_level("INFO", "rewriter"):
         rewriter.rewrite(model)
     warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert warned == ["state of Adam: not carried, 12 slots and 3 iterations; optimizer='keep' keeps it"]
+    assert warned == ["state of Adam: lost, 12 slots and 3 iterations; optimizer='keep' keeps it"]
     assert len(caplog.records) > 1
     caplog.clear()
     model = MODELS["sequential"]()
@@ -93,4 +93,4 @@ def test_a_state_that_is_not_carried_is_a_warning(caplog):
     with caplog.at_level("INFO", "rewriter"):
         rewriter.rewrite(model)
     assert len(caplog.records) > 1
-    assert not [line for line in caplog.messages if "not carried" in line]  # there is none yet
+    assert not [line for line in caplog.messages if "lost" in line]  # there is none yet

@@ -102,7 +102,7 @@ def test_the_rewritten_form_loaded_then_changed(change, tmp_path):
 
 
 def test_the_default_optimizer_goes_on_with_a_velocity_that_was_put_off(tmp_path):
-    """And a state that is not carried is counted: none was, before."""
+    """And a state that is lost is counted: none was, before."""
     saved(tmp_path / "sgd", "sgd")
     saved(tmp_path / "adam", "adam")
     trained, loaded = build("sgd"), build("sgd")

@@ -81,7 +81,7 @@ def test_exclusions_go_on_when_the_rest_is_merged():
 def test_exclusions_survive_a_failed_rewrite(monkeypatch):
     """After a rollback the same variables are excluded, by an optimizer of the same class."""
     original, model = pair(variables=lambda model: [model.layers[0].bias])
-    monkeypatch.setattr("rewriter.optimizers.state.slots.carry", lambda *_: 1 / 0)
+    monkeypatch.setattr("rewriter.optimizers.state.slots.move", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         rewriter.rewrite(model, optimizer="keep")
     assert type(model.optimizer) is optimizers.AdamW

@@ -50,7 +50,7 @@ def in_standard_form(model):
 
 def rejected(model):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rewriter.optimizers.state.slots.carry", lambda *_: 1 / 0)
+        patch.setattr("rewriter.optimizers.state.slots.move", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             rewriter.rewrite(model, optimizer="keep")
 

@@ -4,6 +4,28 @@ Tried with tf-keras 2.18 to 2.21.
 """
 
 from rewriter.adapters.tf_keras import checkpoints, fused, graphs, legacy, loss_scale, ops
+from rewriter.adapters.tf_keras.classes import (
+    VERSION,
+    Callback,
+    Layer,
+    Metric,
+    Model,
+    Schedule,
+    Sequential,
+    dtype_of,
+    is_dataset,
+    is_module,
+    is_sparse,
+    is_tensor,
+    is_variable,
+    layer_classes,
+    new_spec,
+    new_variable,
+    optimizer_classes,
+    register,
+    values_of,
+    without_memory,
+)
 from rewriter.adapters.tf_keras.configs import (
     class_from_config,
     class_to_config,
@@ -28,28 +50,6 @@ from rewriter.adapters.tf_keras.files import (
     schedule_from_config,
 )
 from rewriter.adapters.tf_keras.graphs.context import current_graph, is_usable_here
-from rewriter.adapters.tf_keras.kinds import (
-    VERSION,
-    Callback,
-    Layer,
-    Metric,
-    Model,
-    Schedule,
-    Sequential,
-    dtype_of,
-    is_dataset,
-    is_module,
-    is_sparse,
-    is_tensor,
-    is_variable,
-    layer_classes,
-    new_spec,
-    new_variable,
-    optimizer_classes,
-    register,
-    values_of,
-    without_memory,
-)
 from rewriter.adapters.tf_keras.layer_base import LayerBase
 from rewriter.adapters.tf_keras.layers import (
     attribute_of,

@@ -12,12 +12,12 @@ from rewriter.adapters.tf_keras.legacy import is_legacy
 
 
 def awaited_names(layer: Any) -> list[str]:
-    """Name the variables of a checkpoint that was read, for which a layer has no attribute: it gets them if it has."""
+    """List the variables in a restored checkpoint that wait for an attribute of the layer."""
     return list(getattr(layer, "_self_unconditional_deferred_dependencies", ()))
 
 
 def awaited_values(optimizer: Any) -> list[str]:
-    """Name the values of a checkpoint that an optimizer which is not built yet gets when it is built.
+    """List the values in a restored checkpoint that an optimizer gets once it is built.
 
     Keras restores the slots of such an optimizer then, by their position; a legacy one its iterations.
     """
@@ -53,7 +53,7 @@ def saved_metadata(content: bytes) -> list[str]:
 
 
 def remember_input_shape(model: Any) -> None:
-    """Note of a model read from a SavedModel how it is built, which ``.keras`` files say, and Keras forgets."""
+    """Note how a model from a SavedModel is built. ``.keras`` files need it, and Keras forgets it."""
     spec = model._saved_model_inputs_spec
     if model._build_input_shape is None and spec is not None:
         model._build_input_shape = tf.nest.map_structure(lambda each: each.shape, spec)

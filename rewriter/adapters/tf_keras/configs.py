@@ -20,7 +20,7 @@ def register_class(cls: type, public_name: str, registered_name: str) -> None:
     """Make a class serialize as ``public_name`` in the current format and ``registered_name`` in the legacy ones.
 
     ``public_name`` is dotted, ``module.attribute``; Keras imports the module when it loads the class, so the
-    reader needs no import of its own. It is so as long as a layer has the class.
+    reader needs no import of its own. The registration lasts as long as a layer has the class.
     """
     for other in [each for each, holders in _HOLDERS.items() if not holders and each is not cls]:
         del _HOLDERS[other], _GLOBAL_CUSTOM_NAMES[other]
@@ -38,8 +38,8 @@ _HOLDERS: dict[type, weakref.WeakSet[Any]] = {}
 def set_class(holder: Any, cls: type) -> None:
     """Give a layer or an optimizer another class, past Keras's attribute tracking.
 
-    Saving as a SavedModel leaves ``call``, bound to the class of that moment, among the layer's own attributes, where
-    it would hide the ``call`` of the new class; that leftover goes.
+    Saving as a SavedModel leaves a bound ``call`` of the former class among the layer's attributes. It would hide the
+    ``call`` of the new class, so it is removed.
     """
     leftover = vars(holder).get("call")
     if leftover is not None and getattr(leftover, "__func__", None) is type(holder).call:
@@ -103,14 +103,14 @@ def optimizer_path_in_keras_format(model: Any) -> str:
 
 
 def registered_object(name: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
-    """Find what is registered under a name, or given, or in the custom object scope; ``None`` where nothing is."""
+    """Return the object that is registered, in scope or given under a name, ``None`` if there is none."""
     if not isinstance(name, str):
         return None
     return tf_keras.saving.get_registered_object(name, custom_objects=custom_objects)
 
 
 def is_kind_of_object(value: Any) -> bool:
-    """Tell whether a value is a class of the kinds that models are made of, so that making one of it is harmless."""
+    """Tell whether a value is a class of objects that models are made of, so that making one is harmless."""
     kinds = (
         tf_keras.layers.Layer,
         tf_keras.losses.Loss,
@@ -129,5 +129,5 @@ def is_kind_of_object(value: Any) -> bool:
 
 
 def safe_mode_scope(safe_mode: bool) -> Any:
-    """Inside, in every format, a ``lambda`` in a file is refused; Keras itself asks for it in ``.keras`` files only."""
+    """Inside, a ``lambda`` in a file of any format is refused. Keras itself refuses it in ``.keras`` files only."""
     return SafeModeScope(safe_mode)

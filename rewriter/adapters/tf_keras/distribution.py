@@ -41,7 +41,7 @@ def has_strategy() -> bool:
 
 
 def is_chief(holder: Any) -> bool:
-    """Tell whether this process is the one that writes files: of several workers the chief, else the only one."""
+    """Tell whether this process writes the files: of several workers only the chief does."""
     strategy = strategy_of(holder)
     return strategy is None or bool(strategy.extended.should_checkpoint)
 

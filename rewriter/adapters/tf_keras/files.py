@@ -15,12 +15,12 @@ FILE_ERRORS = (tf.errors.OpError,)
 
 
 def load_model(path: str, **options: Any) -> Any:
-    """Read a model with Keras, as it does."""
+    """Read a model as Keras does."""
     return tf_keras.models.load_model(path, **options)
 
 
 def observed_variables(observe: Callable[[int], None]) -> Any:
-    """Inside, a function is told of each variable that is made, by its bytes, before it is made."""
+    """Inside, ``observe(bytes)`` is called before each variable is made."""
 
     def create(next_creator: Any, **arguments: Any) -> Any:
         shape, dtype = tf.TensorShape(arguments.get("shape")), arguments.get("dtype")

@@ -47,7 +47,7 @@ def own_weights(layer: Any) -> list[Any]:
 
 
 def only_variables(weights: Iterable[Any]) -> list[Any]:
-    """Leave out of a list of weights what is no variable: layers with a vocabulary list a handler of it among them."""
+    """Return the variables in a list of weights. Layers with a vocabulary also list a handler of it there."""
     return [weight for weight in weights if isinstance(weight, tf.Variable)]
 
 
@@ -77,9 +77,9 @@ def attribute_of(holder: Any, value: Any) -> str | None:
 
 
 def reads_as_stored(variable: Any) -> bool:
-    """Tell whether a variable is one of TensorFlow's or Keras's own, whose value is what it stores.
+    """Tell whether a variable reads as what it stores, as TensorFlow's and Keras's own do.
 
-    A library that quantizes, say, has variables of its own kind, which a layer reads otherwise than they are stored.
+    Those of a library that quantizes, for example, do not.
     """
     return type(variable).__module__.startswith(("tensorflow.", "tf_keras."))
 
@@ -90,7 +90,7 @@ def stored_dtype(variable: Any) -> Any:
 
 
 def stored_variable(variable: Any) -> Any:
-    """Reach through a mixed-precision variable, which is read in another dtype, to the one that is stored."""
+    """Return the stored variable inside a mixed-precision one, which reads in another dtype."""
     return variable._variable if isinstance(variable, AutoCastVariable) else variable
 
 
@@ -108,7 +108,9 @@ def single_variables(variable: Any) -> list[Any]:
 
 
 def shorten(values: Any, length: int) -> None:
-    """Take off a list what was appended to it, in such a way that Keras goes on tracking a list of its own."""
+    """Cut a list to its former length, so that Keras goes on tracking it."""
+    # A list that is an attribute of a layer is wrapped. The wrapper compares itself with a snapshot when it is saved,
+    # and refuses if it was changed behind its back.
     storage = getattr(values, "_storage", values)
     del storage[length:]
     if storage is not values:
@@ -155,6 +157,7 @@ def exchange_weights(
         loss: Gets each weight regularization loss of the layer, ``partial(loss, variable)`` where Keras made it, and
             returns the one that takes its place: itself, to leave it.
     """
+    # Losses first, while the layer still has the variables that they are made of.
     _replace_weight_losses(layer, loss)
     for attribute in old:
         drop_weight(layer, attribute)
@@ -174,6 +177,7 @@ def drop_weight(layer: Any, attribute: str) -> None:
 
 def untrack(holder: Any, name: str) -> None:
     """Take an attribute out of what is saved in checkpoints."""
+    # Otherwise a checkpoint would hold the old variable too, and a restored one would ask for it.
     dependencies = holder._self_unconditional_checkpoint_dependencies
     dependencies[:] = [reference for reference in dependencies if reference.name != name]
     holder._self_unconditional_dependency_names.pop(name, None)
@@ -183,6 +187,7 @@ def _add_weight(layer: Any, attribute: str, variable: Any, position: int) -> Non
     """Put a variable on a layer as Keras's ``add_weight`` would, at a given place among the layer's own weights."""
     object.__setattr__(layer, attribute, variable)
     layer._obj_reference_counts[variable] = 1
+    # Keras lists trainable weights before all others, so a place among all weights is in one of the two lists.
     trainable = layer._trainable_weights
     if variable.trainable:
         trainable.insert(position, variable)

@@ -1,4 +1,4 @@
-"""Optional: what Keras keeps of its former ways, legacy optimizers and the ``.h5`` format."""
+"""Optional: legacy optimizers and the ``.h5`` format."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ def is_legacy(optimizer: Any) -> bool:
 
 
 def registered_optimizers() -> dict[str, Any]:
-    """Find the optimizer classes that are registered, by their bare names.
+    """Return the registered optimizer classes by their bare names.
 
-    An ``.h5`` file names the optimizer inside a ``LossScaleOptimizer`` by nothing else.
+    An ``.h5`` file has only the bare name of an optimizer inside a ``LossScaleOptimizer``.
     """
     registered = tf_keras.saving.get_custom_objects().values()
     return {cls.__name__: cls for cls in registered if isinstance(cls, type) and issubclass(cls, OPTIMIZERS)}
 
 
 def has_bare_name(cls: type) -> bool:
-    """Tell whether the legacy formats know a class by nothing but its own name, as it is not registered."""
+    """Tell whether a class is not registered, so that the legacy formats know only its bare name."""
     return bool(tf_keras.saving.get_registered_name(cls) == cls.__name__)
 
 

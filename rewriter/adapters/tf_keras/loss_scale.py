@@ -13,7 +13,7 @@ def wrap(optimizer: Any) -> Any:
 
 
 def wrap_like(wrapper: Any, optimizer: Any) -> Any:
-    """Wrap an optimizer in a ``LossScaleOptimizer`` where another one is wrapped in it, with the scale that has now."""
+    """Wrap an optimizer in a ``LossScaleOptimizer`` like that of another optimizer, with its present scale."""
     if not isinstance(wrapper, tf_keras.mixed_precision.LossScaleOptimizer):
         return optimizer
     if isinstance(optimizer, tf_keras.mixed_precision.LossScaleOptimizer):

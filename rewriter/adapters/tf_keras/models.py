@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def autocast(layer: Any) -> Any:
     """Inside, mixed-precision variables read in a layer's compute dtype, as they do in its ``__call__``.
 
-    For ``None`` they read in the dtype that they are stored in, be it in a layer's ``__call__``.
+    For ``None`` they read in the dtype that they are stored in, even in a layer's ``__call__``.
     """
     return enable_auto_cast_variables(None if layer is None else layer._compute_dtype_object)
 
@@ -75,7 +75,8 @@ def reset_traced_functions(model: Any) -> None:
 
 
 def trained_variables(model: Any) -> list[Any]:
-    """List the variables that training a model trains: those of what was trainable when it was compiled."""
+    """List the variables that ``fit`` trains: those that were trainable when the model was compiled."""
+    # compile() records what is trainable, and training goes by that record until the next compile().
     if not is_compiled(model):
         return list(model.trainable_variables)
     with RespectCompiledTrainableState(model):
@@ -83,7 +84,7 @@ def trained_variables(model: Any) -> list[Any]:
 
 
 def holders_alive() -> list[Any]:
-    """List every model, optimizer and ``tf.function`` alive: each may hold variables of a model that does not know it.
+    """List every model, optimizer and ``tf.function`` alive: each may hold variables of any model.
 
     Neither Keras nor TensorFlow knows who holds a variable. A registry would miss what was made before this library was
     imported, and then another model over the same layers would train weights that are no longer used. The look at all
@@ -105,6 +106,7 @@ def recorded_calls(
     user's code may ask for, ``type(layer) is Dense``. With a ``call`` of its own, it is not known which layer refused
     its input, since Keras looks at the input before ``call``.
     """
+    # Ids and not objects: a set of layers would call __hash__ and __eq__ of a user's class.
     wanted, thread = frozenset(layers), threading.get_ident()
     original = tf_keras.layers.Layer.__call__
 
@@ -149,6 +151,7 @@ def kept_call_state(holder: Any) -> Iterator[None]:
 
 def input_specs(model: Any) -> Any:
     """Read the structure of ``TensorSpec`` of a model's inputs; ``None`` if it has none and was never called."""
+    # A subclassed model has no inputs; it remembers the spec of its first call, which Keras writes into a SavedModel.
     if getattr(model, "inputs", None) and is_graph_network(model):
         return tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, _dtype_taken(tensor)), model.input)
     return model._saved_model_inputs_spec
@@ -157,8 +160,8 @@ def input_specs(model: Any) -> Any:
 def built_specs(model: Any) -> Any:
     """Read the structure of ``TensorSpec`` with which a model was built, as a ``.keras`` file says it.
 
-    That is all that is known of a subclassed model that was read from one and has not been called: shapes, which Keras
-    builds it with as floats. ``None`` where it was not built so.
+    This is all that is known of a subclassed model that was read from a file and not called: shapes, which Keras takes
+    for floats. ``None`` if the model was not built so.
     """
     try:
         return None if model._build_input_shape is None else _specs_of(model._build_input_shape)
@@ -186,7 +189,7 @@ def kept_input_specs(model: Any) -> Iterator[None]:
 
 
 def _dtype_taken(tensor: Any) -> Any:
-    """Say what an input holds: whole numbers where an embedding looks them up, which a Sequential calls floats."""
+    """Return the dtype that an input should have: integers for an embedding, where Keras may say floats."""
     consumers = [node.layer for node in tensor._keras_history.layer._outbound_nodes]
     return tf.int32 if any(isinstance(each, tf_keras.layers.Embedding) for each in consumers) else tensor.dtype
 
@@ -207,7 +210,7 @@ def is_compiled(model: Any) -> bool:
 
 
 def compilation(model: Any) -> Any:
-    """Name what the last ``compile`` made: another object after each."""
+    """Return an object that each ``compile`` makes anew, to tell whether there was one in between."""
     return getattr(model, "compiled_loss", None)
 
 
@@ -217,7 +220,7 @@ def optimizer_of(model: Any) -> Any:
 
 
 def training_argument(model: Any, training: bool) -> dict[str, bool]:
-    """Give what says whether a call of a model is in training; nothing to a layer whose call does not ask for it."""
+    """Return the ``training=`` argument for a call of a model or layer, or nothing if the call takes none."""
     asks = isinstance(model, tf_keras.Model) or model._expects_training_arg
     return {"training": training} if asks else {}
 

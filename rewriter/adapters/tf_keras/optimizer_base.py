@@ -108,8 +108,8 @@ class OptimizerBase(tf_keras.optimizers.Optimizer):
     def aggregate_gradients(self, grads_and_vars: Any) -> Any:
         """Sum gradients over the replicas; tf-keras calls it before the first update.
 
-        Where there is no strategy and so no second replica, they pass preserved. Keras sends them through one
-        operation even then, for which every gradient must exist before any variable can move.
+        Without a strategy there is no second replica, so they pass unchanged. Keras sends them through one operation
+        even then, and no variable could move before the last gradient exists.
 
         Args:
             grads_and_vars: Pairs of gradient and variable.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def inner_optimizer(optimizer: Any) -> Any:
-    """Reach through a ``LossScaleOptimizer`` to the optimizer that keeps the slots; through no wrapper of a user's."""
+    """Return the optimizer inside a ``LossScaleOptimizer``, which has the slots; any other optimizer as it is."""
     return optimizer.inner_optimizer if isinstance(optimizer, BaseLossScaleOptimizer) else optimizer
 
 
@@ -35,7 +35,7 @@ def remember(variable: Any) -> Replaced:
 
 
 def set_key(tensor: Any, key: Any) -> None:
-    """Give a tensor outside of graphs a key: an optimizer takes it where it asks a variable for nothing else."""
+    """Give an eager tensor the key that optimizers ask variables for."""
     tensor._unique_id = key
 
 
@@ -65,6 +65,7 @@ def optimizer_slots(optimizer: Any) -> Slots | None:
         return Slots(index, lists, list(optimizer._weights))
     if not getattr(optimizer, "_built", False):
         return None
+    # Keras has no list of an optimizer's slots: any attribute with one variable for each that is trained is one.
     index = dict(optimizer._index_dict)
     lists = {
         name: list(value)
@@ -88,6 +89,7 @@ def state_beside_slots(optimizer: Any) -> list[str]:
     for name, value in vars(optimizer).items():
         if name in {"_variables", "_weights", "_slots", "_index_dict"} or is_bookkeeping(name):
             continue
+        # A loop and no recursion, as containers may hold themselves.
         waiting, seen = [value], set[int]()
         while waiting:
             each = waiting.pop()
@@ -123,6 +125,7 @@ def rebuild_slots(optimizer: Any, variables: Sequence[Any]) -> None:
     slots = optimizer_slots(optimizer)
     replaced = {id(slot) for slots_of_one in slots.lists.values() for slot in slots_of_one} if slots else set()
     if is_legacy(optimizer):
+        # Its iterations are among the weights and are no slot, so they stay.
         optimizer._slots = {}
         optimizer._weights = [variable for variable in optimizer._weights if id(variable) not in replaced]
         build_slots(optimizer, variables)
@@ -190,6 +193,7 @@ def learning_rate_of(optimizer: Any) -> Any:
 
     The time decay of a legacy optimizer, ``rate / (1 + decay * iterations)``, is given as the schedule it is.
     """
+    # The public attribute of a schedule gives its present value, and the schedule would be lost.
     rate = optimizer._get_hyper("learning_rate") if is_legacy(optimizer) else optimizer._learning_rate
     if isinstance(rate, tf_keras.optimizers.schedules.LearningRateSchedule):
         return rate
@@ -242,6 +246,7 @@ def uncounted_variables(optimizer: Any) -> dict[str, Any]:
 
     That is the scale and the counter of a dynamic loss scale, and the running product of Nadam.
     """
+    # A static loss scale has no variables: its value is a setting.
     inner = inner_optimizer(optimizer)
     scale = getattr(optimizer, "_loss_scale", None) if inner is not optimizer else None
     found = {f"loss_scale.{name}": variable for (name, _), variable in getattr(scale, "_weights", {}).items()}

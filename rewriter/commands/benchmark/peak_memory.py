@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rewriter.commands.benchmark.contestants import joint_like, sgd
+from rewriter.commands.benchmark.compared_optimizers import joint_like, sgd
 from rewriter.commands.benchmark.training_steps import training_step
 from rewriter.commands.data_batches import batch_for
 from rewriter.core.errors import FileError

@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from rewriter.adapters import keras
-from rewriter.commands.benchmark.contestants import joint_like, sgd
+from rewriter.commands.benchmark.compared_optimizers import joint_like, sgd
 from rewriter.commands.benchmark.peak_memory import Subject, peak_memory
 from rewriter.commands.benchmark.results import Benchmark, Row
 from rewriter.commands.benchmark.timing import time_in_turn
@@ -102,7 +102,7 @@ def _times(
     jit_compile: bool,
 ) -> tuple[tuple[Row, ...], dict[str, int]]:
     # What the rewritten model trains with, and whether exactly: see rewriter.rewrite.
-    contestants = ((*joint, None), ("the same SGD", sgd, None), ("the same SGD, exact=False", sgd, False))
+    compared = ((*joint, None), ("the same SGD", sgd, None), ("the same SGD, exact=False", sgd, False))
     rows: list[Row] = []
     state: dict[str, int] = {}
     for compiled in (False, True) if jit_compile else (False,):
@@ -110,7 +110,7 @@ def _times(
         train = {_ORIGINAL: training_step(original, optimizer, batch, compiled)}
         infer = {_ORIGINAL: inference(original, batch, compiled)}
         state[_ORIGINAL] = _state_bytes(optimizer)
-        for name, make, exact in contestants:
+        for name, make, exact in compared:
             optimizer = make()
             rewrite(rewritten, optimizer, check=False, exact=exact, **chosen)
             train[name] = training_step(rewritten, optimizer, batch, compiled)

@@ -11,7 +11,7 @@ _Node = tuple[str, int]  # a layer's name, and which of its calls
 
 
 def flaw(config: Any) -> str | None:
-    """Return what is wrong with the graph of a Functional config, ``None`` if nothing is.
+    """Return what is wrong with the graph of a Functional config, or ``None``.
 
     Args:
         config: The ``config`` of a model, as JSON data.

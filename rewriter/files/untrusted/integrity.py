@@ -1,4 +1,4 @@
-"""Checks that a file is sound before Keras reads it, which would unpack, allocate or run its content."""
+"""Checks that a file is sound before Keras reads it: Keras would unpack, allocate or run whatever it says."""
 
 from __future__ import annotations
 
@@ -44,12 +44,14 @@ def checked_config(path: Path, kind: Format) -> list[Any]:
 def _sound_archive(path: Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
+            # The directory at the end of the archive is all that is read until its sizes are known to be sane.
             members = archive.infolist()
             names = [member.filename for member in members]
             for member in members:
                 parts = member.filename.replace("\\", "/").split("/")
                 if parts[0] == "" or ".." in parts or ":" in parts[0] or stat.S_ISLNK(member.external_attr >> 16):
                     raise FileError(f"{path}: its member {member.filename!r} points outside the archive; refused.")
+            # Readers differ in which of two members of one name they take, so what is checked may not be what is read.
             twice = next((name for name in names if names.count(name) > 1), None)
             if twice is not None:
                 raise FileError(f"{path}: damaged, it has {twice} more than once.")
@@ -135,7 +137,7 @@ _HEADER = 16  # bytes, of a heap and of each object in it
 
 
 def _require_sound_heaps(path: Path) -> None:
-    """Raise ``FileError`` for a heap of texts whose objects do not end: the HDF5 library would go on for ever in it.
+    """Raise ``FileError`` for a heap of texts whose objects do not end: the HDF5 library would never return.
 
     The layout is that of "Global Heap" in the HDF5 File Format Specification: a header with the size of the heap, then
     objects, each with a header of index, reference count and size, padded to 8 bytes; that of index 0 is free space.
@@ -191,14 +193,14 @@ def _text(value: Any) -> Any:
 
 
 def allowance(path: Path) -> int:
-    """Return how many bytes the model in a file may take in memory: a damaged config can ask for any number."""
+    """Return how many bytes the model in a file may take in memory. A damaged config can ask for any number."""
     files = path.rglob("*") if path.is_dir() else [path]
     return _SLACK + _GROWTH * sum(file.stat().st_size for file in files if file.is_file())
 
 
 @contextlib.contextmanager
 def limited_variables(path: Path, most: int) -> Iterator[None]:
-    """Inside, no more than so many bytes of variables can be made, at which ``FileError`` is raised."""
+    """Inside, ``FileError`` is raised if variables would take more than so many bytes."""
     made = 0
 
     def count(size: int) -> None:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class OutdatedOptimizer(Mixin):
     """Mixin of an optimizer whose variables were replaced: it refuses the new ones.
 
-    Keras's own optimizers would say that they cannot recognize a variable, and the legacy ones would train it as if
-    it had never been trained.
+    Without it Keras's optimizers would only say that they do not recognize a variable, and the legacy ones would train
+    it without its state.
     """
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Any]], *args: Any, **kwargs: Any) -> Any:
@@ -67,8 +67,7 @@ def require_up_to_date(optimizer: Any, model: Any) -> None:
     raise OptimizerError(
         f"this {type(inner).__name__} has state for weights that are replaced since this model, or another over the "
         f"same layers, was rewritten or split ({names}). Two optimizers hold state for the same variables then, and "
-        "only that of the model that was given was carried. Possible is to go on with another optimizer, "
-        "rewriter.rewrite(model, optimizer=None) or a new one, without that state; or to begin again with "
-        f"both models as they were and to leave out the layers that they share, {hints.EXCLUDE}, so that each keeps "
-        "its state."
+        "only that of the model that was given was kept. Go on with another optimizer and without that state, "
+        "rewriter.rewrite(model, optimizer=None) or a new one. Or begin again with both models as they were, and leave "
+        f"out the layers that they share, {hints.EXCLUDE}: then each keeps its state."
     )

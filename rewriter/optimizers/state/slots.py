@@ -42,15 +42,15 @@ class SlotSource:
 
     @property
     def trained(self) -> bool:
-        """Whether the optimizer has slots to make these of."""
+        """Whether the optimizer has the slots that these are made of."""
         return None not in self.places
 
     def parts(self, slots: Sequence[Any]) -> list[Any]:
-        """Pick out of a list the slots that this one is made of."""
+        """Select from a list the slots that this one is made of."""
         return [slots[place] for place in self.places if place is not None]
 
     def value(self, name: str, slots: Sequence[Any]) -> Any:
-        """Make the slot of some name of those in a list."""
+        """Make the slot of some name from those in a list."""
         return self.combine(name, self.parts(slots))
 
 
@@ -71,7 +71,7 @@ def require_known(optimizer: Any, variables: Sequence[Any]) -> None:
         return
     if cls in keras.optimizer_classes("Adafactor"):
         raise OptimizerError(
-            f"{hints.KEEP_OPTIMIZER} cannot carry the state of Adafactor: its slots are not one number for each weight "
+            f"{hints.KEEP_OPTIMIZER} cannot keep the state of Adafactor: its slots are not one number for each weight "
             f"but means over rows and columns. {hints.NEW_OPTIMIZER}."
         )
     require_own(optimizer, variables)  # what is said to do instead must do it
@@ -84,7 +84,7 @@ def require_known(optimizer: Any, variables: Sequence[Any]) -> None:
 
 
 def require_own(optimizer: Any, variables: Sequence[Any], elementwise: bool = True) -> None:
-    """Raise ``OptimizerError`` unless the slots an optimizer has can be carried from a model's variables to others.
+    """Raise ``OptimizerError`` unless the slots an optimizer has can be moved from a model's variables to others.
 
     Args:
         optimizer: The optimizer.
@@ -94,28 +94,29 @@ def require_own(optimizer: Any, variables: Sequence[Any], elementwise: bool = Tr
     inner = keras.inner_optimizer(optimizer)
     name = type(inner).__name__
     slots = keras.optimizer_slots(inner)
+    # State in a dict or in an inner optimizer would stay behind in silence: nothing says which weight it belongs to.
     beside = keras.state_beside_slots(inner) if elementwise else []
     if beside:
         raise OptimizerError(
-            f"the state of {name} cannot be carried over: {' and '.join(beside)} holds state for single weights, and "
+            f"the state of {name} cannot be kept: {' and '.join(beside)} holds state for single weights, and "
             "not as a list with one slot for each, as Keras's optimizers keep it. "
             f"{hints.NEW_OPTIMIZER}, to go on without that state."
         )
     if slots is None:
         return
     shapes = {keras.variable_key(inner, variable): variable.shape for variable in variables}
+    # A rebuild makes slots for the variables of this model alone, and would drop those of another.
     foreign = [key for key in slots.index if key not in shapes]
     if foreign:
         raise OptimizerError(
-            f"the state of {name} cannot be carried over: it also trains {len(foreign)} variables that are not in this "
+            f"the state of {name} cannot be kept: it also trains {len(foreign)} variables that are not in this "
             "model. Compile the model with an optimizer of its own."
         )
     if elementwise and any(
         lists[place].shape != shapes[key] for lists in slots.lists.values() for key, place in slots.index.items()
     ):
         raise OptimizerError(
-            f"the state of {name} cannot be carried over: its slots are not one number for each weight. "
-            f"{hints.NEW_OPTIMIZER}."
+            f"the state of {name} cannot be kept: its slots are not one number for each weight. {hints.NEW_OPTIMIZER}."
         )
 
 
@@ -155,7 +156,7 @@ def has_slots_of(optimizer: Any, variables: Sequence[Any]) -> bool:
     return any(place is not None for place in slot_places(optimizer, variables))
 
 
-def carry(optimizer: Any, sources: Sequence[SlotSource], reuse: Slots | None = None) -> None:
+def move(optimizer: Any, sources: Sequence[SlotSource], reuse: Slots | None = None) -> None:
     """Move an optimizer with all its state to other variables, in place.
 
     Args:
@@ -169,17 +170,20 @@ def carry(optimizer: Any, sources: Sequence[SlotSource], reuse: Slots | None = N
     if old is None:
         return
     trained = _in_order([source for source in sources if source.trained])
+    # Reused slots keep a compiled fit valid, as its graph has captured them. Those of a build since are others.
     known = reuse and {keras.variable_key(inner, source.variable) for source in trained} <= {*reuse.index}
     if reuse is None or not known:
         keras.rebuild_slots(inner, [source.variable for source in trained])
     else:
         keras.put_slots(inner, reuse)
+    # Read again: rebuilding made other lists.
     new = keras.optimizer_slots(inner)
     assert new is not None, "an optimizer stays built"  # noqa: S101
+    # An optimizer that makes a list of slots in its own way, at the first step say, has none after a build.
     left = [name for name in old.lists if name not in new.lists]
     if left:
         raise OptimizerError(
-            f"the state of {type(inner).__name__} cannot be carried over: its build makes no new {' and '.join(left)} "
+            f"the state of {type(inner).__name__} cannot be kept: its build makes no new {' and '.join(left)} "
             "for merged weights, and what it has is for the old ones. Make them in build, each time it is "
             f"called. {hints.NEW_OPTIMIZER}, to go on without that state. Nothing was changed."
         )
@@ -192,7 +196,7 @@ def carry(optimizer: Any, sources: Sequence[SlotSource], reuse: Slots | None = N
 def _in_order(sources: list[SlotSource]) -> list[SlotSource]:
     """Sort sources into the order of the optimizer's slots, in which files restore them.
 
-    That is the order the model has its weights in, if the optimizer had them so before; else that of the slots.
+    That is the order of the model's weights if the optimizer had them in that order before, else that of the slots.
     """
     places = [min(place for place in source.places if place is not None) for source in sources]
     first_of_each = list(dict.fromkeys(places))

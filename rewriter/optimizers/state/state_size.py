@@ -52,7 +52,7 @@ class _Trained(NamedTuple):
 
 
 def state_sizes(plan: Plan, model: Any) -> tuple[StateSize, StateSize]:
-    """Count the state of a model in standard form under its own optimizer, and rewritten under the default one.
+    """Count the optimizer state of a model before a rewrite and after it.
 
     Args:
         plan: The plan of the model.

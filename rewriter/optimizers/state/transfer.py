@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class StateTransfer:
     """Where each slot of an optimizer goes while layers are merged or separated.
 
-    Tell it of each layer before the layer changes; once all have, :meth:`carry` moves the state, or :meth:`sources`
-    tells another optimizer what it can start from.
+    Call it before each layer changes. Once all have changed, :meth:`move` moves the state, or :meth:`sources` lists
+    what another optimizer can start from.
     """
 
     def __init__(self, optimizer: Any) -> None:
@@ -36,6 +36,7 @@ class StateTransfer:
     def before_merge(self, layer: Any, layout: Layout) -> None:
         """Note that the weights of a layer are about to be merged, in one of its augmented kernels."""
         self._note_exclusions(layer, layout)
+        # Places, and not slots: the old lists are read when all layers have changed.
         places = self._places([getattr(layer, part.attribute) for part in layout.parts])
         condense = self._inner.condense if is_joint(self.optimizer) else _stacked
         self._undo.append((lambda: [getattr(layer, part.attribute) for part in layout.parts], places))
@@ -61,7 +62,9 @@ class StateTransfer:
 
     def sources(self, model: Any) -> list[SlotSource]:
         """List, for every variable the model has now, where its slots come from, in the order of training."""
+        # The moves are functions, called now: the new variables were not there when they were noted.
         moved = {id(source.variable): source for move in self._moves for source in move()}
+        # Trained first, in the order of training; then those that are frozen now and were trained before.
         variables = list(filter(keras.is_variable, [*keras.trained_variables(model), *model.variables]))
         unmoved = [variable for variable in variables if id(variable) not in moved]
         stay = {
@@ -72,16 +75,16 @@ class StateTransfer:
         ordered = dict.fromkeys(id(variable) for variable in variables)
         return [sources.pop(key) for key in ordered] + list(sources.values())
 
-    def carry(self, model: Any, reuse: Slots | None = None) -> None:
+    def move(self, model: Any, reuse: Slots | None = None) -> None:
         """Move the optimizer's state to the variables that the model has now."""
         if self.optimizer is not None and self._moves:
             self._exclude()  # before it is built: an optimizer that knows no rows refuses
-            slots.carry(self._inner, self.sources(model), reuse)
+            slots.move(self._inner, self.sources(model), reuse)
 
-    def hand_on(self, optimizer: Any) -> None:
+    def copy_exclusions(self, optimizer: Any) -> None:
         """Copy this optimizer's weight-decay exclusions to its replacement."""
         if self._excluded:
-            weight_decay.hand_on(self._inner, keras.inner_optimizer(optimizer), self._excluded)
+            weight_decay.copy_exclusions(self._inner, keras.inner_optimizer(optimizer), self._excluded)
 
     def roll_back(self) -> None:
         """Restore the slots that the optimizer had, after layers were changed and changed back."""

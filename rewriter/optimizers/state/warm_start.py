@@ -74,6 +74,7 @@ def start(optimizer: Any, stopped: Any, sources: Sequence[SlotSource], trainable
         sources: For every variable of the model, where its slots in ``stopped`` come from.
         trainable: The trainable variables of the model, in its order.
     """
+    # The step count goes on even where there is no velocity yet, so that a schedule does not begin again.
     joint, inner = keras.inner_optimizer(optimizer), keras.inner_optimizer(stopped)
     slots = keras.optimizer_slots(inner)
     joint.iterations.assign(inner.iterations)
@@ -97,6 +98,7 @@ def start(optimizer: Any, stopped: Any, sources: Sequence[SlotSource], trainable
 def _velocity(source: SlotSource, name: str, slots: Sequence[Any], joint: Any, stopped: Any) -> Any:
     if isinstance(stopped, JointMomentum):
         return source.value(name, slots)
+    # The slot of SGD has the rate of the last step in it. At a rate of 0 nothing can be read from it.
     rate = last_learning_rate(stopped)
     velocities = [
         slot / scalar(-rate, slot.dtype) if rate else keras.ops.zeros_like(slot) for slot in source.parts(slots)

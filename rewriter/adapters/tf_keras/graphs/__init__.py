@@ -1,4 +1,4 @@
-"""Optional: what only a framework with graphs can tell, for discovery and for functions that users have traced."""
+"""Optional: traces of models, for discovery, and functions that users have traced."""
 
 from rewriter.adapters.tf_keras.graphs.context import with_shape
 from rewriter.adapters.tf_keras.graphs.functions import has_traced, is_traced_function, put_traces, take_traces

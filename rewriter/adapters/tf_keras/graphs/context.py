@@ -1,4 +1,4 @@
-"""Graphs: what TensorFlow knows of the function that is being traced, and has no public way to say."""
+"""The function that is being traced: what TensorFlow knows of it and does not say in public."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PARTS_OF_A_GRAPH = (CondBranchFuncGraph, WhileBodyFuncGraph, WhileCondFuncGraph
 
 
 def current_graph() -> Any:
-    """Name the graph that is being traced, ``None`` outside of any."""
+    """Return the graph that is being traced, ``None`` outside of graphs."""
     return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
 
 
@@ -34,7 +34,7 @@ def is_usable_here(made_in: Any) -> bool:
 
 
 def with_shape(tensor: Any, shape: Any) -> Any:
-    """State the shape of a tensor, by an operation behind which TensorFlow does not look."""
+    """State the shape of a tensor by an operation that TensorFlow does not optimize away."""
     return tf.ensure_shape(tensor, shape)
 
 

@@ -1,9 +1,8 @@
 """What a traced graph does with variables: which are multiplied, and which are added to the product.
 
-An abstract interpretation of a ``GraphDef``: each tensor is replaced by a value that says only what matters here,
-a variable (whole, or a piece of it, in whatever shape it is read), or a sum that products of variables flow into.
-Called functions and both branches of a condition are entered with the values they are called with; the body of a loop
-as often as it takes until what it carries round is the same.
+This is an abstract interpretation of a ``GraphDef``. Each tensor is replaced by a value that says only what matters
+here: a variable (whole, or a piece of it, in any shape), or a sum into which products of variables flow. Functions are
+entered at each call, a condition in both branches, and the body of a loop until its values no longer change.
 """
 
 from __future__ import annotations
@@ -72,7 +71,8 @@ class Sum(NamedTuple):
         return {index - rank: each for index, each in enumerate(self.dimensions) if each.axes}
 
 
-# A tensor is one of these, or anything else.
+# A tensor is one of these. None is anything else: whatever is uncertain becomes None, so that a pair may be missed but
+# is never made up.
 _Value = Handle | Constant | Read | Sum | None
 
 
@@ -89,8 +89,10 @@ def interpret(graph: Any, handles: Mapping[str, int], shapes: Mapping[int, tuple
     return interpreter.found
 
 
-_ROUNDS = 8  # of a loop, at most: in each, something that is carried round must become anything
-_MOST_NUMBERS = 64  # in a constant that says a shape
+# Each round of a loop turns at least one of its values into None, so few rounds are needed; this bounds odd graphs.
+_ROUNDS = 8
+# A constant that says a shape, a permutation or an axis is short. Longer ones are data.
+_MOST_NUMBERS = 64
 
 
 class _Interpreter:
@@ -103,6 +105,7 @@ class _Interpreter:
         """Interpret nodes in the order in which they were made; their values go beside those given, by name."""
         for node in nodes:
             if node.name not in values:
+                # "^name" is a control input: an order, not a value.
                 arguments = [_look_up(values, name) for name in node.input if not name.startswith("^")]
                 values[node.name] = self._outputs(node, arguments)
 
@@ -117,6 +120,7 @@ class _Interpreter:
         handler = _HANDLERS.get(node.op)
         if handler is not None:
             return handler(self, node, arguments)
+        # An operation that is not in the table ends the interpretation here: the variable is used "otherwise".
         self._used(node.op, arguments)
         return []
 
@@ -131,20 +135,23 @@ class _Interpreter:
         return []
 
     def _branches(self, node: Any, arguments: list[_Value]) -> list[_Value]:
+        # The first argument is the condition. "Case" has a list of branches, "If" has two.
         branches = node.attr["branches"].list.func or [node.attr["then_branch"].func, node.attr["else_branch"].func]
         results = [self._call(branch.name, arguments[1:]) for branch in branches]
         return [_either(values) for values in zip(*results, strict=True)]
 
     def _loop(self, node: Any, arguments: list[_Value]) -> list[_Value]:
-        carried = arguments
+        # What the body returns is its argument in the next round. A value that differs becomes None, and the body is
+        # entered again with that, as it may now use a variable in another way.
+        values = arguments
         for _ in range(_ROUNDS):
-            self._call(node.attr["cond"].func.name, carried)
-            after = self._call(node.attr["body"].func.name, carried)
-            same = [old if old == new else None for old, new in zip(carried, after, strict=True)]
-            if same == carried:
+            self._call(node.attr["cond"].func.name, values)
+            after = self._call(node.attr["body"].func.name, values)
+            same = [old if old == new else None for old, new in zip(values, after, strict=True)]
+            if same == values:
                 break
-            carried = same
-        return carried
+            values = same
+        return values
 
     def _used(self, operation: str, values: Iterable[_Value]) -> None:
         for value in values:
@@ -158,6 +165,7 @@ class _Interpreter:
         return [Read(handle.variable, dimensions.of_variable(self._shapes[handle.variable]))]
 
     def _product(self, node: Any, arguments: list[_Value]) -> list[_Value]:
+        # A product of two variables has no units that one bias could belong to.
         factors = [(place, value) for place, value in enumerate(arguments) if isinstance(value, Read)]
         if len(factors) == 1:
             place, read = factors[0]
@@ -169,7 +177,7 @@ class _Interpreter:
         return []
 
     def _one_factor(self, node: Any, place: int, read: Read) -> Sum | None:
-        """Say what comes of the product of a variable and something else, ``None`` where it leaves no set of axes."""
+        """Return the product of a variable and something else, ``None`` where it leaves no whole set of axes."""
         result = _shape_of(node)
         left = dimensions.PRODUCTS[node.op](node, place, len(read.dimensions)) if read.dimensions is not None else None
         if not left or read.dimensions is None or result is None:
@@ -178,13 +186,14 @@ class _Interpreter:
         kept = {index for index, _ in left}
         summed = [each for index, each in enumerate(read.dimensions) if index not in kept]
         outgoing = dimensions.axes_from_end([read.dimensions[index] for index, _ in left], len(sizes))
+        # An axis that is summed in part, and left in part, is neither incoming nor outgoing.
         if not outgoing or set(outgoing) & set(dimensions.axes_from_end(summed, len(sizes))):
             return None
         units, placed = [], [Dimension(size, ()) for size in result]
         for index, at in left:
             part, before = read.dimensions[index], placed[at]
             if before.axes and (part.start or before.start):
-                return None
+                return None  # two axes in one dimension, cut: the units are no product of whole axes
             units.append(math.prod(sizes[axis] for axis in part.axes))
             size = before.size * part.size if before.axes else part.size
             placed[at] = Dimension(size, (*before.axes, len(units) - 1), part.start)
@@ -194,6 +203,7 @@ class _Interpreter:
     def _sum(self, node: Any, values: list[_Value]) -> list[_Value]:
         sums = [value for value in values if isinstance(value, Sum)]
         reads = [value for value in values if isinstance(value, Read)]
+        # Sums whose units are in other places are added by broadcasting: no number belongs to one unit then.
         if not sums or any((each.units, each.places) != (sums[0].units, sums[0].places) for each in sums):
             self._used(node.op, reads)
             return []
@@ -207,6 +217,7 @@ class _Interpreter:
                 continue
             bias = Bias(read.variable, outgoing, read.piece)
             if waiting:
+                # The first variable that is added is the bias of every product that waits for one.
                 self.found.added[bias].add(waiting)
                 waiting, biases = frozenset(), biases | {read.variable}
             else:
@@ -221,6 +232,7 @@ class _Interpreter:
         if read.dimensions is None:
             return None
         rank, sizes = len(to.dimensions), self._shapes[read.variable]
+        # "NCHW": BiasAdd adds along the first dimension after the batch, and not along the last.
         at = 1 - rank if node.attr["data_format"].s.startswith(b"NC") else -len(read.dimensions)
         given = {at + index: each for index, each in enumerate(read.dimensions)}
         places = to.places
@@ -237,7 +249,8 @@ class _Interpreter:
         return tuple(axis for unit in sorted(axes) for axis in axes[unit])
 
     def _moved(self, node: Any, arguments: list[_Value]) -> list[_Value]:
-        """Say what becomes of a variable or a sum whose dimensions are moved, or which is cut in pieces."""
+        """Return a variable or a sum with its dimensions moved, or the pieces it is cut into."""
+        # "Split" alone has the axis first.
         value = arguments.pop(1 if node.op == "Split" else 0)
         if not isinstance(value, Read | Sum):
             return []
@@ -256,6 +269,7 @@ class _Interpreter:
 
     def _moved_sum(self, node: Any, value: Sum, numbers: list[Numbers] | None, index: int) -> _Value:
         if node.op == "Reshape":
+            # The new shape is often computed from the batch, so no constant: what counts is the shape it has.
             shape = _shape_of(node)
             moved = None if shape is None else dimensions.reshaped_at_the_end(value.dimensions, shape, value.units)
         else:
@@ -264,7 +278,7 @@ class _Interpreter:
         return _whole(value, moved)
 
     def _in_list(self, node: Any, arguments: list[_Value]) -> list[_Value]:
-        """Say what becomes of a sum in a list of tensors, of which the first dimension goes over the elements."""
+        """Return a sum from a list of tensors, or the list of it: its first dimension goes over the elements."""
         value = arguments[0]
         if not isinstance(value, Sum):
             return [value]
@@ -274,7 +288,7 @@ class _Interpreter:
 
 
 def _either(values: Sequence[_Value]) -> _Value:
-    """Say what a condition gives, of what its branches give: a sum of the factors of all, where they are alike."""
+    """Return the result of a condition: where its branches give like sums, one with the factors of all."""
     waiting = frozenset[Factor]().union(*(value.waiting for value in values if isinstance(value, Sum)))
     alike = {value._replace(waiting=waiting) if isinstance(value, Sum) else value for value in values}
     return alike.pop() if len(alike) == 1 else None
@@ -288,7 +302,7 @@ def _whole(value: Sum, moved: Dimensions | None) -> _Value:
 
 
 def _shape_of(node: Any) -> list[int] | None:
-    """Read the shape of what an operation makes first, ``None`` where its rank is not known."""
+    """Return the shape of an operation's first output, ``None`` if its rank is not known."""
     shapes = node.attr["_output_shapes"].list.shape
     if not shapes or shapes[0].unknown_rank:
         return None

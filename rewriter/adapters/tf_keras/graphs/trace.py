@@ -1,4 +1,4 @@
-"""The trace of a model, from which the dataflow of its variables is read."""
+"""Traces a function, and reads the dataflow of its variables."""
 
 from __future__ import annotations
 

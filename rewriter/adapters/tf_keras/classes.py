@@ -65,7 +65,7 @@ def optimizer_classes(*names: str) -> tuple[Any, ...]:
 
 
 def new_spec(shape: Any, dtype: Any) -> Any:
-    """Say the shape and dtype of a tensor, ``None`` for sizes that are open."""
+    """Describe the shape and dtype of a tensor, ``None`` for sizes that are open."""
     return tf.TensorSpec(shape, dtype)
 
 

@@ -1,0 +1,90 @@
+"""The check runs a user's code in training mode too: what writes to a kernel there alone would fail in training."""
+
+import pytest
+import tensorflow as tf
+import tf_keras
+from tf_keras import layers
+
+import rewriter
+from arrays import bits
+from model_state import state
+from models import batch, fit, trained_pair
+
+
+def clip(layer):
+    """Outside of any class, so that reading the code of the layers does not find it."""
+    layer.kernel.assign(tf.clip_by_value(layer.kernel, -1.0, 1.0))
+
+
+class ClipsInTraining(layers.Layer):
+    def __init__(self, inner, **options):
+        super().__init__(**options)
+        self.inner = inner
+
+    def call(self, inputs, training=None):
+        if training:
+            clip(self.inner)
+        return self.inner(inputs)
+
+
+class FailsInTraining(layers.Layer):
+    """It never could be trained; that is nothing to do with a merge."""
+
+    def call(self, inputs, training=None):
+        if training:
+            raise NotImplementedError("for inference alone")
+        return inputs
+
+
+def with_clipping():
+    return tf_keras.Sequential(
+        [layers.Dense(4, input_shape=(5,)), ClipsInTraining(layers.Dense(3, name="inner"), name="clips")]
+    )
+
+
+def test_a_kernel_that_is_written_to_in_training_alone_is_found_by_the_check():
+    preserved, model = trained_pair(with_clipping)
+    before = state(model)
+    with pytest.raises(rewriter.DifferenceError, match=r"clips: it failed .* in training mode: .*leave out"):
+        rewriter.rewrite(model, optimizer="keep")
+    assert state(model) == before
+    fit(preserved)
+    fit(model)
+    assert [bits(weight.numpy()) for weight in model.weights] == [bits(weight.numpy()) for weight in preserved.weights]
+
+
+def test_what_the_error_says_to_leave_out_mends_it():
+    _, model = trained_pair(with_clipping)
+    with pytest.raises(rewriter.DifferenceError, match=r"exclude=\['clips/inner'\]"):
+        rewriter.rewrite(model, optimizer="keep")
+    rewriter.rewrite(model, optimizer="keep", exclude="clips/inner")
+    fit(model)
+
+
+def test_a_model_that_fails_in_training_anyway_is_merged():
+    model = tf_keras.Sequential([layers.Dense(4, input_shape=(5,)), FailsInTraining()])
+    rewriter.rewrite(model)
+    assert [decision.action for decision in rewriter.plan(model).decisions] == ["skip"]  # merged already
+
+
+def test_the_run_in_training_mode_leaves_nothing_behind():
+    """Statistics, random states and whatever the user's code counts are as they were."""
+    model = tf_keras.Sequential([layers.Dense(4, input_shape=(5,)), layers.BatchNormalization(), Counts()])
+    model.compile("adam", "mse")
+    x, _ = batch()
+    outputs = model(x).numpy()
+    counted = model.layers[-1].calls
+    rewriter.rewrite(model, optimizer="keep")
+    assert model.layers[-1].calls == counted
+    assert bits(model(x).numpy()) == bits(outputs)
+
+
+class Counts(layers.Layer):
+    def build(self, input_shape):
+        self.calls = 0
+        super().build(input_shape)
+
+    def call(self, inputs, training=None):
+        if training:
+            self.calls += 1
+        return inputs
