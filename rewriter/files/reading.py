@@ -111,11 +111,12 @@ def _restore(source: Path, kind: Format, model: Any, described: dict[str, Any]) 
     """Restore what Keras does not; return what is lost of the optimizer, in words."""
     dropped = restore_from_checkpoint(source, model) if kind is Format.SAVED_MODEL else ""
     hidden = described.get("standard_form", False)
+    origin, places = manifest.origin(described), manifest.places(described) if hidden else {}
     if hidden:
-        merge_at(model, manifest.places(described))
+        merge_at(model, places)
         reset_functions(model)
     if any(is_merged(found.layer) for found in locate_layers(model)):
-        take_over_saving(model, manifest.origin(described))
+        take_over_saving(model, origin)
     if not keras.is_compiled(model) or not keras.is_optimizer(model.optimizer):
         return ""
     if hidden:

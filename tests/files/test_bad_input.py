@@ -19,7 +19,7 @@ from tf_keras import layers
 import fuzzing
 import rewriter
 from family_models import Mixing
-from models import MODELS, fit
+from models import fit, save_in_each_format
 from rewriter.files.formats import digest
 from warm_python import WARM_PYTHON
 
@@ -33,12 +33,7 @@ class Gone(layers.Dense):
 def good(tmp_path_factory):
     """A trained model in each format, and the odd ones that the bad files are made of."""
     folder = tmp_path_factory.mktemp("good")
-    model = MODELS["nested"]()
-    model.compile("adam", "mse")
-    fit(model)
-    model.save(folder / "model.keras")
-    model.save(folder / "model.h5")
-    model.save(folder / "model", save_format="tf")
+    model = save_in_each_format(folder)
     model.save_weights(folder / "of.weights.h5")
     model.save_weights(folder / "legacy_weights.h5")
     tf.saved_model.save(tf.Module(), str(folder / "module"))

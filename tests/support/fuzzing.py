@@ -192,15 +192,10 @@ def prepare(folder):
     import tf_keras  # noqa: PLC0415
 
     import rewriter  # noqa: PLC0415
-    from models import MODELS, fit  # noqa: PLC0415
+    from models import fit, save_in_each_format  # noqa: PLC0415
 
     tf_keras.utils.set_random_seed(1)
-    model = MODELS["nested"]()
-    model.compile("adam", "mse")
-    fit(model)
-    model.save(folder / "model.keras")
-    model.save(folder / "model.h5")
-    model.save(folder / "model", save_format="tf")
+    model = save_in_each_format(folder)
     rewriter.rewrite(model)
     fit(model)
     model.save(folder / "joint.keras")

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from arrays import bits
-from models import batch
+from models import batch, fit
 from rewriter.model.walk import locate_layers
 
 
@@ -22,6 +22,14 @@ def state(model):
             for layer in found
         ],
     }
+
+
+def assert_untouched(model, before, untouched):
+    """A model is what it was before, and one more epoch trains it as it trains a copy that was left alone."""
+    assert state(model) == before
+    fit(untouched)
+    fit(model)
+    assert [bits(weight.numpy()) for weight in model.weights] == [bits(weight.numpy()) for weight in untouched.weights]
 
 
 def merged_layers(model):

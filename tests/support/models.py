@@ -5,6 +5,20 @@ import tf_keras
 from tf_keras import layers
 
 
+@tf_keras.saving.register_keras_serializable("tests")
+class ReadsClass(layers.Layer):
+    """Gives something else once the layer before it is not a plain Dense, or no more so."""
+
+    def __init__(self, dense, suspicious=True, **options):
+        super().__init__(**options)
+        self.watched = [dense]
+        self.suspicious = suspicious
+        self.scale = self.add_weight("scale", (), initializer="ones")
+
+    def call(self, inputs):
+        return inputs * self.scale * (1.0 if (type(self.watched[0]) is layers.Dense) is self.suspicious else 2.0)
+
+
 def sequential():
     return tf_keras.Sequential(
         [layers.Dense(7, activation="relu", input_shape=(5,)), layers.BatchNormalization(), layers.Dense(3)]
@@ -147,3 +161,14 @@ def fit(model, epochs=1, **options):
             model.train_on_batch(x[start : start + 8], y[start : start + 8])
         return None
     return model.fit(*batch(), epochs=epochs, batch_size=8, shuffle=False, verbose=0, **options)
+
+
+def save_in_each_format(folder):
+    """Save a trained model as ``model.keras``, ``model.h5`` and the SavedModel ``model``; returns it."""
+    model = MODELS["nested"]()
+    model.compile("adam", "mse")
+    fit(model)
+    model.save(folder / "model.keras")
+    model.save(folder / "model.h5")
+    model.save(folder / "model", save_format="tf")
+    return model
