@@ -119,7 +119,7 @@ def _check_that_it_trains(cls: Any, settings: dict[str, Any]) -> None:
     for eager, traced in zip(trained[True], trained[False], strict=True):
         if not np.allclose(eager, traced, rtol=1e-3, atol=1e-5):
             raise AssertionError(
-                f"{cls.__name__} trains otherwise in a graph than outside of any, by up to "
+                f"{cls.__name__} trains differently in a graph and eagerly, by up to "
                 f"{np.abs(eager - traced).max():g}: what changes from step to step must be a slot, self.iterations, or "
                 "made by self.add_variable."
             )
@@ -139,7 +139,7 @@ def _check_state(cls: Any, settings: dict[str, Any]) -> None:
     for one, two in zip(model.get_weights(), other.get_weights(), strict=True):
         if not np.array_equal(one, two):
             raise AssertionError(
-                f"{cls.__name__} goes on otherwise once it is saved and read again: it keeps something that is no "
+                f"{cls.__name__} trains differently after it is saved and read again: it keeps something that is no "
                 "slot, no setting of its __init__, and not made by self.add_variable."
             )
 

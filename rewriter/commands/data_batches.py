@@ -61,7 +61,9 @@ def batch_for(model: Any, batch_size: int, data: Path | None = None) -> Batch:
         if inputs is None:
             raise ModelError(f"{model.name} does not say what it takes; give it a batch, {hints.Argument('data')}.")
         if specs_of(model)[1] and (note := run_model(model, like=model).note):
-            raise ModelError(f"{model.name} says shapes alone, and nothing fits that was made of them: {note}.")
+            raise ModelError(
+                f"{model.name} knows only the shapes of its inputs, and a batch made from these does not fit: {note}."
+            )
         return Batch(inputs, is_fixed=_is_fixed(model))
     arrays = _arrays(data, batch_size)
     targets = arrays.get("y")

@@ -99,7 +99,7 @@ def merge_at(model: Any, places: dict[str, Any]) -> None:
         if layer is None or type(layer).__name__ != merged["layer"] or not _can_have(layer, pairs):
             raise FileError(
                 f"the file says that the {merged['layer']} layer at {place!r} is merged, and the model made from it "
-                "has none there: is a custom class another one than when it was saved?"
+                "has none there: has a custom class changed since it was saved?"
             )
         cls = augmented_class(standard_class(layer), merged["exact"], pairs)
         if layer.built:

@@ -187,7 +187,7 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
         if place is None:
             raise ValueError(
                 f"{type(self).__name__} has no slot {name!r} of {variable.name}: it was not built for that variable. "
-                "Give the one that the rule was given."
+                "Pass the variable that the rule was given."
             )
         return getattr(self, name)[place]
 
@@ -269,7 +269,7 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
         rule_errors.require_extents(self, _AVERAGED)
         taken = next((name for name in self.slots if hasattr(self, name) and not made_before), None)
         if taken is not None:
-            raise ValueError(f"{type(self).__name__} has an attribute {taken}, so a slot must be called otherwise.")
+            raise ValueError(f"{type(self).__name__} has an attribute {taken}, so the slot needs another name.")
         return {
             name: [rule_errors.initial_slot(self, name, each, _slot_shape(each, extent)) for each in variables]
             for name, extent in self.slots.items()

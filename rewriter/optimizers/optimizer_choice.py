@@ -164,8 +164,8 @@ def choose_standard_optimizer(model: Any) -> OptimizerChoice:
     standard = inner.standard_optimizer()
     if not keras.is_optimizer(standard) or is_joint(standard):
         raise OptimizerError(
-            f"{_name(optimizer)}.standard_optimizer must return an optimizer of tf_keras for the model in standard "
-            f"form, which knows of no layers, and returned {standard!r}."
+            f"{_name(optimizer)}.standard_optimizer must return an optimizer of tf_keras that is not joint, for the "
+            f"model in standard form. It returned {standard!r}."
         )
     standard = _scaled_like(optimizer, standard)
     lines = [
@@ -208,8 +208,9 @@ def _joint(model: Any, given: dict[str, Any]) -> OptimizerChoice:
     current = keras.optimizer_of(model)
     if is_joint(current) and not warm_start.can_start_from(current):
         raise OptimizerError(
-            f"this model trains under {_name(current)}, a rule of your own: {' and '.join(given)} would be joint "
-            "momentum's and cannot be given for it. Without, it is kept as it is; set it on model.optimizer, in Python."
+            f"this model trains under {_name(current)}, a rule of your own, and {' and '.join(given)} would be for "
+            "joint momentum. Leave out what you gave, and your rule is kept; change its settings in Python, on "
+            "model.optimizer."
         )
     if not warm_start.can_start_from(current):
         joint = JointMomentum(**given)

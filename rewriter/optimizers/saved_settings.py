@@ -50,8 +50,8 @@ class KeptSettings(OptimizerBase):
         for setting, (before, after) in _changed(self, again).items():
             raise TypeError(
                 f"{name} cannot be made again from its settings: {setting} is {before!r}, and {after!r} in what "
-                "get_config and from_config make. get_config must say what super().get_config() says, too; or write "
-                "none, and keep each argument of __init__ as self.<name>."
+                "get_config and from_config make. get_config must also return what super().get_config() "
+                "returns. Or write no get_config, and keep each argument of __init__ as self.<name>."
             )
 
 

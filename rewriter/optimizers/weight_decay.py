@@ -100,10 +100,10 @@ def require_rows_known(optimizer: Any, variables: Sequence[Any]) -> None:
         whole = whole or keras.variable_key(optimizer, variable) in keys
         if layout is not None and excluded and not (whole and len(excluded) == len(layout.parts)):
             raise OptimizerError(
-                f"weight decay of this {type(optimizer).__name__} is to leave out {' and '.join(excluded)}, which are "
-                f"rows of {variable.name.partition(':')[0]} now, and it knows of no rows. Give it to the model: "
-                f"rewriter.rewrite(model, optimizer=...), or {hints.KEEP_OPTIMIZER} where the model is compiled with "
-                "it. Nothing was trained yet."
+                f"weight decay of this {type(optimizer).__name__} leaves out {' and '.join(excluded)}. These are now "
+                f"rows of {variable.name.partition(':')[0]}, and this optimizer only knows whole variables. Give it to "
+                f"the model: rewriter.rewrite(model, optimizer=...), or {hints.KEEP_OPTIMIZER} if it is compiled "
+                "with it. Nothing was trained yet."
             )
 
 

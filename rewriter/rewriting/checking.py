@@ -121,7 +121,7 @@ def checked_model(
     elif compare_all(after.losses, again.losses, _numbers_in(model)).explained:
         raise DifferenceError(
             f"its losses differ {_by_how_much(losses)}, so a penalty that was added with add_loss treats a "
-            f"kernel and its bias otherwise once they are one variable. The model is as it was{_to_leave_out(model)}."
+            f"kernel and its bias differently once they are one variable. The model is as it was{_to_leave_out(model)}."
         )
 
 
@@ -176,10 +176,12 @@ def _to_leave_out(model: Any, failed: Any = None) -> str:
     read = read or [found.paths[0] for found in merged]
     if len(read) > _FEW:
         return (
-            f"; one of the {len(read)} merged layers is used otherwise than by a call: leave it out with "
+            f"; one of the {len(read)} merged layers is used in another way than by a call: leave it out with "
             f"{hints.EXCLUDE}"
         )
-    return f"; leave out with {hints.Argument('exclude', read)} what is used otherwise than by a call" if read else ""
+    return (
+        f"; leave out with {hints.Argument('exclude', read)} what is used in another way than by a call" if read else ""
+    )
 
 
 def is_repeatable(model: Any, run: Run, inputs: Any = None, like: Any = None) -> bool:

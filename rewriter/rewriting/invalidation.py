@@ -64,8 +64,8 @@ def invalidate_traces(alive: Iterable[Any], replaced: Iterable[Replaced]) -> lis
         lists = [way for way, variable in variables_of(function) if keras.remember(variable).handles & handles]
         if lists:
             log.warning(
-                "the function %s is traced again, but it holds variables that are replaced now, %s: make them, or the "
-                "function, again, or nothing trains the new ones.",
+                "the function %s holds variables that were replaced, %s. It is traced again, but goes on with the old "
+                "ones: make the function again, or the new ones are not trained.",
                 getattr(function.python_function, "__qualname__", "of your own"),
                 lists[0].removeprefix("()") or "in its closure",
             )

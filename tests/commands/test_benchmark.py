@@ -250,7 +250,9 @@ def test_what_cannot_be_guessed_is_asked_for():
     model(np.zeros((2, 3), "int32"))
     model._saved_model_inputs_spec = None
     model._build_input_shape = {"tokens": (2, 3)}
-    with pytest.raises(rewriter.ModelError, match=r"says shapes alone, and nothing fits that was made of them: "):
+    with pytest.raises(
+        rewriter.ModelError, match=r"knows only the shapes of its inputs, and a batch made from these does not fit: "
+    ):
         batch_for(model, 3)
 
 

@@ -171,7 +171,7 @@ def test_a_state_that_python_keeps():
         self.__dict__.setdefault("seen", []).append(1)
         variable.assign_sub(gradient * 0.1 * len(self.seen))
 
-    with pytest.raises(AssertionError, match="trains otherwise in a graph than outside of any, by up to"):
+    with pytest.raises(AssertionError, match="trains differently in a graph and eagerly, by up to"):
         check_joint_optimizer(rule(update_layer=in_graph))
 
     def lost(self, gradient, variable, layout):
@@ -182,7 +182,7 @@ def test_a_state_that_python_keeps():
         scale.assign(scale * 0.5)
         variable.assign_sub(gradient * scale)
 
-    with pytest.raises(AssertionError, match="goes on otherwise once it is saved and read again"):
+    with pytest.raises(AssertionError, match="trains differently after it is saved and read again"):
         check_joint_optimizer(rule(update_layer=lost))
 
 

@@ -66,6 +66,6 @@ def require_loaded_in_its_form(model: Any) -> None:
         names = [] if keras.checkpoints is None else keras.checkpoints.awaited_names(found.layer)
         if not is_merged(found.layer) and any(name.startswith(AUGMENTED_KERNEL) for name in names):
             raise ModelError(
-                f"{found.paths[0]}: a checkpoint of the rewritten form was loaded while the layer was plain, so it has "
-                "nothing of it. Make the model again, rewrite it first, and load the checkpoint then."
+                f"{found.paths[0]}: a checkpoint of the rewritten form was loaded while the layer was plain, so "
+                "nothing of it is in the layer. Make the model again, rewrite it first, and load the checkpoint then."
             )

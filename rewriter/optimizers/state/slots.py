@@ -77,8 +77,8 @@ def require_known(optimizer: Any, variables: Sequence[Any]) -> None:
     require_own(optimizer, variables)  # what is said to do instead must do it
     raise OptimizerError(
         f"{hints.KEEP_OPTIMIZER} is promised for the elementwise optimizers of tf_keras, and "
-        f"{cls.__module__}.{cls.__name__} is not one of them: its rule may treat a kernel and its bias otherwise once "
-        "they are one variable. If that is as you want it, pass the optimizer itself, optimizer=model.optimizer: its "
+        f"{cls.__module__}.{cls.__name__} is not one of them: its rule may treat a kernel and its bias differently "
+        "once they are one variable. If you accept that, pass the optimizer itself, optimizer=model.optimizer: its "
         "slots are stacked all the same."
     )
 
@@ -147,7 +147,7 @@ def require_slots_for(optimizer: Any, variables: Sequence[Any]) -> None:
     if unknown:
         raise OptimizerError(
             f"this {type(optimizer).__name__} does not know {unknown[0].name}, which was not trained when it was "
-            "built: it was thawed, perhaps, or is of another model. Compile the model with a new optimizer."
+            "built: perhaps it was frozen then, or belongs to another model. Compile the model with a new optimizer."
         )
 
 
