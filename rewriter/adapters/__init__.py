@@ -14,13 +14,13 @@ from rewriter.core.errors import ModelError
 if TYPE_CHECKING:
     from rewriter.adapters import tf_keras
     from rewriter.adapters.protocol import Keras
-    from rewriter.adapters.tf_keras import Callback, DecayBase, LayerBase, OptimizerBase
+    from rewriter.adapters.tf_keras import Callback, CenteredBase, DecayBase, LayerBase, OptimizerBase
 
     keras: Keras = tf_keras  # the type checker says which questions an adapter does not answer
 
-__all__ = ["Callback", "DecayBase", "LayerBase", "OptimizerBase", "keras", "required"]
+__all__ = ["Callback", "CenteredBase", "DecayBase", "LayerBase", "OptimizerBase", "keras", "required"]
 
-_BASES = {"Callback", "DecayBase", "LayerBase", "OptimizerBase"}  # of the classes that Keras calls
+_BASES = {"Callback", "CenteredBase", "DecayBase", "LayerBase", "OptimizerBase"}  # of the classes that Keras calls
 _Capability = TypeVar("_Capability")
 
 

@@ -17,6 +17,8 @@ from rewriter.core.arrays import ops_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rewriter.core.input_flow import InputFlow
+
 AUGMENTED_KERNEL = "augmented_kernel"
 
 _MARK = "_augmented_layout"
@@ -107,6 +109,7 @@ class Layout:
         biases: How many of the parts are biases.
         attribute: The layer's attribute that holds the augmented kernel.
         scope: The scope of its variable's name, where the weights have none.
+        flow: How the layer's input flows into the kernel rows, ``None`` where that is not known.
     """
 
     incoming_axis: ClassVar[int] = 0
@@ -115,6 +118,7 @@ class Layout:
     biases: int = 1
     attribute: str = AUGMENTED_KERNEL
     scope: str = ""
+    flow: InputFlow | None = None
 
     @property
     def name(self) -> str:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 import inspect
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -32,6 +33,7 @@ from rewriter.core.layout import (
     standard_weights,
 )
 from rewriter.model import surgery
+from rewriter.model.input_observation import observe
 from rewriter.model.pairs import DENSE, Pair, layouts_for
 
 if TYPE_CHECKING:
@@ -281,6 +283,8 @@ def _view(attribute: str) -> property:
 
 def _call_with_shared_views(standard: Any) -> Callable[..., Any]:
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if args:
+            observe(self, args[0])
         with _shared_views(self):
             # Bound, so that where it is a tf.function the traces of this layer are its own, and can be forgotten.
             return standard.call.__get__(self, standard)(*args, **kwargs)
@@ -292,8 +296,12 @@ def _call_by_product(otherwise: Callable[..., Any], fused: Fused) -> Callable[..
     def call(self: Any, inputs: Any) -> Any:
         if not fused.takes_product(inputs):
             return otherwise(self, inputs)
-        inputs = keras.ops.cast(inputs, self.compute_dtype)
-        outputs = fused.product(inputs, keras.ops.convert_to_tensor(self.augmented_kernel), layouts_in(self)[0])
+        observer = observe(self, inputs, twins=True)
+        inputs, dtype = keras.ops.cast(inputs, self.compute_dtype), self.compute_dtype
+        kernel, layout = keras.ops.convert_to_tensor(self.augmented_kernel), layouts_in(self)[0]
+        twin = None if observer is None else keras.ops.cast(observer.twin, dtype)
+        mean = None if observer is None else functools.partial(observer.mean, dtype)
+        outputs = fused.product(inputs, kernel, layout, twin, mean)
         return outputs if self.activation is None else self.activation(outputs)
 
     return call

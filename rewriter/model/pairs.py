@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rewriter.adapters import keras
 from rewriter.core.layout import AUGMENTED_KERNEL, Layout, Part
+from rewriter.model.input_flows import flow_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,6 +83,7 @@ def layouts_for(layer: Any, pairs: Sequence[Pair]) -> tuple[Layout, ...]:
             biases=len(pair.biases),
             attribute=f"{AUGMENTED_KERNEL}_{index}" if index else AUGMENTED_KERNEL,
             scope=_scope_for(layer, pair),
+            flow=flow_of(layer, pair.kernels),
         )
         for index, pair in enumerate(pairs)
     )

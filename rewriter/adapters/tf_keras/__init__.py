@@ -4,6 +4,7 @@ Tried with tf-keras 2.18 to 2.21.
 """
 
 from rewriter.adapters.tf_keras import checkpoints, fused, graphs, legacy, loss_scale, ops
+from rewriter.adapters.tf_keras.bases import CenteredBase, DecayBase, LayerBase, OptimizerBase
 from rewriter.adapters.tf_keras.classes import (
     VERSION,
     Callback,
@@ -50,7 +51,6 @@ from rewriter.adapters.tf_keras.files import (
     schedule_from_config,
 )
 from rewriter.adapters.tf_keras.graphs.context import current_graph, is_usable_here
-from rewriter.adapters.tf_keras.layer_base import LayerBase
 from rewriter.adapters.tf_keras.layers import (
     attribute_of,
     called_in_training,
@@ -89,7 +89,6 @@ from rewriter.adapters.tf_keras.models import (
     trained_variables,
     training_argument,
 )
-from rewriter.adapters.tf_keras.optimizer_base import DecayBase, OptimizerBase
 from rewriter.adapters.tf_keras.optimizers import (
     build_slots,
     check_before_build,
@@ -113,11 +112,22 @@ from rewriter.adapters.tf_keras.optimizers import (
     uncounted_variables,
     variable_key,
 )
+from rewriter.adapters.tf_keras.statistics import (
+    can_have_twin,
+    is_training_call,
+    share_over_replicas,
+    statistic_like,
+    subtract_from_rows,
+    sum_of_features,
+    twin_of,
+    watched_additions,
+)
 
 __all__ = [
     "FILE_ERRORS",
     "VERSION",
     "Callback",
+    "CenteredBase",
     "DecayBase",
     "Layer",
     "LayerBase",
@@ -131,6 +141,7 @@ __all__ = [
     "build_slots",
     "built_specs",
     "called_in_training",
+    "can_have_twin",
     "check_before_build",
     "checkpoints",
     "class_from_config",
@@ -160,6 +171,7 @@ __all__ = [
     "is_optimizer",
     "is_sparse",
     "is_tensor",
+    "is_training_call",
     "is_usable_here",
     "is_variable",
     "iterations_of",
@@ -207,20 +219,26 @@ __all__ = [
     "set_key",
     "set_optimizer",
     "setting_of",
+    "share_over_replicas",
     "shorten",
     "single_variables",
     "state_beside_slots",
     "states_of",
+    "statistic_like",
     "stored_dtype",
     "strategy_of",
     "strategy_scope",
+    "subtract_from_rows",
+    "sum_of_features",
     "traced_functions",
     "tracked_children",
     "trained_variables",
     "training_argument",
+    "twin_of",
     "uncounted_variables",
     "values_of",
     "variable_and_wrapped",
     "variable_key",
+    "watched_additions",
     "without_memory",
 ]

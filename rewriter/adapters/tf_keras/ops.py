@@ -120,6 +120,11 @@ def sqrt(value: Any) -> Any:
     return tf.sqrt(value)
 
 
+def divide_no_nan(value: Any, by: Any) -> Any:
+    """Divide, with 0 for what is divided by 0."""
+    return tf.math.divide_no_nan(value, by)
+
+
 def where(condition: Any, one: Any, other: Any) -> Any:
     """Choose between two tensors, number by number."""
     return tf.where(condition, one, other)

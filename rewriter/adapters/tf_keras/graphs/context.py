@@ -38,6 +38,11 @@ def with_shape(tensor: Any, shape: Any) -> Any:
     return tf.ensure_shape(tensor, shape)
 
 
+def in_part_of_a_graph() -> bool:
+    """Tell whether what is traced now is a branch of a condition, or part of a loop."""
+    return isinstance(current_graph(), _PARTS_OF_A_GRAPH)
+
+
 def is_differentiated() -> bool:
     """Tell whether a ``GradientTape`` is recording: whether what is traced now will have a backward pass."""
     return bool(record.could_possibly_record())

@@ -1,0 +1,122 @@
+"""The hooks of an optimizer whose gradients and steps are taken in other coordinates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rewriter.adapters.tf_keras.layers import stored_variable
+from rewriter.core.derived_classes import Mixin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+_CHANGED = "_rewriter_changed_gradients"
+
+
+class CenteredBase(Mixin):
+    """Base of the mixin that goes before the class of any optimizer of tf-keras.
+
+    A subclass writes the methods that raise here. Clipping, weight decay, constraints, averages and schedules stay
+    those of the optimizer's own class, as they lie between the methods that are overridden.
+    """
+
+    def build_statistics(self, variables: Sequence[Any]) -> None:
+        """Make what is kept of the variables to train, called whenever they are named; once it is there, do nothing."""
+        raise NotImplementedError
+
+    def begin_step(self) -> None:
+        """Do what comes before the gradients of a step are changed, on each replica."""
+        raise NotImplementedError
+
+    def changed_gradient(self, gradient: Any, variable: Any) -> Any:
+        """Return a gradient in the coordinates in which the step is taken."""
+        raise NotImplementedError
+
+    def change_step(self, variable: Any, step: Any) -> None:
+        """Take the step of one variable, by calling ``step()``, and correct it; the variable is given as stored."""
+        raise NotImplementedError
+
+    def twin_of(self, variable: Any) -> Any:
+        """Return the scalar whose gradient is that of a variable in the step's coordinates, ``None`` for none."""
+        raise NotImplementedError
+
+    def end_step(self) -> None:
+        """Do what comes after all variables moved, on each replica."""
+        raise NotImplementedError
+
+    def build(self, var_list: Sequence[Any]) -> None:
+        """Make the slots and the statistics; tf-keras calls it before the first step.
+
+        Args:
+            var_list: The variables to train.
+        """
+        super().build(var_list)  # type: ignore[misc]
+        self.build_statistics(var_list)
+
+    def compute_gradients(self, loss: Any, var_list: Any, tape: Any = None) -> list[tuple[Any, Any]]:
+        """Compute the gradients that :meth:`apply_gradients` takes, in the coordinates of the step where that is exact.
+
+        Args:
+            loss: As in every optimizer of tf-keras.
+            var_list: As in every optimizer of tf-keras.
+            tape: As in every optimizer of tf-keras.
+        """
+        optimizer: Any = super()
+        # A loss scale multiplies gradients, and then nothing tells which of them are changed already.
+        scaled = getattr(self, "_is_wrapped_by_loss_scale_optimizer", False)
+        if callable(loss) or callable(var_list) or tape is None or scaled:
+            plain: list[tuple[Any, Any]] = optimizer.compute_gradients(loss, var_list, tape)
+            return plain
+        twins = [self.twin_of(variable) for variable in var_list]
+        asked = [*var_list, *(twin for twin in twins if twin is not None)]
+        # All at once, as a tape gives gradients once. In a graph those that nobody uses are not computed.
+        gradients = iter(tape.gradient(loss, asked))
+        pairs = [(gradient, variable) for variable, gradient in zip(var_list, gradients, strict=False)]
+        of_twins = [None if twin is None else next(gradients) for twin in twins]
+        result = [
+            (gradient if of_twin is None else of_twin, variable)
+            for (gradient, variable), of_twin in zip(pairs, of_twins, strict=True)
+        ]
+        object.__setattr__(self, _CHANGED, {id(each): each for each in of_twins if each is not None})
+        return result
+
+    def apply_gradients(
+        self,
+        grads_and_vars: Iterable[tuple[Any, Any]],
+        name: str | None = None,
+        skip_gradients_aggregation: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Take one step.
+
+        Args:
+            grads_and_vars: Pairs of gradient and variable.
+            name: As in every optimizer of tf-keras.
+            skip_gradients_aggregation: The gradients are summed over the replicas already.
+            **kwargs: As in every optimizer of tf-keras.
+        """
+        pairs: list[tuple[Any, Any]] = list(grads_and_vars)
+        optimizer: Any = super()
+        changed_already = vars(self).pop(_CHANGED, {})
+        done_before = [id(gradient) in changed_already for gradient, _ in pairs]
+        if not skip_gradients_aggregation and kwargs.pop("experimental_aggregate_gradients", True):
+            pairs = list(optimizer.aggregate_gradients(pairs))
+        self.begin_step()
+        changed = [
+            (gradient if gradient is None or done else self.changed_gradient(gradient, variable), variable)
+            for (gradient, variable), done in zip(pairs, done_before, strict=True)
+        ]
+        result = optimizer.apply_gradients(changed, name=name, skip_gradients_aggregation=True, **kwargs)
+        self.end_step()
+        return result
+
+    def update_step(self, gradient: Any, variable: Any) -> None:
+        """Apply one step to one variable; tf-keras calls it for each.
+
+        Args:
+            gradient: Its gradient, changed and clipped.
+            variable: The variable.
+        """
+        optimizer: Any = super()
+        self.change_step(stored_variable(variable), lambda: optimizer.update_step(gradient, variable))

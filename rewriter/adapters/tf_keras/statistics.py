@@ -1,0 +1,154 @@
+"""What layers see in training, added up in variables of an optimizer, on every replica by itself."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+from tensorflow.python.eager import record
+from tf_keras.src.engine.base_layer_utils import call_context
+
+from rewriter.adapters.tf_keras.distribution import has_strategy, strategy_scope
+from rewriter.adapters.tf_keras.graphs.context import in_part_of_a_graph
+from rewriter.adapters.tf_keras.layers import stored_dtype, stored_variable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+def is_training_call() -> bool:
+    """Tell whether the call that is under way is one of training.
+
+    A user's loop calls ``model(x)`` and says nothing of training; then it is one if a tape records it.
+    """
+    training = call_context().training
+    if training is None:
+        return bool(record.could_possibly_record())
+    # A tensor says it at run time. That is old code, and what it sees is taken for training.
+    return bool(training) if isinstance(training, bool | int) else True
+
+
+def sum_of_features(inputs: Any, axes: Sequence[int], dtype: Any, guarded: bool) -> Any:
+    """Add up the features of a layer's input over all its positions, those left out that a mask leaves out.
+
+    Args:
+        inputs: A tensor; of a ragged one the rows that it has, of a sparse one the zeros too.
+        axes: The axes that are features, counted from the end, in the order in which they are wanted; all others are
+            positions.
+        dtype: In which to add up, whatever the input has.
+        guarded: Add nothing if the sum is not finite. Where a loss scale skips the step of such a batch, the sum would
+            stay infinite for ever; elsewhere the gradient is not finite either, and nothing is lost with it.
+
+    Returns:
+        A vector: the sum of each feature, and the number of positions.
+    """
+    mask = getattr(inputs, "_keras_mask", None)
+    if isinstance(inputs, tf.RaggedTensor):
+        inputs, mask = inputs.flat_values, None
+    elif isinstance(inputs, tf.SparseTensor):
+        inputs, mask = tf.sparse.to_dense(inputs), None
+    rank = inputs.shape.rank
+    features = [axis % rank for axis in axes]
+    positions = [axis for axis in range(rank) if axis not in features]
+    values = tf.cast(inputs, dtype)
+    if mask is not None and list(range(mask.shape.rank)) == positions[: mask.shape.rank]:
+        weights = tf.cast(mask, dtype)
+        weights = tf.reshape(weights, tf.concat([tf.shape(weights), [1] * (rank - mask.shape.rank)], 0))
+        values *= weights
+        count = tf.reduce_sum(weights) * _number(values, [each for each in positions if each >= mask.shape.rank])
+    else:
+        count = _number(values, positions)
+    total = tf.reduce_sum(values, positions)
+    if len(features) > 1:
+        total = tf.reshape(tf.transpose(total, [sorted(features).index(each) for each in features]), (-1,))
+    seen = tf.concat([total, count[tf.newaxis]], 0)
+    if not guarded:
+        return seen
+    return tf.where(tf.reduce_all(tf.math.is_finite(seen)), seen, tf.zeros_like(seen))
+
+
+def _number(values: Any, axes: Sequence[int]) -> Any:
+    """Return how many positions there are along some axes."""
+    shape = tf.shape(values)
+    return tf.cast(tf.reduce_prod(tf.gather(shape, axes)) if len(axes) != 1 else shape[axes[0]], values.dtype)
+
+
+def twin_of(variable: Any) -> Any:
+    """Make a scalar that stands for an augmented kernel: its "gradient" is that of the kernel in other coordinates."""
+    with tf.init_scope(), tf.compat.v1.name_scope(None):
+        return tf.Variable(tf.zeros((), stored_dtype(variable)), trainable=True, name="twin")
+
+
+def can_have_twin(variable: Any) -> bool:
+    """Tell whether the call that is under way can use a twin.
+
+    A twin's gradient has the shape of the kernel. A condition or loop would add zeros of the twin's own shape to it,
+    and several replicas have several means.
+    """
+    return not (has_strategy() or in_part_of_a_graph() or isinstance(variable, tf.distribute.DistributedValues))
+
+
+def statistic_like(variable: Any, name: str, shape: Sequence[int]) -> Any:
+    """Make a variable of zeros for a statistic of an augmented kernel.
+
+    Under ``tf.distribute`` each replica has one of its own, and outside of replicas it reads as their sum. It has
+    float32, or float64 if the kernel has, under mixed precision too.
+    """
+    inner = stored_variable(variable)
+    dtype = tf.float64 if stored_dtype(variable) == tf.float64 else tf.float32
+    with tf.init_scope(), strategy_scope(inner), tf.compat.v1.name_scope(None):
+        return tf.Variable(
+            tf.zeros(shape, dtype),
+            trainable=False,
+            name=f"{name}/{inner.name.partition(':')[0]}",
+            synchronization=tf.VariableSynchronization.ON_READ,
+            aggregation=tf.VariableAggregation.SUM,
+        )
+
+
+def share_over_replicas(statistics: Sequence[Any]) -> None:
+    """Give each replica the same part of the sum of statistics over all; nothing changes where there is one replica.
+
+    In the update of a variable a statistic reads as that of the replica, so copies of the variable would drift apart
+    in silence if those were not the same.
+    """
+    if not has_strategy() or not statistics:
+        return
+    context = tf.distribute.get_replica_context()
+    totals = context.all_reduce(tf.distribute.ReduceOp.SUM, [statistic.read_value() for statistic in statistics])
+    for statistic, total in zip(statistics, totals, strict=True):
+        statistic.assign(total / tf.cast(context.num_replicas_in_sync, total.dtype))
+
+
+@contextlib.contextmanager
+def watched_additions(variable: Any) -> Iterator[list[tuple[int, Any]]]:
+    """Inside, what is added to a variable is noted with the sign 1, and what is subtracted with the sign -1.
+
+    The methods of the variable itself are replaced, and nothing else changes. What an optimizer adds is a tensor that
+    it has made anyway; a copy of the variable from before would cost as much as many an optimizer does.
+    """
+    added: list[tuple[int, Any]] = []
+
+    def add(value: Any, *args: Any, **kwargs: Any) -> Any:
+        added.append((1, value))
+        return type(variable).assign_add(variable, value, *args, **kwargs)
+
+    def subtract(value: Any, *args: Any, **kwargs: Any) -> Any:
+        added.append((-1, value))
+        return type(variable).assign_sub(variable, value, *args, **kwargs)
+
+    vars(variable).update(assign_add=add, assign_sub=subtract)
+    try:
+        yield added
+    finally:
+        del vars(variable)["assign_add"], vars(variable)["assign_sub"]
+
+
+def subtract_from_rows(variable: Any, rows: slice, value: Any) -> None:
+    """Subtract from some rows of a variable, in place.
+
+    A slice that is read shares the variable's memory, and then TensorFlow copies the whole before it changes a part.
+    """
+    indices = tf.range(rows.start, rows.stop)
+    variable.scatter_sub(tf.IndexedSlices(value, indices))

@@ -1,0 +1,77 @@
+"""How the inputs of the layer families flow into their augmented kernels, where that can be known."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+from rewriter.adapters import keras
+from rewriter.core.input_flow import InputFlow
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rewriter.model.pairs import Weight
+
+
+def flow_of(layer: Any, kernels: Sequence[Weight]) -> InputFlow | None:
+    """Return how the input of a built standard layer flows into the kernel of a pair, ``None`` if it is not known.
+
+    Args:
+        layer: The layer.
+        kernels: The kernels of the pair.
+    """
+    if len(kernels) != 1:
+        return None
+    kernel = tuple(getattr(layer, kernels[0].attribute).shape)
+    for names, flow in _FLOWS.items():
+        if isinstance(layer, keras.layer_classes(*names)):
+            return flow(layer, kernel)
+    return None
+
+
+def _of_dense(_: Any, kernel: tuple[int, ...]) -> InputFlow:
+    return InputFlow((-1,), (kernel[0],))
+
+
+def _of_convolution(layer: Any, kernel: tuple[int, ...]) -> InputFlow | None:
+    if layer.groups != 1:  # each group of units reads other channels
+        return None
+    return InputFlow((_channels(layer, kernel),), (kernel[-2],), taps=math.prod(kernel[:-2]))
+
+
+def _of_transposed(layer: Any, kernel: tuple[int, ...]) -> InputFlow:
+    return InputFlow((_channels(layer, kernel),), (kernel[-1],), taps=math.prod(kernel[:-2]))
+
+
+def _of_depthwise(layer: Any, kernel: tuple[int, ...]) -> InputFlow:
+    return InputFlow((_channels(layer, kernel),), (kernel[-2],), copies=kernel[-1])
+
+
+def _channels(layer: Any, kernel: tuple[int, ...]) -> int:
+    """Return the axis of the channels, of an input that has as many axes as a convolution's kernel."""
+    return 1 - len(kernel) if layer.data_format == "channels_first" else -1
+
+
+def _of_einsum(layer: Any, kernel: tuple[int, ...]) -> InputFlow | None:
+    inputs, axes, output = re.split(",|->", layer.equation.replace("...", "").replace(" ", ""))
+    summed = [axis for axis in axes if axis not in output]
+    # An axis that the input shares with the kernel and the output, as of a batch of kernels, has units of its own.
+    if not summed or any(axis not in inputs for axis in summed) or set(inputs) & set(axes) != set(summed):
+        return None
+    return InputFlow(
+        tuple(inputs.index(axis) - len(inputs) for axis in summed), tuple(kernel[axes.index(axis)] for axis in summed)
+    )
+
+
+# By the names of their classes; the first that fits, as in the table of families.
+_FLOWS = {
+    ("DepthwiseConv1D", "DepthwiseConv2D"): _of_depthwise,
+    ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"): _of_transposed,
+    # Of a separable convolution the kernel that is merged reads what the depthwise one makes, which is not its input.
+    ("SeparableConv1D", "SeparableConv2D"): lambda _, __: None,
+    ("Conv1D", "Conv2D", "Conv3D"): _of_convolution,
+    ("EinsumDense",): _of_einsum,
+    ("Dense",): _of_dense,
+}

@@ -1,0 +1,108 @@
+"""What a merged layer sees in training is added up for those who ask: sums of its features, and their number.
+
+Who asks leaves an observer with the augmented kernel. A call of the layer in training adds to it; inference adds
+nothing, nor does a call that is only a check or is made to save the model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rewriter.adapters import keras
+from rewriter.core.layout import layouts_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rewriter.core.layout import Layout
+
+_MARK = "_rewriter_observers"
+_OBSERVED: contextvars.ContextVar[bool] = contextvars.ContextVar("observed", default=True)
+
+
+@dataclass
+class Observer:
+    """Variables to which the calls of a layer add.
+
+    Attributes:
+        layout: The layout of the layer's augmented kernel.
+        seen: A vector: the sum of each feature, in the order of the layout's
+            :class:`~rewriter.core.input_flow.InputFlow`, and the number of positions.
+        twin: A scalar whose gradient is that of the kernel in centered coordinates.
+        untwinned: There was a call without the twin since the last step: then its gradient is not the whole.
+    """
+
+    layout: Layout
+    seen: Any
+    twin: Any
+    untwinned: bool = False
+
+    def mean(self, dtype: Any) -> Any:
+        """Return the mean of the features in some dtype, of shape ``(features,)``; zeros before the first call."""
+        seen = keras.ops.convert_to_tensor(self.seen)
+        return keras.ops.cast(keras.ops.divide_no_nan(seen[:-1], seen[-1]), dtype)
+
+
+class Observers:
+    """The observers of an optimizer, which keeps them; augmented kernels only know them as long as it does."""
+
+    def __init__(self) -> None:
+        self.of: dict[Any, Observer] = {}
+
+    def add(self, kernel: Any, key: Any, observer: Observer) -> None:
+        """Have the calls of a layer add to an observer from now on.
+
+        Args:
+            kernel: The layer's augmented kernel.
+            key: The kernel's key.
+            observer: The observer.
+        """
+        self.of[key] = observer
+        for each in keras.variable_and_wrapped(kernel):
+            known = [held for held in getattr(each, _MARK, ()) if held[0]() not in (None, self)]
+            object.__setattr__(each, _MARK, (*known, (weakref.ref(self), key)))
+
+
+@contextlib.contextmanager
+def unobserved() -> Iterator[None]:
+    """Inside, calls of layers add to no observer."""
+    token = _OBSERVED.set(False)
+    try:
+        yield
+    finally:
+        _OBSERVED.reset(token)
+
+
+def observe(layer: Any, inputs: Any, twins: bool = False) -> Observer | None:
+    """Add what a layer is called with to the observers of its augmented kernels, if the call is one of training.
+
+    Args:
+        layer: A merged layer.
+        inputs: The first argument of its call.
+        twins: Whether the call can make use of a twin.
+
+    Returns:
+        The observer whose twin the call is to use, ``None`` for a call as ever.
+    """
+    twinned = None
+    for layout in layouts_in(layer):
+        kernel = getattr(layer, layout.attribute)
+        held = getattr(kernel, _MARK, ())
+        if not held or layout.flow is None or not _OBSERVED.get() or not keras.is_training_call():
+            continue
+        known = [observers.of[key] for reference, key in held if (observers := reference()) is not None]
+        for observer in known:
+            guarded = layer.compute_dtype == "float16"
+            observer.seen.assign_add(
+                keras.sum_of_features(inputs, layout.flow.axes, observer.seen.dtype, guarded), read_value=False
+            )
+        if twins and len(known) == 1 and keras.can_have_twin(kernel):
+            twinned = known[0]
+        else:
+            for observer in known:
+                observer.untwinned = True
+    return twinned

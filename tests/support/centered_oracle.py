@@ -1,0 +1,53 @@
+"""Centered SGD and Adam on a network of two layers, forward and backward, in NumPy and float64.
+
+tf-keras rounds momentum, and the powers of Adam's decays, to float32 first. So do the rules here.
+"""
+
+import numpy as np
+
+
+def rounded(number):
+    return float(np.float32(number))
+
+
+class Sgd:
+    def __init__(self, rate, momentum=0.0, nesterov=False):
+        self.rate, self.momentum, self.nesterov, self.velocity = rate, rounded(momentum), nesterov, {}
+
+    def step(self, name, gradient):
+        velocity = self.momentum * self.velocity.get(name, 0.0) - self.rate * gradient
+        self.velocity[name] = velocity
+        return self.momentum * velocity - self.rate * gradient if self.nesterov else velocity
+
+
+class Adam:
+    def __init__(self, rate, first=0.9, second=0.999, epsilon=1e-7):
+        self.rate, self.first, self.second, self.epsilon = rate, first, second, epsilon
+        self.moments = {}
+
+    def step(self, name, gradient):
+        count, mean, square = self.moments.get(name, (0, 0.0, 0.0))
+        count, mean = count + 1, self.first * mean + (1 - self.first) * gradient
+        square = self.second * square + (1 - self.second) * gradient**2
+        self.moments[name] = count, mean, square
+        rate = self.rate * np.sqrt(1 - rounded(self.second) ** count) / (1 - rounded(self.first) ** count)
+        return -rate * mean / (np.sqrt(square) + self.epsilon)
+
+
+def train(weights, batches, rule, decay=0.99, center=True):
+    """Train ``tanh(x W + b) V + c`` on mean squared error; weights are ``[[W; b], [V; c]]``, stacked."""
+    weights = [weight.astype(np.float64) for weight in weights]
+    totals, counts = [0.0, 0.0], [0.0, 0.0]
+    for x, y in batches:
+        hidden = np.tanh(x @ weights[0][:-1] + weights[0][-1])
+        output = hidden @ weights[1][:-1] + weights[1][-1]
+        upstream = 2 * (output - y) / output.size
+        below = (upstream @ weights[1][:-1].T) * (1 - hidden**2)
+        for layer, (inputs, flowing) in enumerate([(x, below), (hidden, upstream)]):
+            totals[layer], counts[layer] = totals[layer] + inputs.sum(axis=0), counts[layer] + len(inputs)
+            mean = totals[layer] / counts[layer] if center else np.zeros(inputs.shape[1])
+            bias = flowing.sum(axis=0)
+            step = rule.step(layer, np.vstack([inputs.T @ flowing - np.outer(mean, bias), bias]))
+            weights[layer] = weights[layer] + np.vstack([step[:-1], step[-1] - mean @ step[:-1]])
+            totals[layer], counts[layer] = decay * totals[layer], decay * counts[layer]
+    return weights
