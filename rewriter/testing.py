@@ -55,10 +55,10 @@ def _check_that_it_is_made(cls: Any, settings: dict[str, Any]) -> None:
     try:
         optimizer.__init__(**settings)
     except (AttributeError, ValueError) as error:
-        if optimizer.is_constructed():
+        if keras.is_constructed(optimizer):
             raise
         raise AssertionError(f"{first} ({error})") from error
-    if not optimizer.is_constructed():
+    if not keras.is_constructed(optimizer):
         raise AssertionError(first)
 
 
@@ -77,7 +77,7 @@ def _check_learning_rate(cls: Any, settings: dict[str, Any]) -> None:
 def _check_variables(cls: Any, settings: dict[str, Any]) -> None:
     """Check that files hold every variable of the optimizer as a whole."""
     named, _ = argument_names(cls)
-    for attribute in set(cls(**settings).variables_not_saved()) - named:
+    for attribute in set(keras.variables_not_saved(cls(**settings))) - named:
         raise AssertionError(
             f"{cls.__name__}.{attribute} is a tf.Variable of its own, which .keras and .h5 files do not hold: make it "
             f"with self.{attribute} = self.add_variable(shape, name={attribute!r})."

@@ -43,7 +43,6 @@ def required(capability: _Capability | None, what: str) -> _Capability:
     return capability
 
 
-# Keras comes first. When it is imported, rewriter registers what Keras needs to read a rewritten file, and so imports
-# modules of the packages above. One of these that is in the middle of its own import could not be imported by them.
-# They ask this module for `keras` then, so all above is defined before.
+# Keep this last. Importing tf_keras makes rewriter import its upper packages, and they import `keras` from here. It is
+# imported before any module of ours, as one in the middle of its own import could not be imported by them.
 importlib.import_module("tf_keras")

@@ -44,6 +44,25 @@ def derived_class(
     return type(base)(base.__name__, (mixin, base), {**shown, **own, _MADE: made_for})
 
 
+def original_class(cls: type) -> type:
+    """Return the class of somebody else that a class was derived from, with whatever mixins; other classes as are."""
+    while made_for := vars(cls).get(_MADE):
+        cls = made_for[1]
+    return cls
+
+
+def without(cls: type, mixin: type) -> type:
+    """Return a class as :func:`derived_class` would have made it without one of its mixins; other classes as they are.
+
+    Only for mixins of which there is one class for each base, without a key.
+    """
+    made_for = vars(cls).get(_MADE)
+    if made_for is None:
+        return cls
+    by, base, key = made_for
+    return base if by is mixin else derived_class(by, without(base, mixin), key)
+
+
 def base_of(cls: type, mixin: type) -> type | None:
     """Return the base that :func:`derived_class` derived a class from with this mixin, ``None`` for other classes."""
     for each in cls.__mro__:

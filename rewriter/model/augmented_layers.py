@@ -86,11 +86,9 @@ def _fresh_views(layer: Any) -> dict[str, Any]:
     product rounds otherwise. It does not look behind an operation that states the shape.
     """
     views = standard_weights(layer)
-    if not views or not is_exact(layer):
+    if not views or not is_exact(layer) or keras.graphs is None:
         return views
     transposed = [part for layout in layouts_in(layer) for part in layout.parts if part.transposed]
-    if keras.graphs is None:
-        return views
     stated = {part.attribute: keras.graphs.with_shape(views[part.attribute], part.shape) for part in transposed}
     return {**views, **stated}
 
@@ -154,7 +152,7 @@ class Augmented(LayerBase):
             surgery.discard(self)  # to be built again
         keras.set_class(self, standard_class(self))
         self.build(input_shape)
-        LayerBase.build_as_keras_does(self, input_shape)
+        LayerBase._rewriter_note_built(self, input_shape)
         if pairs := _pairs_of(cls):
             surgery.merge(self, cls, layouts_for(self, pairs))
         else:
@@ -177,7 +175,7 @@ class Augmented(LayerBase):
             store = _stack_store(store, layouts)
         super().load_own_variables(store)  # type: ignore[misc]
 
-    def require_whole(self, name: str) -> None:
+    def _rewriter_require_whole(self, name: str) -> None:
         """Raise ``ModelError`` if a checkpoint has a merged weight by itself, given the name that it has there."""
         if any(name in layout.attributes for layout in layouts_in(self)):
             raise ModelError(
@@ -185,12 +183,12 @@ class Augmented(LayerBase):
                 "merged. Load it inside `with rewriter.standard_form(model):`. Nothing was loaded."
             )
 
-    def mark_copy(self) -> None:
+    def _rewriter_mark_copy(self) -> None:
         """Mark the variables of a copied layer: they have lost their marks, and the layer has kept its own."""
         if is_merged(self):
             surgery.mark(self, augmented_kernels(self), layouts_in(self))
 
-    def standard_class_of(self) -> type:
+    def _rewriter_standard_class(self) -> type:
         """Return the class that the layer had before it was merged."""
         return standard_class(self)
 

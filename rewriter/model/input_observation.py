@@ -94,7 +94,8 @@ def observe(layer: Any, inputs: Any, twins: bool = False) -> Observer | None:
         held = getattr(kernel, _MARK, ())
         if not held or layout.flow is None or not _OBSERVED.get() or not keras.is_training_call():
             continue
-        known = [observers.of[key] for reference, key in held if (observers := reference()) is not None]
+        alive = [(reference(), key) for reference, key in held]
+        known = [observers.of[key] for observers, key in alive if observers is not None]
         for observer in known:
             guarded = layer.compute_dtype == "float16"
             observer.seen.assign_add(

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rewriter.adapters import keras
-from rewriter.model.variable_holders import held_variables, is_library_module, is_of_a_library
+from rewriter.model.input_observation import unobserved
+from rewriter.model.variable_holders import (
+    held_variables,
+    is_library_module,
+    is_of_a_library,
+    is_of_a_users_class,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,7 +26,9 @@ _PLAIN = (bool, int, float, str, type(None), np.ndarray)
 
 @contextlib.contextmanager
 def preserved(holder: Any, *inside: Any) -> Iterator[None]:
-    """Inside, a layer or model may run; afterwards everything that it holds is as before.
+    """Inside, a layer or model may run; afterwards its variables, random states and plain attributes are as before.
+
+    What it sees adds to no sum of what layers see in training.
 
     Args:
         holder: The layer or model.
@@ -29,17 +37,44 @@ def preserved(holder: Any, *inside: Any) -> Iterator[None]:
     holders = (holder, *inside)
     # Only a user's own code keeps numbers in plain attributes; Keras's layers keep state in variables.
     variables = _variables_of(holders)
-    plain = [(each, _plain_attributes(each)) for each in holders if _is_of_a_user(each)]
+    plain = [(each, _plain_attributes(each)) for each in holders if is_of_a_users_class(each)]
     # Values that are read share the memory of the variables until these are assigned, so nothing is copied here.
     values = [each.read_value() for each in variables]
     try:
-        with keras.kept_call_state(holder):
+        with keras.kept_call_state(holder), unobserved():
             yield
     finally:
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
         for each, attributes in plain:
             _put_back(each, attributes)
+
+
+@contextlib.contextmanager
+def nothing_made(*holders: Any) -> Iterator[None]:
+    """Inside, no variable can be made; afterwards attributes of users' layers that were ``None`` or not there are so.
+
+    Code that runs in training alone may build a layer then, or keep a function that it has traced: not for a check.
+
+    Args:
+        *holders: The model and the layers in it.
+
+    Raises:
+        NewVariableError: Inside, where a variable would be made.
+    """
+    before = [(each, dict(vars(each))) for each in holders if is_of_a_users_class(each)]
+    try:
+        with keras.no_new_variables():
+            yield
+    finally:
+        for each, attributes in before:
+            for name in [name for name in vars(each) if name not in attributes]:
+                with contextlib.suppress(AttributeError):
+                    delattr(each, name)
+            for name, value in attributes.items():
+                if value is None and vars(each).get(name) is not None:
+                    with contextlib.suppress(AttributeError):
+                        setattr(each, name, None)
 
 
 def _variables_of(holders: Iterable[Any]) -> list[Any]:
@@ -54,12 +89,8 @@ def _variables_of(holders: Iterable[Any]) -> list[Any]:
     return list(found.values())
 
 
-def _is_of_a_user(holder: Any) -> bool:
-    return not all(map(is_of_a_library, type(holder).__mro__))
-
-
 def _runs_users_code(holder: Any) -> bool:
-    return _is_of_a_user(holder) or any(map(_is_users, vars(holder).values()))
+    return is_of_a_users_class(holder) or any(map(_is_users, vars(holder).values()))
 
 
 def _is_users(value: Any) -> bool:

@@ -96,8 +96,13 @@ def _found_in(values: list[tuple[str, Any]], seen: dict[int, Any]) -> Iterator[t
 
 
 def has_users_code(model: Any) -> bool:
-    """Tell whether a model, or a layer in it, is of a class that is no library's."""
-    return any(not is_of_a_library(type(each)) for each in (model, *keras.layers_below(model)))
+    """Tell whether a model or a layer in it is of a user's class, or of one derived from that."""
+    return any(is_of_a_users_class(each) for each in (model, *keras.layers_below(model)))
+
+
+def is_of_a_users_class(value: Any) -> bool:
+    """Tell whether the class of an object, or one of its parents, is no library's."""
+    return not all(map(is_of_a_library, type(value).__mro__))
 
 
 def _holds_nothing(value: Any) -> bool:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rewriter.adapters import CenteredBase, keras
-from rewriter.core.derived_classes import base_of, derived_class
+from rewriter.core.derived_classes import derived_class, original_class, without
 from rewriter.core.errors import OptimizerError
 from rewriter.core.layout import layout_of
 from rewriter.model.input_observation import Observer, Observers
@@ -40,7 +40,7 @@ _REFUSED = {
 class Centered(CenteredBase):
     """An optimizer that takes its steps in centered coordinates: the mixin of each such class."""
 
-    def build_statistics(self, variables: Sequence[Any]) -> None:
+    def _rewriter_build_statistics(self, variables: Sequence[Any]) -> None:
         """Make the sums and numbers of the layers whose kernels are trained, each once."""
         observers: Observers = vars(self)[_STATE]
         for variable in variables:
@@ -50,23 +50,23 @@ class Centered(CenteredBase):
             seen = keras.statistic_like(variable, "inputs", (layout.flow.features + 1,))
             observers.add(variable, key, Observer(layout, seen, keras.twin_of(variable)))
 
-    def begin_step(self) -> None:
+    def _rewriter_begin_step(self) -> None:
         """Share the sums over the replicas, so that all take the same step."""
         observers: Observers = vars(self)[_STATE]
         keras.share_over_replicas([observer.seen for observer in observers.of.values()])
 
-    def _observer(self, variable: Any) -> Observer | None:
+    def _rewriter_observer(self, variable: Any) -> Observer | None:
         observers: Observers = vars(self)[_STATE]
         return observers.of.get(keras.variable_key(self, variable))
 
-    def twin_of(self, variable: Any) -> Any:
+    def _rewriter_twin_of(self, variable: Any) -> Any:
         """Return the scalar whose gradient is ``[x - m, 1]ᵀ dy``, ``None`` unless all calls of the layer used it."""
-        observer = self._observer(variable)
+        observer = self._rewriter_observer(variable)
         return None if observer is None or observer.untwinned else observer.twin
 
-    def changed_gradient(self, gradient: Any, variable: Any) -> Any:
+    def _rewriter_changed_gradient(self, gradient: Any, variable: Any) -> Any:
         """Return ``(G_W - m ⊗ G_b, G_b)`` for an augmented kernel whose input is known, any other gradient as it is."""
-        observer = self._observer(variable)
+        observer = self._rewriter_observer(variable)
         if observer is None:
             return gradient
         layout, mean = observer.layout, _spread(observer, gradient.dtype)
@@ -74,35 +74,38 @@ class Centered(CenteredBase):
         beside = mean if _is_of_units(observer) else keras.ops.transpose(mean)
         return keras.ops.concatenate([kernel - beside * bias, bias], axis=0)
 
-    def change_step(self, variable: Any, step: Callable[[], None]) -> None:
+    def _rewriter_change_step(self, variable: Any, step: Callable[[], None]) -> None:
         """Take the step, and subtract ``mᵀ ΔW`` from the bias of an augmented kernel whose input is known."""
-        observer = self._observer(variable)
+        observer = self._rewriter_observer(variable)
         if observer is None:
             step()
             return
-        if self._adds_its_steps:
-            with keras.watched_additions(variable) as steps:
+        layout, mean = observer.layout, _spread(observer, variable.dtype)
+        nothing = keras.ops.zeros((1, layout.shape[0] - layout.kernel_rows.stop), variable.dtype)
+
+        def correction(moved: Any) -> Any:
+            moved = keras.ops.convert_to_tensor(moved)
+            if _is_of_units(observer):
+                return mean * keras.ops.sum(moved[layout.kernel_rows], axis=0, keepdims=True)
+            # With zeros beside the bias, as XLA would copy a slice before it multiplies.
+            return keras.ops.matmul(keras.ops.concatenate([mean, nothing], axis=1), moved)
+
+        if self._rewriter_adds_its_steps:
+            with keras.corrected_additions(variable, layout.bias_rows, correction):
                 step()
         else:
             # In one product with the difference: as that of two products it would be a thousand times less exact.
             before = keras.ops.convert_to_tensor(variable)
             step()
-            steps = [(1, keras.ops.convert_to_tensor(variable) - before)]
-        layout, mean = observer.layout, _spread(observer, variable.dtype)
-        for sign, step_taken in steps:
-            moved = keras.ops.convert_to_tensor(step_taken)[layout.kernel_rows]
-            if _is_of_units(observer):
-                correction = mean * keras.ops.sum(moved, axis=0, keepdims=True)
-            else:
-                correction = keras.ops.matmul(mean, moved)
-            keras.subtract_from_rows(variable, layout.bias_rows, correction if sign > 0 else -correction)
+            moved = keras.ops.convert_to_tensor(variable) - before
+            keras.subtract_from_rows(variable, layout.bias_rows, correction(moved))
 
     @property
-    def _adds_its_steps(self) -> bool:
+    def _rewriter_adds_its_steps(self) -> bool:
         """Whether the optimizer only adds to a variable or subtracts from it, as tf-keras's elementwise ones do."""
-        return base_of(type(self), Centered) in ELEMENTWISE
+        return original_class(type(self)) in ELEMENTWISE
 
-    def end_step(self) -> None:
+    def _rewriter_end_step(self) -> None:
         """Let what was seen before weigh less."""
         observers: Observers = vars(self)[_STATE]
         for observer in observers.of.values():
@@ -151,8 +154,7 @@ def center(optimizer: Any, decay: float = 0.99) -> Any:
 
 def uncenter(optimizer: Any) -> Any:
     """Give an optimizer back the class that it had before :func:`center`, in place; returns it."""
-    standard = base_of(type(optimizer), Centered)
-    if standard is not None:
-        keras.set_class(optimizer, standard)
+    if isinstance(optimizer, Centered):
+        keras.set_class(optimizer, without(type(optimizer), Centered))
         del vars(optimizer)[_STATE], vars(optimizer)[_DECAY]
     return optimizer

@@ -28,7 +28,7 @@ from rewriter.optimizers.hyperparameters import (
 )
 from rewriter.optimizers.saved_settings import KeptSettings
 from rewriter.optimizers.state.slots import require_slots_for
-from rewriter.optimizers.weight_decay import RowwiseWeightDecay
+from rewriter.optimizers.weight_decay import RowwiseWeightDecay, decayed_parts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -172,7 +172,7 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
             gradient: Its gradient: a tensor, or ``tf.IndexedSlices`` without repeated indices, as of an ``Embedding``.
             variable: The variable; assign to it.
         """
-        self.descend(variable, gradient, keras.ops.cast(self.learning_rate, variable.dtype))
+        keras.descend(variable, gradient, keras.ops.cast(self.learning_rate, variable.dtype))
 
     def slot(self, name: str, variable: Any) -> Any:
         """Return the slot of a variable, itself a variable to read and assign.
@@ -183,7 +183,7 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
         """
         if name not in self.slots:
             raise ValueError(rule_errors.no_slot(self, name))
-        place = self.place_among_slots(variable)
+        place = keras.place_among_slots(self, variable)
         if place is None:
             raise ValueError(
                 f"{type(self).__name__} has no slot {name!r} of {variable.name}: it was not built for that variable. "
@@ -240,7 +240,7 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
         with keras.strategy_scope(self):
             return keras.optimizer_classes("SGD")[0](keras.learning_rate_of(self), **shared, **settings)
 
-    def require_slots(self, variables: Sequence[Any]) -> None:
+    def _rewriter_require_slots(self, variables: Sequence[Any]) -> None:
         """Raise ``OptimizerError`` unless each of some variables has slots.
 
         Args:
@@ -248,7 +248,7 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
         """
         require_slots_for(self, variables)
 
-    def slot_values(self, variables: Sequence[Any], made_before: bool) -> dict[str, list[Any]]:
+    def _rewriter_slots(self, variables: Sequence[Any], made_before: bool) -> dict[str, list[Any]]:
         """Return the first values of all slots, by name and in the order of some variables.
 
         Args:
@@ -280,7 +280,7 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
         """The attributes that hold one variable for each that is trained: the slots, and Keras's moving average."""
         return {*self.slots, "_model_variables_moving_average"}
 
-    def take_step(self, gradient: Any, variable: Any) -> None:
+    def _rewriter_step(self, gradient: Any, variable: Any) -> None:
         """Apply one step to one variable: by :meth:`update_layer` if it is an augmented kernel, else by the other.
 
         Args:
@@ -323,27 +323,23 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
             variable: The augmented kernel.
             layout: Its layout.
         """
-        parts = super().decayed_parts(variable, layout)
+        parts = decayed_parts(self, variable, layout)
         return parts if self.decay_bias else tuple(part for part in parts if part != layout.parts[-1].attribute)
 
-    def decay_rate(self, variable: Any) -> Any:
-        """Return the weight decay as a scalar of a variable's dtype, unrounded.
+    def _rewriter_decayed_parts(self, variable: Any, layout: Layout) -> tuple[str, ...]:
+        return self.decayed_parts(variable, layout)
 
-        Args:
-            variable: The variable that decays.
-        """
+    def _rewriter_decay_rate(self, variable: Any) -> Any:
         return scalar(self.weight_decay, variable.dtype)
 
-    def decay_whole(self, variables: Sequence[Any]) -> None:
-        """Decay variables that are no augmented kernels.
+    def _rewriter_decay_whole(self, variables: Sequence[Any]) -> None:
+        for variable in variables:
+            if keras.uses_weight_decay(self, variable):
+                keras.update_on_every_replica(self, variable, self._rewriter_decay_variable)
 
-        Args:
-            variables: The variables.
-        """
-        self.decay_whole_variables(variables, self._decay_variable)
-
-    def _decay_variable(self, variable: Any) -> None:
-        variable.assign_sub(variable * self.decay_rate(variable) * keras.ops.cast(self.learning_rate, variable.dtype))
+    def _rewriter_decay_variable(self, variable: Any) -> None:
+        rate = keras.ops.cast(self.learning_rate, variable.dtype)
+        variable.assign_sub(variable * self._rewriter_decay_rate(variable) * rate)
 
 
 def _slot_shape(variable: Any, extent: Extent) -> tuple[int, ...]:

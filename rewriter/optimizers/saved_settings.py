@@ -26,10 +26,10 @@ class KeptSettings(OptimizerBase):
         Raises:
             TypeError: An argument of ``__init__`` is not kept under its own name, or is a function.
         """
-        config = self.keras_settings()
+        config = self._rewriter_settings()
         named, takes_others = argument_names(type(self))
         config |= {name: _kept(self, name) for name in named - config.keys()}
-        serialized = {name: self.serialized_setting(value) for name, value in config.items()}
+        serialized = {name: keras.serialized_setting(self, value) for name, value in config.items()}
         return serialized if takes_others else {name: serialized[name] for name in named}
 
     @classmethod

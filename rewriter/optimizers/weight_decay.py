@@ -28,45 +28,51 @@ class RowwiseWeightDecay(DecayBase):
 
     learning_rate: Any
 
-    def decayed_parts(self, variable: Any, layout: Layout) -> tuple[str, ...]:
-        """Name the parts of an augmented kernel that weight decay acts on.
-
-        As in the standard form, a part is left out whose variable was excluded, or whose variable's name matches a
-        pattern of ``exclude_from_weight_decay``. So are all if the augmented kernel itself was excluded.
-        """
-        excluded = vars(self).get(_EXCLUDED, {}).get(keras.variable_key(self, variable), ())
-        if keras.variable_key(self, variable) in keras.decay_exclusions(self).keys:
-            return ()
-        left_out = {*excluded, *_parts_excluded(self, variable, layout)}
-        return tuple(part.attribute for part in layout.parts if part.attribute not in left_out)
-
-    def decay_rate(self, variable: Any) -> Any:
-        """Return the weight decay as a scalar of a variable's dtype, rounded as in tf-keras: in float32 before."""
+    def _rewriter_decay_rate(self, variable: Any) -> Any:
+        """Return the weight decay as a scalar of a variable's dtype, rounded to float32 first, as in tf-keras."""
         return keras.ops.cast(self.weight_decay, variable.dtype)
 
-    def decay_variables(self, variables: Sequence[Any]) -> None:
+    def _rewriter_decay_whole(self, variables: Sequence[Any]) -> None:
+        """Decay variables that are no augmented kernels, as the optimizer's own class does."""
+        self._rewriter_decay_as_keras(variables)
+
+    def _rewriter_decayed_parts(self, variable: Any, layout: Layout) -> tuple[str, ...]:
+        """Name the parts of an augmented kernel that weight decay acts on."""
+        return decayed_parts(self, variable, layout)
+
+    def _rewriter_decay(self, variables: Sequence[Any]) -> None:
         """Decay some variables by one step, augmented kernels row by row."""
-        self.decay_whole([variable for variable in variables if layout_of(variable) is None])
+        self._rewriter_decay_whole([variable for variable in variables if layout_of(variable) is None])
         for variable in variables:
             layout = layout_of(variable)
             if layout is None:
                 continue
-            parts = self.decayed_parts(variable, layout)
+            parts = self._rewriter_decayed_parts(variable, layout)
             if parts:
-                self.decay_with(functools.partial(self._decay, layout=layout, parts=parts), variable)
+                decay = functools.partial(self._rewriter_decay_rows, layout=layout, parts=parts)
+                keras.update_on_every_replica(self, variable, decay)
 
-    def decay_whole(self, variables: Sequence[Any]) -> None:
-        """Decay variables that are no augmented kernels, as the optimizer's own class does."""
-        self.decay_as_keras_does(variables)
-
-    def _decay(self, variable: Any, layout: Layout, parts: tuple[str, ...]) -> None:
+    def _rewriter_decay_rows(self, variable: Any, layout: Layout, parts: tuple[str, ...]) -> None:
         # In the order of operations of tf-keras, so that each row comes out as its variable would.
-        weight_decay, rate = self.decay_rate(variable), keras.ops.cast(self.learning_rate, variable.dtype)
+        weight_decay, rate = self._rewriter_decay_rate(variable), keras.ops.cast(self.learning_rate, variable.dtype)
         steps = [
             value * weight_decay * rate if attribute in parts else keras.ops.zeros_like(value)
             for attribute, value in layout.views(variable).items()
         ]
         variable.assign_sub(layout.stack(steps))
+
+
+def decayed_parts(optimizer: Any, variable: Any, layout: Layout) -> tuple[str, ...]:
+    """Name the parts of an augmented kernel that an optimizer's weight decay acts on.
+
+    As in the standard form, a part is left out whose variable was excluded, or whose variable's name matches a pattern
+    of ``exclude_from_weight_decay``. So are all if the augmented kernel itself was excluded.
+    """
+    excluded = vars(optimizer).get(_EXCLUDED, {}).get(keras.variable_key(optimizer, variable), ())
+    if keras.variable_key(optimizer, variable) in keras.decay_exclusions(optimizer).keys:
+        return ()
+    left_out = {*excluded, *_parts_excluded(optimizer, variable, layout)}
+    return tuple(part.attribute for part in layout.parts if part.attribute not in left_out)
 
 
 def _parts_excluded(optimizer: Any, variable: Any, layout: Layout) -> tuple[str, ...]:
@@ -107,11 +113,6 @@ def require_rows_known(optimizer: Any, variables: Sequence[Any]) -> None:
             )
 
 
-def standard_class(optimizer: Any) -> type:
-    """Return the class of an optimizer without the mixin of this module."""
-    return base_of(type(optimizer), RowwiseWeightDecay) or type(optimizer)
-
-
 def has_exclusions(optimizer: Any) -> bool:
     """Tell whether weight decay leaves out some variables of an optimizer."""
     exclusions = keras.decay_exclusions(optimizer)
@@ -128,7 +129,8 @@ def excluded_parts(optimizer: Any, layer: Any, layout: Layout) -> tuple[str, ...
     if is_merged(layer):
         kernel = getattr(layer, layout.attribute)
         if isinstance(optimizer, RowwiseWeightDecay) and base_of(type(optimizer), RowwiseWeightDecay) is None:
-            decayed = optimizer.decayed_parts(kernel, layout)
+            rule: Any = optimizer  # a joint one, whose decayed_parts may be a user's
+            decayed = rule.decayed_parts(kernel, layout)
             return tuple(part.attribute for part in layout.parts if part.attribute not in decayed)
         key = keras.variable_key(optimizer, kernel)
         known: dict[Any, tuple[str, ...]] = vars(optimizer).get(_EXCLUDED, {})

@@ -12,6 +12,7 @@ from rewriter.core import hints
 from rewriter.core.errors import DifferenceError
 from rewriter.core.layout import is_merged, standard_weights
 from rewriter.core.log import log
+from rewriter.model.preserved_state import nothing_made
 from rewriter.model.variable_holders import has_users_code, held_layers
 from rewriter.model.walk import locate_layers
 from rewriter.rewriting.comparison import SAME, compare, compare_all
@@ -75,6 +76,8 @@ def checked_model(
 ) -> Iterator[None]:
     """Compare outputs and losses of the whole model before and after the block inside changes its layers.
 
+    A model with users' classes is called in training mode too. It must not fail there if it did not before.
+
     Args:
         model: A tf-keras model. One that does not say what it takes, or fails on what is made for it, is not compared,
             and the log warns of that.
@@ -87,10 +90,10 @@ def checked_model(
         DifferenceError: An output differs by more than its dtype's rounding explains, or nothing proves a guess.
     """
     biases = ProbeBiases(layers)
-    # In the form that the layers have: the biases are variables before a merge, and rows after it.
+    # in_place writes to variables before a merge, and to rows after it.
     with biases.in_place():
         before = run_model(model, inputs)
-        trains = not before.note and has_users_code(model) and not _failure_in_training(model, inputs)
+        trains = not before.note and _can_run_in_training(model) and not _failure_in_training(model, inputs)
     if before.note and guessed:
         raise DifferenceError(f"it could not be checked: {before.note}.", guessed[0])
     if before.note:
@@ -135,9 +138,18 @@ def _by_how_much(difference: Difference) -> str:
     return "in shape, dtype or where they are NaN" if nowhere else f"by up to {difference.largest:.3g}"
 
 
+def _can_run_in_training(model: Any) -> bool:
+    """Tell whether a run in training mode can say more than one in inference, and makes no layer."""
+    return has_users_code(model) and all(layer.built for layer in keras.layers_below(model))
+
+
 def _failure_in_training(model: Any, inputs: Any) -> Run | None:
-    """Run a model in training mode, in which a user's code may write to a kernel; return the run if it failed."""
-    run = run_model(model, inputs, again=True, training=True)
+    """Run a model in training mode, in which a user's code may write to a kernel; return the run if it failed.
+
+    What would make variables then counts as failed.
+    """
+    with nothing_made(model, *keras.layers_below(model)):
+        run = run_model(model, inputs, again=True, training=True)
     return run if run.error else None
 
 
@@ -164,7 +176,7 @@ def _to_leave_out(model: Any, failed: Any = None) -> str:
     """
     located = locate_layers(model)
     if failed is not None:
-        held = set(map(id, held_layers(failed)))
+        held = {id(failed), *map(id, held_layers(failed))}
         located = [found for found in located if id(found.layer) in held and is_merged(found.layer)] or located
     holders = {id(found.layer): set(map(id, found.owners)) for found in located if is_merged(found.layer)}
     # An owner calls a layer; a holder may also read its weights, and that is where a merged layer fails.

@@ -49,7 +49,7 @@ def invalidate_traces(alive: Iterable[Any], replaced: Iterable[Replaced]) -> lis
     """Make every ``tf.function`` that has traced replaced variables trace again: of a layer, or of a user's own loop.
 
     Args:
-        alive: What :func:`rewriter.adapters.tf_keras.models.holders_alive` found.
+        alive: The result of ``keras.holders_alive()``.
         replaced: The variables.
 
     Returns:
@@ -103,7 +103,7 @@ def invalidate_holders(model: Any, replaced: Iterable[Replaced], alive: Iterable
     Args:
         model: The model, with its new variables.
         replaced: The old ones.
-        alive: What :func:`rewriter.adapters.tf_keras.models.holders_alive` found.
+        alive: The result of ``keras.holders_alive()``.
     """
     keys = [each.key for each in replaced]
     models = models_sharing_layers(model, alive)

@@ -74,6 +74,7 @@ def rewrite(
         exclude: Selectors of the layers to leave alone.
         strict: Raise unless every selected kernel and bias pair can be merged.
         check: Compare each layer's weights, its outputs on a random batch, and those of the model, before and after.
+            A model with classes of your own is also called in training mode, before and after.
         inputs: A batch that the model takes, for the check and to trace it; ``None`` makes one from what the model says
             of its inputs.
         exact: Whether gradients are to be those of the unmerged model bit for bit. ``None`` says yes, unless the

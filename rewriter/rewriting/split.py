@@ -136,6 +136,7 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
     finally:
         _FOR_A_WHILE.difference_update([each.layer for each in separated])
         restore_now(model)
+        apart = [keras.remember(getattr(each.layer, name)) for each in separated for name in _names(each.layouts)]
         transfer = StateTransfer(keras.optimizer_of(model))
         for each in separated:
             for layout in each.layouts:
@@ -159,12 +160,17 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
             transfer.move(model)  # another one, that was given inside, stays
         if separated:
             take_over_saving(model, origin)
+        invalidate_traces(keras.holders_alive(), apart)  # a function that was traced inside has separate weights
         restore_traces(traces)
         if compiled_anew:
             reset_functions(model)
         else:
             for inner, traced in functions:
                 keras.restore_traced_functions(inner, traced)
+
+
+def _names(layouts: Iterable[Layout]) -> list[str]:
+    return [attribute for layout in layouts for attribute in layout.attributes]
 
 
 def _steps(optimizer: Any) -> int:

@@ -85,3 +85,67 @@ class Counts(layers.Layer):
         if training:
             self.calls += 1
         return inputs
+
+
+class MakesInTraining(layers.Layer):
+    """Keeps a traced function, and an average, from its first call in training on."""
+
+    def __init__(self, make, **options):
+        super().__init__(**options)
+        self.make = make
+        self.kept = None
+
+    def call(self, inputs, training=None):
+        if training and self.kept is None:
+            self.kept = self.make(self, inputs)
+        return inputs
+
+
+MADE = {
+    "function": lambda layer, _: tf.function(lambda: layer.losses),
+    "average": lambda _, inputs: tf.Variable(tf.reduce_mean(inputs, axis=0)),
+    "layer": lambda _, inputs: layers.Dense(2)(inputs),
+}
+
+
+@pytest.mark.parametrize("made", MADE)
+def test_what_a_call_in_training_makes_is_not_made_by_the_check(made):
+    model = tf_keras.Sequential([layers.Dense(4, input_shape=(5,)), MakesInTraining(MADE[made])])
+    rewriter.rewrite(model)
+    assert model.layers[-1].kept is None
+
+
+def test_a_model_with_layers_that_only_training_builds_is_not_run_in_training():
+    """They would get weights by the check's random numbers."""
+
+    class Auxiliary(tf_keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.body, self.head = layers.Dense(4), layers.Dense(2)
+
+        def call(self, inputs, training=None):
+            outputs = self.body(inputs)
+            return self.head(outputs) if training else outputs
+
+    model = Auxiliary()
+    model(batch()[0])
+    with pytest.warns(UserWarning, match="rewritten in part|not built"):
+        rewriter.rewrite(model)
+    assert not model.head.built
+
+
+class ClipsItself(layers.Dense):
+    def call(self, inputs, training=None):
+        if training:
+            clip(self)
+        return super().call(inputs)
+
+
+def test_a_layer_that_writes_to_its_own_kernel_is_the_one_to_leave_out():
+    """Also where the rest of the model was rewritten before."""
+    model = tf_keras.Sequential([layers.Dense(4, input_shape=(5,), name="plain"), ClipsItself(3, name="clips")])
+    rewriter.rewrite(model, include="plain")
+    with pytest.raises(rewriter.DifferenceError, match=r"exclude=\['clips'\]"):
+        rewriter.rewrite(model)
+    fit_untouched = rewriter.rewrite(model, exclude="clips")
+    assert fit_untouched is model

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from tf_keras import layers
 
 import rewriter
 from arrays import bits
@@ -112,3 +113,14 @@ def test_compile_inside_standard_form_is_what_holds_after(optimizer):
     assert model.optimizer is adam
     fit(model)
     assert int(adam.iterations) == 6
+
+
+def test_a_function_that_was_first_traced_inside_follows_the_merged_weights_afterwards():
+    model = tf_keras.Sequential([layers.Dense(3, input_shape=(5,))])
+    rewriter.rewrite(model)
+    x = tf.ones((2, 5))
+    call = tf.function(model)
+    with rewriter.standard_form(model):
+        call(x)
+    model.layers[0].augmented_kernel.assign(tf.zeros((6, 3)))
+    assert np.all(call(x).numpy() == 0)

@@ -7,7 +7,8 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-NAME = "tf_keras"
+from rewriter.adapters.records import NewVariableError
+
 VERSION: str = tf_keras.__version__
 
 Layer: Any = tf_keras.layers.Layer
@@ -81,6 +82,15 @@ def new_variable(value: Any) -> Any:
     return tf.Variable(value)
 
 
+def no_new_variables() -> Any:
+    """Inside, :class:`~rewriter.adapters.records.NewVariableError` is raised where a variable would be made."""
+    return tf.variable_creator_scope(_refuse)
+
+
+def _refuse(*_: Any, **__: Any) -> Any:
+    raise NewVariableError
+
+
 def without_memory() -> Any:
     """Inside, variables have shapes and take no memory: what is made is part of a graph that is never run."""
     return tf.Graph().as_default()
@@ -92,7 +102,7 @@ def dtype_of(given: Any) -> Any:
 
 
 def register(cls: Any, *names: str, package: str = "") -> None:
-    """Register a class under names as they are, and under ``"package>name"``, so that every format finds it."""
+    """Register a class under some names and, if a package is given, under ``"package>name"``."""
     tf_keras.saving.get_custom_objects().update(dict.fromkeys(names, cls))
     if package:
         tf_keras.saving.register_keras_serializable(package, cls.__name__)(cls)

@@ -1,4 +1,4 @@
-"""Files: what only TensorFlow and tf-keras have, checkpoints and SavedModels, and configs of models and optimizers."""
+"""Files: reads models, and turns models, optimizers and schedules into configs and back."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ _MADE_BY = {
 
 
 def reset_traced_functions(model: Any) -> None:
-    """Make a model, or a layer, trace again what it has traced: it holds the old variables, silently.
+    """Make a model or layer trace its functions again: their graphs read replaced variables, and nothing says so.
 
     These are its own methods that are a ``tf.function``, and the functions of ``fit``, ``evaluate`` and ``predict``.
     The new ones trace when they are called. A ``fit`` that is under way calls them at its next step, so there must be

@@ -1,6 +1,6 @@
 """Array operations, under the names and with the arguments of ``keras.ops``.
 
-A rule or a layout that is written with these is written for every Keras.
+A rule or a layout that is written with these is written for every Keras. Some are here for users' rules alone.
 """
 
 from __future__ import annotations

@@ -260,3 +260,43 @@ def recount_steps(optimizer: Any) -> None:
     inner = inner_optimizer(optimizer)
     if hasattr(inner, "_u_product_counter"):
         inner._u_product_counter = iterations_of(inner) + 1
+
+
+def serialized_setting(optimizer: Any, value: Any) -> Any:
+    """Return a setting of an optimizer as JSON data."""
+    return optimizer._serialize_hyperparameter(value)
+
+
+def place_among_slots(optimizer: Any, variable: Any) -> int | None:
+    """Return the place of a variable in each list of an optimizer's slots, ``None`` where it has none."""
+    place: int | None = optimizer._index_dict.get(optimizer._var_key(variable))
+    return place
+
+
+def uses_weight_decay(optimizer: Any, variable: Any) -> bool:
+    """Tell whether a variable was not excluded from an optimizer's weight decay."""
+    return bool(optimizer._use_weight_decay(variable))
+
+
+def descend(variable: Any, gradient: Any, rate: Any) -> None:
+    """Subtract ``rate * gradient`` from a variable, of a sparse gradient in the rows that it has."""
+    if isinstance(gradient, tf.IndexedSlices):
+        variable.scatter_sub(tf.IndexedSlices(rate * gradient.values, gradient.indices))
+    else:
+        variable.assign_sub(rate * gradient)
+
+
+def is_constructed(optimizer: Any) -> bool:
+    """Tell whether the ``__init__`` of this library's optimizers ran; a subclass may forget to call it."""
+    return "_learning_rate" in vars(optimizer)
+
+
+def variables_not_saved(optimizer: Any) -> list[str]:
+    """List the attributes whose variables tf-keras neither saves nor makes again."""
+    saved = {id(variable) for variable in optimizer._variables}
+    remade = {"_iterations", "_learning_rate", "_current_learning_rate"}
+    return [
+        name
+        for name, value in vars(optimizer).items()
+        if isinstance(value, tf.Variable) and name not in remade and id(value) not in saved
+    ]

@@ -10,11 +10,11 @@ from tensorflow.python.eager import record
 from tf_keras.src.engine.base_layer_utils import call_context
 
 from rewriter.adapters.tf_keras.distribution import has_strategy, strategy_scope
-from rewriter.adapters.tf_keras.graphs.context import in_part_of_a_graph
+from rewriter.adapters.tf_keras.graphs.context import in_part_of_a_graph, is_compiled_by_xla
 from rewriter.adapters.tf_keras.layers import stored_dtype, stored_variable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 
 def is_training_call() -> bool:
@@ -122,33 +122,46 @@ def share_over_replicas(statistics: Sequence[Any]) -> None:
 
 
 @contextlib.contextmanager
-def watched_additions(variable: Any) -> Iterator[list[tuple[int, Any]]]:
-    """Inside, what is added to a variable is noted with the sign 1, and what is subtracted with the sign -1.
+def corrected_additions(variable: Any, rows: slice, correction: Callable[[Any], Any]) -> Iterator[None]:
+    """Inside, something is subtracted from some rows of all that is added to a variable, or subtracted from it.
 
     The methods of the variable itself are replaced, and nothing else changes. What an optimizer adds is a tensor that
     it has made anyway; a copy of the variable from before would cost as much as many an optimizer does.
+
+    Args:
+        variable: The variable.
+        rows: Its last rows.
+        correction: Given what is added, returns what is to be subtracted from these rows of it; linear.
     """
-    added: list[tuple[int, Any]] = []
 
-    def add(value: Any, *args: Any, **kwargs: Any) -> Any:
-        added.append((1, value))
-        return type(variable).assign_add(variable, value, *args, **kwargs)
+    def add(value: Any, *_: Any, **__: Any) -> None:
+        _add(variable, rows, value, correction(value), 1)
 
-    def subtract(value: Any, *args: Any, **kwargs: Any) -> Any:
-        added.append((-1, value))
-        return type(variable).assign_sub(variable, value, *args, **kwargs)
+    def subtract(value: Any, *_: Any, **__: Any) -> None:
+        _add(variable, rows, value, correction(value), -1)
 
     vars(variable).update(assign_add=add, assign_sub=subtract)
     try:
-        yield added
+        yield
     finally:
         del vars(variable)["assign_add"], vars(variable)["assign_sub"]
 
 
-def subtract_from_rows(variable: Any, rows: slice, value: Any) -> None:
-    """Subtract from some rows of a variable, in place.
+def _add(variable: Any, rows: slice, value: Any, correction: Any, sign: int) -> None:
+    cls = type(variable)
+    assign = cls.assign_add if sign > 0 else cls.assign_sub
+    if is_compiled_by_xla():
+        # XLA makes one loop of this. It would copy the whole variable to scatter into it, or to take it apart.
+        assign(variable, value - tf.pad(correction, [[rows.start, 0], [0, 0]]))
+    else:
+        assign(variable, value)
+        subtract_from_rows(variable, rows, correction if sign > 0 else -correction)
 
-    A slice that is read shares the variable's memory, and then TensorFlow copies the whole before it changes a part.
-    """
-    indices = tf.range(rows.start, rows.stop)
-    variable.scatter_sub(tf.IndexedSlices(value, indices))
+
+def subtract_from_rows(variable: Any, rows: slice, value: Any) -> None:
+    """Subtract from the last rows of a variable, in place."""
+    if is_compiled_by_xla():
+        variable.assign_sub(tf.pad(value, [[rows.start, 0], [0, 0]]))
+    else:
+        # Not by a slice: one that is read shares the variable's memory, and TensorFlow copies it all before a change.
+        variable.scatter_sub(tf.IndexedSlices(value, tf.range(rows.start, rows.stop)))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from rewriter.adapters import keras
 from rewriter.core import hints
+from rewriter.core.derived_classes import original_class
 from rewriter.core.errors import OptimizerError
-from rewriter.optimizers import weight_decay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -56,7 +56,7 @@ class SlotSource:
 
 def is_known(optimizer: Any) -> bool:
     """Tell whether an optimizer is known to go on bit for bit when its slots are stacked."""
-    return weight_decay.standard_class(keras.inner_optimizer(optimizer)) in ELEMENTWISE
+    return original_class(type(keras.inner_optimizer(optimizer))) in ELEMENTWISE
 
 
 def require_known(optimizer: Any, variables: Sequence[Any]) -> None:
@@ -66,7 +66,7 @@ def require_known(optimizer: Any, variables: Sequence[Any]) -> None:
         optimizer: The optimizer.
         variables: All variables of the model.
     """
-    cls = weight_decay.standard_class(keras.inner_optimizer(optimizer))
+    cls = original_class(type(keras.inner_optimizer(optimizer)))
     if is_known(optimizer):
         return
     if cls in keras.optimizer_classes("Adafactor"):

@@ -21,27 +21,27 @@ class CenteredBase(Mixin):
     those of the optimizer's own class, as they lie between the methods that are overridden.
     """
 
-    def build_statistics(self, variables: Sequence[Any]) -> None:
+    def _rewriter_build_statistics(self, variables: Sequence[Any]) -> None:
         """Make what is kept of the variables to train, called whenever they are named; once it is there, do nothing."""
         raise NotImplementedError
 
-    def begin_step(self) -> None:
+    def _rewriter_begin_step(self) -> None:
         """Do what comes before the gradients of a step are changed, on each replica."""
         raise NotImplementedError
 
-    def changed_gradient(self, gradient: Any, variable: Any) -> Any:
+    def _rewriter_changed_gradient(self, gradient: Any, variable: Any) -> Any:
         """Return a gradient in the coordinates in which the step is taken."""
         raise NotImplementedError
 
-    def change_step(self, variable: Any, step: Any) -> None:
+    def _rewriter_change_step(self, variable: Any, step: Any) -> None:
         """Take the step of one variable, by calling ``step()``, and correct it; the variable is given as stored."""
         raise NotImplementedError
 
-    def twin_of(self, variable: Any) -> Any:
+    def _rewriter_twin_of(self, variable: Any) -> Any:
         """Return the scalar whose gradient is that of a variable in the step's coordinates, ``None`` for none."""
         raise NotImplementedError
 
-    def end_step(self) -> None:
+    def _rewriter_end_step(self) -> None:
         """Do what comes after all variables moved, on each replica."""
         raise NotImplementedError
 
@@ -52,7 +52,7 @@ class CenteredBase(Mixin):
             var_list: The variables to train.
         """
         super().build(var_list)  # type: ignore[misc]
-        self.build_statistics(var_list)
+        self._rewriter_build_statistics(var_list)
 
     def compute_gradients(self, loss: Any, var_list: Any, tape: Any = None) -> list[tuple[Any, Any]]:
         """Compute the gradients that :meth:`apply_gradients` takes, in the coordinates of the step where that is exact.
@@ -68,7 +68,7 @@ class CenteredBase(Mixin):
         if callable(loss) or callable(var_list) or tape is None or scaled:
             plain: list[tuple[Any, Any]] = optimizer.compute_gradients(loss, var_list, tape)
             return plain
-        twins = [self.twin_of(variable) for variable in var_list]
+        twins = [self._rewriter_twin_of(variable) for variable in var_list]
         asked = [*var_list, *(twin for twin in twins if twin is not None)]
         # All at once, as a tape gives gradients once. In a graph those that nobody uses are not computed.
         gradients = iter(tape.gradient(loss, asked))
@@ -102,13 +102,13 @@ class CenteredBase(Mixin):
         done_before = [id(gradient) in changed_already for gradient, _ in pairs]
         if not skip_gradients_aggregation and kwargs.pop("experimental_aggregate_gradients", True):
             pairs = list(optimizer.aggregate_gradients(pairs))
-        self.begin_step()
+        self._rewriter_begin_step()
         changed = [
-            (gradient if gradient is None or done else self.changed_gradient(gradient, variable), variable)
+            (gradient if gradient is None or done else self._rewriter_changed_gradient(gradient, variable), variable)
             for (gradient, variable), done in zip(pairs, done_before, strict=True)
         ]
         result = optimizer.apply_gradients(changed, name=name, skip_gradients_aggregation=True, **kwargs)
-        self.end_step()
+        self._rewriter_end_step()
         return result
 
     def update_step(self, gradient: Any, variable: Any) -> None:
@@ -119,4 +119,4 @@ class CenteredBase(Mixin):
             variable: The variable.
         """
         optimizer: Any = super()
-        self.change_step(stored_variable(variable), lambda: optimizer.update_step(gradient, variable))
+        self._rewriter_change_step(stored_variable(variable), lambda: optimizer.update_step(gradient, variable))

@@ -13,22 +13,23 @@ from rewriter.core.derived_classes import Mixin
 class LayerBase(Mixin):
     """Base of the mixin that goes before the class of a merged layer.
 
-    A subclass writes the first three methods. They are called on the class: a layer may have attributes of any name.
+    A subclass writes the first three methods. Whatever is
+    added to a user's class has a name that a user would not choose.
     """
 
-    def standard_class_of(self) -> type:
+    def _rewriter_standard_class(self) -> type:
         """Return the class that the layer had before it was merged."""
         raise NotImplementedError
 
-    def require_whole(self, name: str) -> None:
+    def _rewriter_require_whole(self, name: str) -> None:
         """Raise an error if a checkpoint has one of the layer's weights by itself, given the weight's name."""
         raise NotImplementedError
 
-    def mark_copy(self) -> None:
+    def _rewriter_mark_copy(self) -> None:
         """Give the variables of a copied layer their marks."""
         raise NotImplementedError
 
-    def build_as_keras_does(self, input_shape: Any) -> None:
+    def _rewriter_note_built(self, input_shape: Any) -> None:
         """Mark the layer as built. The ``build`` of a user's class may not, and Keras would build it again."""
         tf_keras.layers.Layer.build(self, input_shape)
 
@@ -43,14 +44,14 @@ class LayerBase(Mixin):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[misc]
-        type(self).mark_copy(self)
+        self._rewriter_mark_copy()
 
     def _lookup_dependency(self, name: str, *args: Any, **kwargs: Any) -> Any:
         # Asked by a checkpoint that is being restored, before it restores anything.
-        type(self).require_whole(self, name)
+        self._rewriter_require_whole(name)
         return super()._lookup_dependency(name, *args, **kwargs)  # type: ignore[misc]
 
     @property
     def _use_input_spec_as_call_signature(self) -> bool:
         # Keras answers by whether the class has a public name; an augmented class always has one.
-        return has_public_name(type(self).standard_class_of(self))
+        return has_public_name(self._rewriter_standard_class())

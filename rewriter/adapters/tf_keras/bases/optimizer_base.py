@@ -4,42 +4,40 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import tensorflow as tf
 import tf_keras
 
-from rewriter.adapters.tf_keras.distribution import has_strategy, update_on_every_replica
+from rewriter.adapters.tf_keras.distribution import has_strategy
 from rewriter.adapters.tf_keras.layers import stored_variable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 
 class DecayBase:
-    """Base of the mixin whose weight decay leaves out rows, before the class of any optimizer of tf-keras."""
+    """Base of the mixin whose weight decay leaves out rows, before the class of any optimizer of tf-keras.
+
+    Whatever is added to a user's class has a name that a user would not choose.
+    """
 
     weight_decay: float | None
 
-    def decay_variables(self, variables: Sequence[Any]) -> None:
-        """Decay some variables by one step; a subclass does it, called only where there is a weight decay."""
+    def _rewriter_decay(self, variables: Sequence[Any]) -> None:
+        """Decay some variables by one step; a subclass writes it, called only where there is a weight decay."""
         raise NotImplementedError
 
-    def decay_as_keras_does(self, variables: Sequence[Any]) -> None:
+    def _rewriter_decay_as_keras(self, variables: Sequence[Any]) -> None:
         """Decay some variables, each as a whole, as the optimizer's own class does."""
         super()._apply_weight_decay(variables)  # type: ignore[misc]
 
-    def decay_with(self, decay: Callable[[Any], None], variable: Any) -> None:
-        """Run a decay on a variable, or under ``tf.distribute`` on its copy on each replica."""
-        update_on_every_replica(self, variable, decay)
-
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
         if self.weight_decay is not None:
-            self.decay_variables(variables)
+            self._rewriter_decay(variables)
 
 
 class OptimizerBase(tf_keras.optimizers.Optimizer):
     """Base of the optimizers of this library.
 
-    A subclass writes :meth:`take_step`, :meth:`slot_values` and :meth:`require_slots`.
+    A subclass writes the methods that raise ``NotImplementedError`` here.
 
     Args:
         learning_rate: A number or a schedule.
@@ -50,15 +48,15 @@ class OptimizerBase(tf_keras.optimizers.Optimizer):
         super().__init__(**settings)
         self._learning_rate = self._build_learning_rate(learning_rate)
 
-    def take_step(self, gradient: Any, variable: Any) -> None:
+    def _rewriter_step(self, gradient: Any, variable: Any) -> None:
         """Apply one step to one variable, given as it is stored."""
         raise NotImplementedError
 
-    def slot_values(self, variables: Sequence[Any], made_before: bool) -> Mapping[str, Sequence[Any]]:
+    def _rewriter_slots(self, variables: Sequence[Any], made_before: bool) -> Mapping[str, Sequence[Any]]:
         """Return the first values of the slots, for each variable, by the attribute that is to hold the slots."""
         raise NotImplementedError
 
-    def require_slots(self, variables: Sequence[Any]) -> None:
+    def _rewriter_require_slots(self, variables: Sequence[Any]) -> None:
         """Raise an error unless each of some variables has slots; called when the optimizer is built already."""
         raise NotImplementedError
 
@@ -74,9 +72,9 @@ class OptimizerBase(tf_keras.optimizers.Optimizer):
         """
         super().build(var_list)
         if getattr(self, "_built", False):
-            self.require_slots(var_list)
+            self._rewriter_require_slots(var_list)
             return
-        for name, values in self.slot_values(var_list, getattr(self, "_slots_made", False)).items():
+        for name, values in self._rewriter_slots(var_list, getattr(self, "_slots_made", False)).items():
             slots = [
                 self.add_variable_from_reference(variable, name, initial_value=value)
                 for variable, value in zip(var_list, values, strict=True)
@@ -91,35 +89,18 @@ class OptimizerBase(tf_keras.optimizers.Optimizer):
             gradient: Its gradient, dense or ``tf.IndexedSlices``.
             variable: The variable; under mixed precision, wrapped.
         """
-        self.take_step(gradient, stored_variable(variable))
-
-    def place_among_slots(self, variable: Any) -> int | None:
-        """Return the place of a variable in each list of slots, ``None`` where it has none."""
-        place: int | None = self._index_dict.get(self._var_key(variable))
-        return place
-
-    def descend(self, variable: Any, gradient: Any, rate: Any) -> None:
-        """Subtract ``rate * gradient`` from a variable, of a sparse gradient in the rows that it has."""
-        if isinstance(gradient, tf.IndexedSlices):
-            variable.scatter_sub(tf.IndexedSlices(rate * gradient.values, gradient.indices))
-        else:
-            variable.assign_sub(rate * gradient)
+        self._rewriter_step(gradient, stored_variable(variable))
 
     def aggregate_gradients(self, grads_and_vars: Any) -> Any:
         """Sum gradients over the replicas; tf-keras calls it before the first update.
 
-        Without a strategy there is no second replica, so they pass unchanged. Keras sends them through one operation
-        even then, and no variable could move before the last gradient exists.
+        Without a strategy there is no second replica, so they pass unchanged. tf-keras would pass them through one
+        operation, so every update would wait for the last gradient.
 
         Args:
             grads_and_vars: Pairs of gradient and variable.
         """
         return super().aggregate_gradients(grads_and_vars) if has_strategy() else list(grads_and_vars)
-
-    def decay_whole_variables(self, variables: Sequence[Any], decay: Callable[[Any], None]) -> None:
-        """Run a decay on those of some variables that were not excluded from weight decay."""
-        for variable in filter(self._use_weight_decay, variables):
-            update_on_every_replica(self, variable, decay)
 
     def load_own_variables(self, store: Mapping[str, Any]) -> None:
         """Load the state.
@@ -133,24 +114,6 @@ class OptimizerBase(tf_keras.optimizers.Optimizer):
             return
         super().load_own_variables(store)
 
-    def is_constructed(self) -> bool:
-        """Tell whether ``__init__`` has been called, and not that of a subclass alone."""
-        return "_learning_rate" in vars(self)
-
-    def variables_not_saved(self) -> list[str]:
-        """List the attributes that are variables, and none of those that tf-keras saves or makes again."""
-        saved = {id(variable) for variable in self._variables}
-        remade = {"_iterations", "_learning_rate", "_current_learning_rate"}
-        return [
-            name
-            for name, value in vars(self).items()
-            if isinstance(value, tf.Variable) and name not in remade and id(value) not in saved
-        ]
-
-    def keras_settings(self) -> dict[str, Any]:
+    def _rewriter_settings(self) -> dict[str, Any]:
         """Return the settings that every optimizer of tf-keras has, the learning rate as it was given."""
         return {**super().get_config(), "learning_rate": self._learning_rate}
-
-    def serialized_setting(self, value: Any) -> Any:
-        """Return a setting as JSON data."""
-        return self._serialize_hyperparameter(value)

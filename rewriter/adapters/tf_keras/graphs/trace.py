@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from rewriter.adapters.records import NewVariableError
+from rewriter.adapters.tf_keras.classes import no_new_variables
 from rewriter.adapters.tf_keras.graphs.dataflow import interpret
 from rewriter.adapters.tf_keras.layers import handles_of
 
@@ -32,7 +32,7 @@ def dataflow(function: Callable[..., Any], specs: Sequence[Any], variables: Sequ
     Raises:
         NewVariableError: The function would make a variable.
     """
-    with tf.variable_creator_scope(_refuse):
+    with no_new_variables():
         traced = tf.function(function, autograph=False).get_concrete_function(*specs)
     numbers = {id(handle): number for number, variable in enumerate(variables) for handle in handles_of(variable)}
     captured = traced.captured_inputs
@@ -45,7 +45,3 @@ def dataflow(function: Callable[..., Any], specs: Sequence[Any], variables: Sequ
     }
     shapes = {number: tuple(variable.shape) for number, variable in enumerate(variables)}
     return interpret(traced.graph.as_graph_def(add_shapes=True), handles, shapes)
-
-
-def _refuse(*_: Any, **__: Any) -> Any:
-    raise NewVariableError
