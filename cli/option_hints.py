@@ -10,6 +10,7 @@ _FLAGS = {
     ("overwrite", True): "--overwrite",
     ("safe_mode", False): "--allow-lambda",
     ("optimizer", "keep"): "--keep-optimizer",
+    ("optimizer", "centered"): "--centered",
     ("strict", True): "--strict",
     ("discover", True): "--discover",
 }

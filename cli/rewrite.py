@@ -29,6 +29,9 @@ def command(
     keep_optimizer: Annotated[
         bool, typer.Option("--keep-optimizer", help="Keep the compiled optimizer, with its state.")
     ] = False,
+    centered: Annotated[
+        bool, typer.Option("--centered", help="Keep the compiled optimizer, with its state, and center it.")
+    ] = False,
     include: common.Include = None,
     exclude: common.Exclude = None,
     layers: common.Layers = None,
@@ -48,8 +51,9 @@ def command(
     """
     if output is None and not dry_run:
         raise typer.BadParameter("give OUTPUT, where to write; only --dry-run needs none.")
-    if keep_optimizer and (learning_rate is not None or momentum is not None):
-        raise typer.BadParameter("--keep-optimizer keeps learning rate and momentum too; give one or the other.")
+    if (keep_optimizer or centered) and (learning_rate is not None or momentum is not None):
+        option = "--centered" if centered else "--keep-optimizer"
+        raise typer.BadParameter(f"{option} keeps learning rate and momentum too; give one or the other.")
     with common.working(imports, quiet, "rewrite") as rewrite:
         result = rewrite.rewrite_file(
             model,
@@ -57,6 +61,7 @@ def command(
             learning_rate=learning_rate,
             momentum=momentum,
             keep_optimizer=keep_optimizer,
+            centered=centered,
             include=include,
             exclude=exclude,
             layers=layers or "dense",

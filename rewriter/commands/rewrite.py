@@ -12,7 +12,7 @@ from rewriter.core.log import warned
 from rewriter.files.formats import digest
 from rewriter.files.reading import read_model
 from rewriter.files.writing import save_model
-from rewriter.optimizers.optimizer_choice import KEEP, choose_optimizer
+from rewriter.optimizers.optimizer_choice import CENTERED, KEEP, choose_optimizer
 from rewriter.planning.planner import plan
 from rewriter.rewriting.rewrite import apply
 
@@ -64,6 +64,7 @@ def rewrite_file(
     learning_rate: float | None = None,
     momentum: float | None = None,
     keep_optimizer: bool = False,
+    centered: bool = False,
     include: Selectors = None,
     exclude: Selectors = None,
     layers: str | Iterable[str] = "dense",
@@ -87,8 +88,9 @@ def rewrite_file(
     """
     destination = None if output is None else output_path(path, output, overwrite)
     model, dropped = read_model(path, safe_mode=safe_mode)
-    if dropped and keep_optimizer:
-        raise FileError(f"{path}: {dropped}. Without --keep-optimizer the model is rewritten all the same.")
+    if dropped and (keep_optimizer or centered):
+        option = "--centered" if centered else "--keep-optimizer"
+        raise FileError(f"{path}: {dropped}. Without {option} the model is rewritten all the same.")
     inputs = inputs_from(data, model)
     decided = plan(
         model, include=include, exclude=exclude, layers=layers, discover=discover, strict=strict, inputs=inputs
@@ -97,7 +99,8 @@ def rewrite_file(
     if not decided.merges and not decided.merged:
         error = NotMergeableError if strict else ModelError
         raise error(f"{path}: nothing to merge. {_reasons(decided)} See rewriter inspect {path}.")
-    choice = choose_optimizer(model, KEEP if keep_optimizer else None, learning_rate, momentum)
+    word = CENTERED if centered else KEEP if keep_optimizer else None
+    choice = choose_optimizer(model, word, learning_rate, momentum)
     lines = lines_of(dropped, choice.lines)
     if dry_run or destination is None:
         return Rewritten(path, None, decided, lines)

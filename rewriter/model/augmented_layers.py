@@ -152,7 +152,7 @@ class Augmented(LayerBase):
             surgery.discard(self)  # to be built again
         keras.set_class(self, standard_class(self))
         self.build(input_shape)
-        LayerBase._rewriter_note_built(self, input_shape)
+        keras.note_built(self, input_shape)
         if pairs := _pairs_of(cls):
             surgery.merge(self, cls, layouts_for(self, pairs))
         else:

@@ -12,19 +12,17 @@ from rewriter.core.input_flow import InputFlow
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rewriter.model.pairs import Weight
 
-
-def flow_of(layer: Any, kernels: Sequence[Weight]) -> InputFlow | None:
+def flow_of(layer: Any, kernels: Sequence[str]) -> InputFlow | None:
     """Return how the input of a built standard layer flows into the kernel of a pair, ``None`` if it is not known.
 
     Args:
         layer: The layer.
-        kernels: The kernels of the pair.
+        kernels: The attributes of the kernels of the pair.
     """
     if len(kernels) != 1:
         return None
-    kernel = tuple(getattr(layer, kernels[0].attribute).shape)
+    kernel = tuple(getattr(layer, kernels[0]).shape)
     for names, flow in _FLOWS.items():
         if isinstance(layer, keras.layer_classes(*names)):
             return flow(layer, kernel)

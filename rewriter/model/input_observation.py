@@ -10,18 +10,21 @@ import contextlib
 import contextvars
 import weakref
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rewriter.adapters import keras
 from rewriter.core.layout import layouts_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from rewriter.core.layout import Layout
 
 _MARK = "_rewriter_observers"
-_OBSERVED: contextvars.ContextVar[bool] = contextvars.ContextVar("observed", default=True)
+_OBSERVED: contextvars.ContextVar[Literal["never", "training", "always"]] = contextvars.ContextVar(
+    "observed", default="training"
+)
 
 
 @dataclass
@@ -67,10 +70,19 @@ class Observers:
             object.__setattr__(each, _MARK, (*known, (weakref.ref(self), key)))
 
 
-@contextlib.contextmanager
-def unobserved() -> Iterator[None]:
+def unobserved() -> AbstractContextManager[None]:
     """Inside, calls of layers add to no observer."""
-    token = _OBSERVED.set(False)
+    return _observing("never")
+
+
+def observing_all() -> AbstractContextManager[None]:
+    """Inside, calls of layers add to observers in inference too."""
+    return _observing("always")
+
+
+@contextlib.contextmanager
+def _observing(which: Literal["never", "always"]) -> Iterator[None]:
+    token = _OBSERVED.set(which)
     try:
         yield
     finally:
@@ -92,7 +104,7 @@ def observe(layer: Any, inputs: Any, twins: bool = False) -> Observer | None:
     for layout in layouts_in(layer):
         kernel = getattr(layer, layout.attribute)
         held = getattr(kernel, _MARK, ())
-        if not held or layout.flow is None or not _OBSERVED.get() or not keras.is_training_call():
+        if not held or layout.flow is None or not _is_observed():
             continue
         alive = [(reference(), key) for reference, key in held]
         known = [observers.of[key] for observers, key in alive if observers is not None]
@@ -107,3 +119,8 @@ def observe(layer: Any, inputs: Any, twins: bool = False) -> Observer | None:
             for observer in known:
                 observer.untwinned = True
     return twinned
+
+
+def _is_observed() -> bool:
+    which = _OBSERVED.get()
+    return which == "always" or (which == "training" and keras.is_training_call())

@@ -83,7 +83,7 @@ def layouts_for(layer: Any, pairs: Sequence[Pair]) -> tuple[Layout, ...]:
             biases=len(pair.biases),
             attribute=f"{AUGMENTED_KERNEL}_{index}" if index else AUGMENTED_KERNEL,
             scope=_scope_for(layer, pair),
-            flow=flow_of(layer, pair.kernels),
+            flow=flow_of(layer, [weight.attribute for weight in pair.kernels]),
         )
         for index, pair in enumerate(pairs)
     )

@@ -55,13 +55,19 @@ def select(candidates: Sequence[LocatedLayer], include: Selectors, exclude: Sele
     return Selection(frozenset(chosen - excluded), excluded, matched)
 
 
+def several(selectors: Selectors) -> list[Selector]:
+    """List selectors, given as one, as several or as ``None``."""
+    if selectors is None:
+        return []
+    return list(selectors) if isinstance(selectors, Iterable) and not isinstance(selectors, str) else [selectors]
+
+
 def _matched(candidates: Sequence[LocatedLayer], selectors: Selectors, option: str) -> dict[str, set[int]]:
     """Find the layers that each selector of an option matches."""
     if selectors is None:
         return {}
-    several = selectors if isinstance(selectors, Iterable) and not isinstance(selectors, str) else (selectors,)
     matched = {}
-    for selector in several:
+    for selector in several(selectors):
         hits = {id(located.layer) for located in candidates if _matches(selector, located, option)}
         if not hits:
             raise SelectorError(_no_match(candidates, selector, option))

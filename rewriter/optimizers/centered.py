@@ -15,21 +15,28 @@ factors* (1998); Wiesler, Richard, Schlüter, Ney, *Mean-normalized stochastic g
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rewriter.adapters import CenteredBase, keras
 from rewriter.core.derived_classes import derived_class, original_class, without
 from rewriter.core.errors import OptimizerError
-from rewriter.core.layout import layout_of
+from rewriter.core.layout import augmented_kernels, is_merged, layout_of
 from rewriter.model.input_observation import Observer, Observers
+from rewriter.model.selectors import select, several
+from rewriter.model.walk import locate_layers
 from rewriter.optimizers.hyperparameters import require_number
 from rewriter.optimizers.state.slots import ELEMENTWISE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_STATE = "_rewriter_observers"
-_DECAY = "_rewriter_centered_decay"
+    from rewriter.model.selectors import Selectors
+
+_STATE = "_rewriter_centered"
+# Files of users name this module and the class in it: these are names, not places, and stay when the module moves.
+MODULE_IN_FILES = "rewriter.centered"
+REGISTERED_NAME = "rewriter>Centered"
 # What cannot be taken in other coordinates, and why.
 _REFUSED = {
     "Ftrl": "it sets weights absolutely, and would undo each correction of a bias",
@@ -38,35 +45,92 @@ _REFUSED = {
 
 
 class Centered(CenteredBase):
-    """An optimizer that takes its steps in centered coordinates: the mixin of each such class."""
+    """An optimizer in centered coordinates: it trains as if the inputs of each merged layer had no mean.
+
+    ``Centered(optimizer)`` is the optimizer itself, changed in place: its class is now one derived from its own and
+    from this one. So clipping, weight decay, schedules, averages and the count of steps are its own, and so are its
+    slots. Give it to ``compile`` or to :func:`rewriter.rewrite`; a ``LossScaleOptimizer`` goes around it. Variables
+    that are no augmented kernels, and layers whose input cannot be known, are trained by the optimizer as it is.
+    :func:`rewriter.split` and :func:`rewriter.export` give the plain optimizer back.
+
+    Beside the slots it keeps one number for each feature of a layer's input, and one for the layer.
+
+    Args:
+        optimizer: An elementwise optimizer of tf-keras: SGD, Adam and its kin, RMSprop, Adagrad, Lion and others; or a
+            :class:`rewriter.JointOptimizer`.
+        decay: How much of what was seen before still counts at the next step, in [0, 1].
+        include: Selectors of the layers to center, as in :func:`rewriter.plan`; ``None`` means all merged layers.
+        exclude: Selectors of the layers to leave out.
+
+    Raises:
+        OptimizerError: The optimizer cannot be centered.
+        ValueError: ``decay`` is not in its range.
+    """
+
+    def __new__(
+        cls, optimizer: Any = None, decay: float = 0.99, include: Selectors = None, exclude: Selectors = None
+    ) -> Any:
+        """Center an optimizer; of a class that is derived from this one, make an instance as Python does."""
+        if cls is Centered:
+            return center(optimizer, decay, include, exclude)
+        return super().__new__(cls)
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        """Do nothing: Python calls it on the optimizer, which is made already."""
+
+    # By which every format finds this class again, whatever optimizer a class is derived from.
+    _rewriter_names_in_files = (f"{MODULE_IN_FILES}.Centered", REGISTERED_NAME)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the settings: the optimizer's class and its own, and those of centering.
+
+        Raises:
+            TypeError: A selector is a function, which no file holds.
+        """
+        settings = vars(self)[_STATE]
+        for option in ("include", "exclude"):
+            if not all(isinstance(each, str) for each in several(getattr(settings, option))):
+                raise TypeError(f"{option}= of Centered is a function, which no file holds; give paths instead.")
+        optimizer = {
+            **keras.class_to_config(original_class(type(self))),
+            "config": super().get_config(),  # type: ignore[misc]
+        }
+        return {
+            "optimizer": optimizer,
+            "decay": settings.decay,
+            "include": settings.include,
+            "exclude": settings.exclude,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        """Make a centered optimizer of the settings of :meth:`get_config`."""
+        inner = keras.optimizer_from_config(config["optimizer"], custom_objects)
+        return center(inner, config["decay"], config["include"], config["exclude"])
 
     def _rewriter_build_statistics(self, variables: Sequence[Any]) -> None:
         """Make the sums and numbers of the layers whose kernels are trained, each once."""
-        observers: Observers = vars(self)[_STATE]
-        for variable in variables:
-            layout, key = layout_of(variable), keras.variable_key(self, variable)
-            if layout is None or layout.flow is None or key in observers.of:
-                continue
-            seen = keras.statistic_like(variable, "inputs", (layout.flow.features + 1,))
-            observers.add(variable, key, Observer(layout, seen, keras.twin_of(variable)))
+        _observe(self, variables)
 
     def _rewriter_begin_step(self) -> None:
         """Share the sums over the replicas, so that all take the same step."""
-        observers: Observers = vars(self)[_STATE]
+        state: State = vars(self)[_STATE]
+        if state.left_out is None and (state.include is not None or state.exclude is not None):
+            raise OptimizerError(
+                f"this centered {original_class(type(self)).__name__} has include= or exclude=, and does not know the "
+                "model's layers. Give it to the model with rewriter.rewrite(model, optimizer=...)."
+            )
+        observers = state.observers
         keras.share_over_replicas([observer.seen for observer in observers.of.values()])
-
-    def _rewriter_observer(self, variable: Any) -> Observer | None:
-        observers: Observers = vars(self)[_STATE]
-        return observers.of.get(keras.variable_key(self, variable))
 
     def _rewriter_twin_of(self, variable: Any) -> Any:
         """Return the scalar whose gradient is ``[x - m, 1]ᵀ dy``, ``None`` unless all calls of the layer used it."""
-        observer = self._rewriter_observer(variable)
+        observer = _observer_of(self, variable)
         return None if observer is None or observer.untwinned else observer.twin
 
     def _rewriter_changed_gradient(self, gradient: Any, variable: Any) -> Any:
         """Return ``(G_W - m ⊗ G_b, G_b)`` for an augmented kernel whose input is known, any other gradient as it is."""
-        observer = self._rewriter_observer(variable)
+        observer = _observer_of(self, variable)
         if observer is None:
             return gradient
         layout, mean = observer.layout, _spread(observer, gradient.dtype)
@@ -76,7 +140,7 @@ class Centered(CenteredBase):
 
     def _rewriter_change_step(self, variable: Any, step: Callable[[], None]) -> None:
         """Take the step, and subtract ``mᵀ ΔW`` from the bias of an augmented kernel whose input is known."""
-        observer = self._rewriter_observer(variable)
+        observer = _observer_of(self, variable)
         if observer is None:
             step()
             return
@@ -107,10 +171,31 @@ class Centered(CenteredBase):
 
     def _rewriter_end_step(self) -> None:
         """Let what was seen before weigh less."""
-        observers: Observers = vars(self)[_STATE]
-        for observer in observers.of.values():
+        state: State = vars(self)[_STATE]
+        for observer in state.observers.of.values():
             observer.untwinned = False
-            observer.seen.assign(vars(self)[_DECAY] * keras.ops.convert_to_tensor(observer.seen), read_value=False)
+            observer.seen.assign(state.decay * keras.ops.convert_to_tensor(observer.seen), read_value=False)
+
+
+def _observe(optimizer: Any, variables: Sequence[Any]) -> None:
+    """Have what the layers of some variables see added up, in variables that the optimizer saves after all others."""
+    state: State = vars(optimizer)[_STATE]
+    observers, keys = state.observers, [keras.variable_key(optimizer, variable) for variable in variables]
+    for variable, key in zip(variables, keys, strict=True):
+        layout = layout_of(variable)
+        if layout is not None and layout.flow is not None and key not in observers.of:
+            seen = keras.statistic_like(variable, "inputs", (layout.flow.features + 1,))
+            observers.add(variable, key, Observer(layout, seen, keras.twin_of(variable)))
+    # In the order of the variables, as files restore them by position.
+    keras.put_last(optimizer, [observers.of[key].seen for key in keys if key in observers.of])
+
+
+def _observer_of(optimizer: Any, variable: Any) -> Observer | None:
+    if not isinstance(optimizer, Centered):
+        return None
+    state: State = vars(optimizer)[_STATE]
+    key = keras.variable_key(optimizer, variable)
+    return None if key in (state.left_out or ()) else state.observers.of.get(key)
 
 
 def _spread(observer: Observer, dtype: Any) -> Any:
@@ -123,21 +208,39 @@ def _is_of_units(observer: Observer) -> bool:
     return bool(observer.layout.flow and observer.layout.flow.copies)
 
 
-def center(optimizer: Any, decay: float = 0.99) -> Any:
-    """Make an optimizer take its steps in centered coordinates. In place; :func:`uncenter` is the inverse.
+@dataclass
+class State:
+    """What a centered optimizer has beside its slots.
 
-    Args:
-        optimizer: An elementwise optimizer, or a joint one.
-        decay: How much of what was seen before counts at the next step, in [0, 1].
-
-    Returns:
-        The same optimizer, of a class derived from its own and :class:`Centered`.
-
-    Raises:
-        OptimizerError: The optimizer cannot be centered.
-        ValueError: ``decay`` is not in its range.
+    Attributes:
+        observers: What its layers saw.
+        decay: How much of that still counts at the next step.
+        include: Selectors of the layers to center, or ``None``.
+        exclude: Selectors of the layers to leave out, or ``None``.
+        left_out: The keys of the augmented kernels that are not to be centered; ``None`` before that is resolved.
     """
+
+    observers: Observers
+    decay: float
+    include: Selectors
+    exclude: Selectors
+    left_out: frozenset[Any] | None = None
+
+
+def center(optimizer: Any, decay: float = 0.99, include: Selectors = None, exclude: Selectors = None) -> Any:
+    """Make an optimizer take its steps in centered coordinates, in place, as :class:`Centered` does; returns it."""
     require_number("decay", decay, 0, 1)
+    require_centerable(optimizer)
+    if isinstance(optimizer, Centered):
+        raise OptimizerError(f"this {type(optimizer).__name__} is centered already.")
+    _attach(optimizer, State(Observers(), decay, include, exclude))
+    return optimizer
+
+
+def require_centerable(optimizer: Any) -> None:
+    """Raise ``OptimizerError`` unless an optimizer can take its steps in centered coordinates."""
+    if not keras.is_optimizer(optimizer) or (keras.legacy is not None and keras.legacy.is_legacy(optimizer)):
+        raise OptimizerError(f"Centered takes a current optimizer of tf_keras, got {optimizer!r}.")
     if keras.inner_optimizer(optimizer) is not optimizer:
         raise OptimizerError(
             "a LossScaleOptimizer goes around a centered optimizer, and not inside it: "
@@ -146,15 +249,127 @@ def center(optimizer: Any, decay: float = 0.99) -> Any:
     for name, why in _REFUSED.items():
         if isinstance(optimizer, keras.optimizer_classes(name)):
             raise OptimizerError(f"{name} cannot be centered: {why}. Take Adam, for example.")
-    object.__setattr__(optimizer, _STATE, Observers())
-    object.__setattr__(optimizer, _DECAY, decay)
+
+
+def start_from(optimizer: Any, model: Any, look: Callable[[], None]) -> None:
+    """Let a centered optimizer begin with the means of some inputs, and take its first moments there.
+
+    Args:
+        optimizer: The optimizer, just centered.
+        model: The model that it trains.
+        look: Calls the model on the inputs, with all its layers observed.
+    """
+    inner = keras.inner_optimizer(optimizer)
+    look()
+    slots = keras.optimizer_slots(inner)
+    if slots is None:
+        return
+    for variable in keras.trained_variables(model):
+        place = slots.index.get(keras.variable_key(inner, variable))
+        for name in _FIRST_MOMENTS & slots.lists.keys():
+            if place is not None and _observer_of(inner, variable) is not None:
+                slot = slots.lists[name][place]
+                slot.assign(centered_slot(inner, name, variable, slot))
+
+
+def choose_layers(optimizer: Any, model: Any) -> None:
+    """Resolve the selectors of a centered optimizer, and have the layers of a model that it centers observed.
+
+    Args:
+        optimizer: An optimizer; one that is not centered is left as it is.
+        model: The model that it trains, rewritten.
+
+    Raises:
+        SelectorError: A selector matches no merged layer.
+    """
+    inner = keras.inner_optimizer(optimizer)
+    if not isinstance(inner, Centered):
+        return
+    state: State = vars(inner)[_STATE]
+    merged = [found for found in locate_layers(model) if is_merged(found.layer)]
+    if merged:
+        chosen = select(merged, state.include, state.exclude).chosen
+        kernels = [
+            kernel for found in merged if id(found.layer) not in chosen for kernel in augmented_kernels(found.layer)
+        ]
+        state.left_out = frozenset(keras.variable_key(inner, kernel) for kernel in kernels)
+    _observe(inner, keras.trained_variables(model))
+
+
+def uncenter(optimizer: Any) -> Suspended | None:
+    """Give an optimizer back the class that it had before :func:`center`, in place, without what it kept of inputs.
+
+    Its slots stay in centered coordinates: :func:`uncentering` and :func:`centered_slot` change these.
+
+    Returns:
+        What :func:`center_again` needs; ``None`` for an optimizer that is not centered.
+    """
+    inner = keras.inner_optimizer(optimizer)
+    if not isinstance(inner, Centered):
+        return None
+    state: State = vars(inner)[_STATE]
+    keras.drop_variables(inner, [observer.seen for observer in state.observers.of.values()])
+    keras.set_class(inner, without(type(inner), Centered))
+    del vars(inner)[_STATE]
+    return Suspended(inner, state)
+
+
+def center_again(suspended: Suspended | None) -> None:
+    """Make an optimizer centered as it was before :func:`uncenter`, with what it had kept of inputs."""
+    if suspended is not None:
+        _attach(*suspended)
+        seen = [observer.seen for observer in suspended.state.observers.of.values()]
+        keras.put_last(suspended.optimizer, seen)
+
+
+def is_centered(optimizer: Any) -> bool:
+    """Tell whether an optimizer takes its steps in centered coordinates, also inside a ``LossScaleOptimizer``."""
+    return isinstance(keras.inner_optimizer(optimizer), Centered)
+
+
+class Suspended(NamedTuple):
+    """An optimizer that was centered, with what it had beside its slots."""
+
+    optimizer: Any
+    state: State
+
+
+def _attach(optimizer: Any, state: State) -> None:
+    object.__setattr__(optimizer, _STATE, state)
     keras.set_class(optimizer, derived_class(Centered, type(optimizer)))
-    return optimizer
 
 
-def uncenter(optimizer: Any) -> Any:
-    """Give an optimizer back the class that it had before :func:`center`, in place; returns it."""
-    if isinstance(optimizer, Centered):
-        keras.set_class(optimizer, without(type(optimizer), Centered))
-        del vars(optimizer)[_STATE], vars(optimizer)[_DECAY]
-    return optimizer
+# The slots that are sums or means of gradients, and so change with the coordinates; second moments stay as they are.
+_FIRST_MOMENTS = {"momentums", "_momentums", "_m"}
+
+
+def uncentering(optimizer: Any, kernel: Any) -> Callable[[str, Any], Any]:
+    """Return what takes a slot of an augmented kernel into the coordinates of the weights, ``v_W + m ⊗ v_b``.
+
+    It takes the slot's name and the slot, with the mean of this moment. Slots of an optimizer that is not centered, and
+    second moments, it returns as they are.
+
+    Args:
+        optimizer: The optimizer.
+        kernel: The augmented kernel.
+    """
+    observer = _observer_of(optimizer, kernel)
+    return lambda name, slot: _moved_slot(observer, name, slot, 1)
+
+
+def centered_slot(optimizer: Any, name: str, kernel: Any, slot: Any) -> Any:
+    """Return a slot of an augmented kernel in the coordinates in which its optimizer takes its steps."""
+    return _moved_slot(_observer_of(optimizer, kernel), name, slot, -1)
+
+
+def _moved_slot(observer: Observer | None, name: str, slot: Any, sign: int) -> Any:
+    if observer is None or name not in _FIRST_MOMENTS:
+        return slot
+    slot, layout, mean = keras.ops.convert_to_tensor(slot), observer.layout, _spread(observer, slot.dtype)
+    beside = mean if _is_of_units(observer) else keras.ops.transpose(mean)
+    of_kernel, of_bias = slot[layout.kernel_rows], slot[layout.bias_rows]
+    return keras.ops.concatenate([of_kernel + sign * beside * of_bias, of_bias], axis=0)
+
+
+# The legacy formats look up the registered name.
+keras.register(Centered, REGISTERED_NAME)

@@ -10,6 +10,7 @@ from rewriter.core import hints
 from rewriter.core.errors import OptimizerError
 from rewriter.core.layout import layout_of
 from rewriter.core.suggestions import closest, did_you_mean
+from rewriter.optimizers.centered import is_centered, require_centerable
 from rewriter.optimizers.joint_momentum import JointMomentum
 from rewriter.optimizers.joint_optimizer import BOUNDS, is_joint
 from rewriter.optimizers.outcomes import LOST, Outcome
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from rewriter.core.messages import Message
 
 KEEP = "keep"
+CENTERED = "centered"  # center the compiled optimizer, with its state
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,13 @@ class OptimizerChoice:
         optimizer: The optimizer; ``None`` where the model has none to keep.
         state_of: The optimizer whose state it goes on with: itself, one that it can start from, or ``None``.
         lines: What is kept, converted and lost; the first line is about the optimizer itself.
+        centers: Whether the optimizer is to be centered, once its state is moved.
     """
 
     optimizer: Any
     state_of: Any
     lines: tuple[Message, ...]
+    centers: bool = False
 
     @property
     def keeps(self) -> bool:
@@ -55,8 +59,8 @@ class OptimizerChoice:
 
     @property
     def exact(self) -> bool:
-        """Whether the model must train bit for bit as it would unmerged. A joint optimizer never needs that."""
-        return not is_joint(self.optimizer)
+        """Whether the model must train bit for bit as it would unmerged: not under a joint or a centered optimizer."""
+        return not (is_joint(self.optimizer) or is_centered(self.optimizer) or self.centers)
 
 
 def choose_optimizer(
@@ -75,13 +79,15 @@ def choose_optimizer(
     """
     if isinstance(optimizer, str) and optimizer == KEEP:
         return _choose_own(model)
+    if isinstance(optimizer, str) and optimizer == CENTERED:
+        return _choose_centered(model)
     if optimizer is None:
         settings = {"learning_rate": learning_rate, "momentum": momentum}
         return _choose_default(model, {name: value for name, value in settings.items() if value is not None})
     current = keras.optimizer_of(model)
     if not keras.is_optimizer(optimizer):
         raise OptimizerError(
-            f"optimizer must be None, 'keep' or a tf_keras optimizer, got {optimizer!r} of type "
+            f"optimizer must be None, 'keep', 'centered' or a tf_keras optimizer, got {optimizer!r} of type "
             f"{type(optimizer).__module__}.{type(optimizer).__name__}.{_meant(optimizer)}"
         )
     if keras.strategy_of(model) is not keras.strategy_of(optimizer):
@@ -129,12 +135,28 @@ def _choose_own(model: Any) -> OptimizerChoice:
     return _kept(model, current)
 
 
+def _choose_centered(model: Any) -> OptimizerChoice:
+    """Choose the optimizer that a model is compiled with, to be centered."""
+    current = keras.optimizer_of(model)
+    if current is None:
+        raise OptimizerError(
+            f"{hints.CENTERED} centers the optimizer that a model is compiled with, and {model.name} is not compiled: "
+            "call model.compile(optimizer=..., loss=...) first, or give one, optimizer=rewriter.Centered(...)."
+        )
+    require_centerable(keras.inner_optimizer(current))
+    kept = _choose_own(model)
+    what = f"{_name(current)} kept, in centered coordinates; second moments stay as they are"
+    lines = (Outcome.OPTIMIZER(what=what), *kept.lines[1:])
+    return OptimizerChoice(kept.optimizer, kept.state_of, lines, centers=not is_centered(current))
+
+
 def _choose_default(model: Any, given: dict[str, Any]) -> OptimizerChoice:
     """Choose a joint optimizer: the one that a model has, or joint momentum; none for a layer that is no model."""
     if not isinstance(model, keras.Model):
         what = "none, a layer has none: make one for your training loop, as in rewriter.JointMomentum()"
         return OptimizerChoice(None, None, (Outcome.OPTIMIZER(what=what),))
-    if is_joint(keras.optimizer_of(model)) and not given:
+    current = keras.optimizer_of(model)
+    if (is_joint(current) or is_centered(current)) and not given:
         return _kept(model, keras.optimizer_of(model))
     with keras.strategy_scope(model):
         return _joint(model, given)
@@ -147,7 +169,7 @@ def _meant(given: Any) -> str:
     if not isinstance(given, str):
         other = type(given).__module__.split(".")[0] == "keras"
         return " That is one of Keras 3; make one of tf_keras.optimizers." if other else ""
-    return did_you_mean(closest(given, [KEEP])) or (
+    return did_you_mean(closest(given, [KEEP, CENTERED])) or (
         " A name has no settings: make one, as in tf_keras.optimizers.Adam(1e-3) or rewriter.JointMomentum(0.01)."
     )
 

@@ -162,7 +162,7 @@ def _require_no_failure(model: Any, run: Run, guessed: Sequence[str], how: str =
     path = next((found.paths[0] for found in locate_layers(model) if found.layer is run.failed), "model")
     raise DifferenceError(
         f"it failed when the model was run as a whole{how}: {run.error}. The model is as it was"
-        f"{_to_leave_out(model, run.failed)}.",
+        f"{_to_leave_out(model, run.failed if how else None)}.",
         path,
     )
 
@@ -172,7 +172,7 @@ def _to_leave_out(model: Any, failed: Any = None) -> str:
 
     Args:
         model: The model.
-        failed: A layer whose own code failed: then it is the merged layers that it holds, if it holds any.
+        failed: A layer whose own code writes to a kernel: then it is this layer, or the merged layers that it holds.
     """
     located = locate_layers(model)
     if failed is not None:

@@ -13,6 +13,7 @@ from rewriter.adapters import keras
 from rewriter.core import hints, progress
 from rewriter.core.errors import ModelError, first_line
 from rewriter.model import example_inputs
+from rewriter.model.input_observation import observing_all
 from rewriter.model.preserved_state import preserved
 from rewriter.model.walk import locate_layers
 from rewriter.rewriting.comparison import arrays_of
@@ -89,6 +90,14 @@ def run_model(model: Any, inputs: Any = None, like: Any = None, again: bool = Fa
         # Whatever a model raises on inputs made for it, its weights are compared.
         note = f"the model raised {reason!r}; pass {hints.INPUTS}"
         return Run([], calls, [], note, reason, failed[0] if failed else None)
+
+
+def look(model: Any, inputs: Any) -> None:
+    """Call a model on inputs in inference, for what its layers see of them; what the call changes is put back."""
+    layers = [found.layer for found in locate_layers(model)]
+    with preserved(model, *layers), observing_all():
+        further = example_inputs.make_all(model, keras.further_specs(model), len(keras.ops.flatten(inputs)[0]))
+        model(inputs, **further, **keras.training_argument(model, False))
 
 
 def _require_batch(inputs: Any) -> None:

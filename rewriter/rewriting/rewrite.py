@@ -23,8 +23,9 @@ from rewriter.model.augmented_layers import augmented_class, is_exact, pairs_in,
 from rewriter.model.pairs import pair_of
 from rewriter.model.recurrent_loops import slice_outside_loops
 from rewriter.optimizers import weight_decay
+from rewriter.optimizers.centered import center, choose_layers, start_from, uncenter
 from rewriter.optimizers.joint_optimizer import has_no_rule_for_others
-from rewriter.optimizers.optimizer_choice import KEEP, choose_optimizer
+from rewriter.optimizers.optimizer_choice import CENTERED, KEEP, choose_optimizer
 from rewriter.optimizers.state import warm_start
 from rewriter.optimizers.state.pending_restore import restore_now
 from rewriter.optimizers.state.transfer import StateTransfer
@@ -33,6 +34,7 @@ from rewriter.planning.reasons import Skip
 from rewriter.planning.renamed_variables import Renamed, summary_of, warnings_of
 from rewriter.rewriting.checking import checked_layer, checked_model
 from rewriter.rewriting.invalidation import invalidate_holders, invalidate_traces, reset_functions
+from rewriter.rewriting.model_run import look
 from rewriter.rewriting.save_method import origin_of, take_over_saving
 from rewriter.rewriting.split import require_changeable
 
@@ -69,7 +71,8 @@ def rewrite(
         optimizer: ``None`` gives :class:`rewriter.JointMomentum`, with the learning rate and momentum of a compiled
             SGD where there is one; what is lost of another optimizer is warned of before. An optimizer instance gives
             that one. ``"keep"`` keeps the compiled optimizer with its state, slots of kernel and bias stacked as the
-            weights are.
+            weights are. ``"centered"`` keeps it so and centers it, as :class:`rewriter.Centered` does; its means begin
+            with those of ``inputs``, if they are given.
         include: Selectors of the layers to merge, as in :func:`rewriter.plan`.
         exclude: Selectors of the layers to leave alone.
         strict: Raise unless every selected kernel and bias pair can be merged.
@@ -108,7 +111,7 @@ def rewrite(
     # From here to apply() nothing changes but deferred state of a checkpoint, which is restored in the form it has.
     require_changeable(model)
     restore_now(model, optimizer)
-    if optimizer in (None, KEEP) and not decided.merges and not decided.merged:
+    if optimizer in (None, KEEP, CENTERED) and not decided.merges and not decided.merged:
         more = any(each.unasked for each in decided.decisions)
         hint = f"; {hints.Argument('layers', 'all')} merges more than Dense layers" if more else ""
         warnings.warn(
@@ -188,7 +191,7 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
         targets = [decision.target for decision in (*decided.merges, *decided.merged)]
         knows_rows = weight_decay.exclude_rows(keras.inner_optimizer(choice.optimizer), targets)
     except BaseException:
-        _undo(model, merged, changed, transfers.values())
+        _undo(model, merged, changed, transfers.values(), choice)
         raise
     # From here on the model is rewritten, so nothing below may raise.
     _report(decided, model, choice, targets)
@@ -200,7 +203,9 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
         said = origin_of(model).get("settings", {}).get("selectors", []) if not merged else list(decided.selectors)
         settings = {"optimizer": choice.what, "selectors": said}
         take_over_saving(model, {"settings": settings})
-    if merged or replaced_optimizer or changed or knows_rows:
+    if choice.centers and inputs is not None:
+        start_from(choice.optimizer, model, lambda: look(model, inputs))
+    if merged or replaced_optimizer or changed or knows_rows or choice.centers:
         invalidate_holders(model, replaced, alive)  # functions hold the optimizer too
 
 
@@ -220,7 +225,15 @@ def _report(decided: Plan, model: Any, choice: OptimizerChoice, targets: Iterabl
         )
 
 
-def _undo(model: Any, merged: list[Any], changed: list[tuple[Any, type]], transfers: Iterable[StateTransfer]) -> None:
+def _undo(
+    model: Any,
+    merged: list[Any],
+    changed: list[tuple[Any, type]],
+    transfers: Iterable[StateTransfer],
+    choice: OptimizerChoice,
+) -> None:
+    if choice.centers:
+        uncenter(choice.optimizer)
     for layer, cls in changed:
         keras.set_class(layer, cls)
     for layer in reversed(merged):
@@ -239,11 +252,12 @@ def _set_exact(layers: Iterable[Any], exact: bool) -> list[tuple[Any, type]]:
 
 
 def _transfer_state(model: Any, choice: OptimizerChoice, transfer: StateTransfer | None) -> None:
-    if transfer is None:
-        return
-    if choice.keeps:
+    if transfer is not None and choice.keeps:
         transfer.move(model)
-    else:
+    elif transfer is not None:
         trained = keras.trained_variables(model)
         warm_start.start(choice.optimizer, choice.state_of, transfer.sources(model), trained)
         transfer.copy_exclusions(choice.optimizer)
+    if choice.centers:
+        center(keras.inner_optimizer(choice.optimizer))
+    choose_layers(choice.optimizer, model)

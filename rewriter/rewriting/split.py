@@ -15,6 +15,7 @@ from rewriter.core.log import log, log_lines
 from rewriter.model import surgery
 from rewriter.model.augmented_layers import Augmented, standard_class
 from rewriter.model.walk import locate_layers, require_layers
+from rewriter.optimizers.centered import center_again, uncenter
 from rewriter.optimizers.optimizer_choice import choose_standard_optimizer, require_for_layer
 from rewriter.optimizers.state.pending_restore import require_loaded_in_its_form, restore_now
 from rewriter.optimizers.state.transfer import StateTransfer
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from rewriter.adapters.records import Replaced
     from rewriter.core.layout import Layout
+    from rewriter.optimizers.centered import Suspended
 
 # The layers that are in standard form for a while, and are to find all as they left it.
 _FOR_A_WHILE: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -126,7 +128,7 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
     alive = keras.holders_alive()
     models = models_sharing_layers(model, alive)
     functions = [(inner, keras.traced_functions(inner)) for inner in models]
-    separated, traces = _separate_all(model, alive, _replaced(model), check, inputs)
+    separated, traces, suspended = _separate_all(model, alive, _replaced(model), check, inputs)
     reset_functions(model, models)
     standard, compilation = keras.optimizer_of(model), keras.compilation(model)
     _FOR_A_WHILE.update(each.layer for each in separated)
@@ -137,6 +139,8 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
         _FOR_A_WHILE.difference_update([each.layer for each in separated])
         restore_now(model)
         apart = [keras.remember(getattr(each.layer, name)) for each in separated for name in _names(each.layouts)]
+        if keras.optimizer_of(model) is optimizer:
+            center_again(suspended)
         transfer = StateTransfer(keras.optimizer_of(model))
         for each in separated:
             for layout in each.layouts:
@@ -209,18 +213,20 @@ def _separate_all(
     inputs: Any = None,
     keep: bool = True,
     given: Any = None,
-) -> tuple[list[_Separated], list[tuple[Any, dict[str, Any]]]]:
+) -> tuple[list[_Separated], list[tuple[Any, dict[str, Any]]], Suspended | None]:
     """Separate every rewritten layer, the optimizer along with them.
 
     Returns:
-        What is needed to go back: the layers, and the functions that have traced their augmented kernels, with the
-        traces they had. Where the augmented kernels are not kept, going back makes new ones.
+        What is needed to go back: the layers; the functions that have traced their augmented kernels, with the traces
+        they had; and the optimizer, if it was centered. Where the augmented kernels are not kept, going back makes new
+        ones.
     """
     located = [found for found in locate_layers(model) if isinstance(found.layer, Augmented)]
     # A layer that is no model has no optimizer; its user's loop has one, and gives it.
     own = keras.optimizer_of(model) if given is None else given
     transfer, origin = StateTransfer(own), origin_of(model)
     separated: list[_Separated] = []
+    suspended = None
     give_back_saving(model)
     try:
         # On inputs of its own a model is run even where nothing is merged: a SavedModel says what its model takes.
@@ -243,6 +249,7 @@ def _separate_all(
         # After the layers: slots are made in the order of the variables that the model has now.
         choice = choose_standard_optimizer(model)
         if choice.keeps or given is not None:
+            suspended = uncenter(own)
             transfer.move(model)
         elif choice.optimizer is not None:
             _give(model, choice.optimizer)
@@ -250,11 +257,12 @@ def _separate_all(
     except BaseException:
         for each in separated:
             each.merge_again()
+        center_again(suspended)
         transfer.roll_back()
         take_over_saving(model, origin)
         reset_functions(model)
         raise
-    return separated, traces
+    return separated, traces, suspended
 
 
 def _give(model: Any, optimizer: Any) -> None:

@@ -6,8 +6,10 @@ import tf_keras
 from tf_keras import layers, optimizers
 
 import rewriter
+from arrays import bits
 from centered_oracle import Adam, Sgd, train
-from rewriter.optimizers.centered import center
+from rewriter import Centered
+from rewriter.optimizers.centered import is_centered
 
 RATE = float(np.float32(0.03))
 RULES = {
@@ -51,7 +53,7 @@ def test_equals_the_rule_in_numpy(generator, rule, way):
     """300 steps of a network of two layers."""
     keras_rule, numpy_rule = RULES[rule]
     model = network()
-    rewriter.rewrite(model, center(keras_rule()))
+    rewriter.rewrite(model, Centered(keras_rule()))
     model.compile(model.optimizer, "mse", **WAYS[way])
     model.optimizer.build(model.trainable_variables)
     start = [layer.augmented_kernel.numpy() for layer in model.layers]
@@ -61,3 +63,201 @@ def test_equals_the_rule_in_numpy(generator, rule, way):
     expected = train(start, data, numpy_rule())
     for layer, weights in zip(model.layers, expected, strict=True):
         assert np.abs(layer.augmented_kernel.numpy() - weights).max() <= 1e-10
+
+
+def small(seed=1):
+    tf_keras.utils.set_random_seed(seed)
+    return tf_keras.Sequential([layers.Dense(7, activation="tanh", input_shape=(5,)), layers.Dense(3)])
+
+
+KEPT = {
+    "SGD": lambda: optimizers.SGD(RATE, 0.87),
+    "Adam": lambda: optimizers.Adam(RATE),
+    "AdamW": lambda: optimizers.AdamW(RATE, weight_decay=0.01),
+    "Lion": lambda: optimizers.Lion(RATE),
+    "RMSprop": lambda: optimizers.RMSprop(RATE, momentum=0.5),
+    "Adamax": lambda: optimizers.Adamax(RATE),
+    "Nadam": lambda: optimizers.Nadam(RATE),
+    "Adagrad": lambda: optimizers.Adagrad(RATE),
+    "Adadelta": lambda: optimizers.Adadelta(RATE),
+}
+
+
+@pytest.mark.parametrize("rule", KEPT)
+def test_a_look_in_standard_form_changes_nothing_of_the_training(generator, rule):
+    """Weights and state go on bit for bit; inside the optimizer is plain, and its first moment that of the weights."""
+    data = batches(generator, 12)
+    models = []
+    for looks in (False, True):
+        model = small()
+        rewriter.rewrite(model, Centered(KEPT[rule]()))
+        model.compile(model.optimizer, "mse")
+        fit(model, data[:6])
+        if looks:
+            with rewriter.standard_form(model):
+                assert type(model.optimizer).__mro__[0].__module__.startswith("tf_keras")
+                assert not is_centered(model.optimizer)
+        fit(model, data[6:])
+        models.append(model)
+    one, other = models
+    assert [*map(bits, one.get_weights())] == [*map(bits, other.get_weights())]
+    assert [bits(each.numpy()) for each in one.optimizer.variables] == [
+        bits(each.numpy()) for each in other.optimizer.variables
+    ]
+    assert is_centered(other.optimizer)
+
+
+def test_split_gives_the_optimizer_back_with_its_velocity_in_the_weights_coordinates(generator):
+    """As in NumPy: v_W + m ⊗ v_b."""
+    model = small()
+    rewriter.rewrite(model, Centered(optimizers.SGD(RATE, 0.87)))
+    model.compile(model.optimizer, "mse")
+    fit(model, batches(generator, 6))
+    seen = [np.asarray(each) for each in model.optimizer.variables][-2:]
+    velocities = [each.numpy() for each in model.optimizer.momentums]
+    optimizer = model.optimizer
+    rewriter.split(model)
+    assert model.optimizer is optimizer
+    assert type(optimizer) is optimizers.SGD
+    assert len(optimizer.variables) == 1 + 4
+    for index, (velocity, of_layer) in enumerate(zip(velocities, seen, strict=True)):
+        mean = (of_layer[:-1] / of_layer[-1]).astype(np.float64)
+        expected = velocity[:-1] + np.outer(mean, velocity[-1])
+        assert np.allclose(optimizer.momentums[2 * index].numpy(), expected, rtol=1e-6, atol=1e-7)
+        assert np.array_equal(optimizer.momentums[2 * index + 1].numpy(), velocity[-1])
+    fit(model, batches(generator, 2))
+
+
+FORMATS = {"keras": "model.keras", "h5": "model.h5", "SavedModel": "model"}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("rule", ["SGD", "Adam"])
+def test_training_resumes_bit_for_bit_from_a_file(generator, tmp_path, form, rule):
+    data = batches(generator, 10)
+    model = small()
+    rewriter.rewrite(model, Centered(KEPT[rule](), decay=0.9))
+    model.compile(model.optimizer, "mse")
+    fit(model, data[:5])
+    model.save(tmp_path / FORMATS[form])
+    loaded = rewriter.load_model(tmp_path / FORMATS[form])
+    assert is_centered(loaded.optimizer)
+    for each in (model, loaded):
+        fit(each, data[5:])
+    assert [*map(bits, loaded.get_weights())] == [*map(bits, model.get_weights())]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_an_exported_file_has_the_plain_optimizer_and_its_state(generator, tmp_path, form):
+    model = small()
+    model.compile(KEPT["Adam"](), "mse")
+    rewriter.rewrite(model, "centered")
+    fit(model, batches(generator, 5))
+    rewriter.export(model, tmp_path / FORMATS[form])
+    rewriter.split(model)
+    loaded = rewriter.load_model(tmp_path / FORMATS[form])
+    assert type(loaded.optimizer) is optimizers.Adam
+    assert [*map(bits, loaded.get_weights())] == [*map(bits, model.get_weights())]
+    assert [bits(each.numpy()) for each in loaded.optimizer.variables] == [
+        bits(each.numpy()) for each in model.optimizer.variables
+    ]
+
+
+def test_the_compiled_optimizer_is_centered_with_its_state(generator):
+    """Without inputs nothing moves: the mean is zero, and so the coordinates are the same."""
+    data = batches(generator, 6)
+    model = small()
+    model.compile(KEPT["Adam"](), "mse")
+    fit(model, data)
+    optimizer, before = model.optimizer, [each.numpy() for each in model.optimizer.variables]
+    rewriter.rewrite(model, "centered")
+    assert model.optimizer is optimizer
+    assert is_centered(optimizer)
+    rewriter.split(model)
+    assert type(optimizer) is optimizers.Adam
+    assert [bits(each.numpy()) for each in optimizer.variables] == [*map(bits, before)]
+
+
+def test_the_means_begin_with_those_of_inputs(generator):
+    """Of the first layer it is that of the inputs, of the second that of what the first makes of them."""
+    ((x, y),) = batches(generator, 1, size=40)
+    model = small()
+    model.compile(KEPT["SGD"](), "mse")
+    fit(model, [(x, y)] * 3)
+    velocity = model.optimizer.momentums[0].numpy(), model.optimizer.momentums[1].numpy()
+    hidden = np.asarray(model.layers[0](x))
+    rewriter.rewrite(model, "centered", inputs=x.astype("float32"))
+    seen = [each.numpy() for each in model.optimizer.variables[-2:]]
+    for of_layer, inputs in zip(seen, (x, hidden), strict=True):
+        assert of_layer[-1] == len(x)
+        assert np.allclose(of_layer[:-1] / of_layer[-1], inputs.mean(axis=0), rtol=1e-5, atol=1e-6)
+    expected = velocity[0] - np.outer(x.mean(axis=0), velocity[1])
+    assert np.allclose(model.optimizer.momentums[0].numpy()[:-1], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_shift_of_the_inputs_changes_nothing(generator):
+    """Inputs x, or x + c with the bias b - cᵀW: the same function after 100 steps. Not so under plain Adam."""
+    shift = generator.normal(0.0, 2.0, 5)
+    data = [(generator.standard_normal((8, 5)), generator.standard_normal((8, 3))) for _ in range(100)]
+    probe = generator.standard_normal((20, 5))
+    tf_keras.backend.set_floatx("float64")
+    try:
+        distance = {}
+        for name, wrap in (("centered", Centered), ("plain", lambda optimizer: optimizer)):
+            outputs = []
+            for moved in (0, 1):
+                model = network()
+                kernel, bias = model.layers[0].get_weights()
+                model.layers[0].set_weights([kernel, bias - moved * shift @ kernel])
+                rewriter.rewrite(model, wrap(optimizers.Adam(RATE, epsilon=1e-3)))
+                model.compile(model.optimizer, "mse")
+                fit(model, [(x + moved * shift, y) for x, y in data])
+                outputs.append(model(probe + moved * shift).numpy())
+            distance[name] = np.abs(outputs[0] - outputs[1]).max()
+        assert distance["centered"] <= 1e-8
+        assert distance["plain"] > 1e-3
+    finally:
+        tf_keras.backend.set_floatx("float32")
+
+
+def test_layers_that_are_left_out_train_as_under_the_plain_optimizer(generator):
+    data = batches(generator, 8)
+    trained = []
+    for optimizer in (Centered(KEPT["Adam"](), exclude="*"), KEPT["Adam"]()):
+        model = small()
+        rewriter.rewrite(model, optimizer, exact=False)
+        model.compile(model.optimizer, "mse")
+        fit(model, data)
+        trained.append(model.get_weights())
+    assert [*map(bits, trained[0])] == [*map(bits, trained[1])]
+
+
+def refused():
+    scaled = tf_keras.mixed_precision.LossScaleOptimizer(optimizers.SGD(RATE))
+    yield optimizers.Ftrl(RATE), r"Ftrl cannot be centered: it sets weights absolutely"
+    yield optimizers.Adafactor(RATE), r"Adafactor cannot be centered: it is not elementwise"
+    yield scaled, r"goes around a centered optimizer.*LossScaleOptimizer\(rewriter.Centered\(optimizer\)\)"
+    yield Centered(optimizers.SGD(RATE)), r"this SGD is centered already"
+    yield optimizers.legacy.SGD(RATE), r"takes a current optimizer of tf_keras, got"
+    yield "adam", r"takes a current optimizer of tf_keras, got 'adam'"
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "said"), list(refused()), ids=["Ftrl", "Adafactor", "scaled", "twice", "legacy", "name"]
+)
+def test_what_cannot_be_centered_is_refused(optimizer, said):
+    with pytest.raises(rewriter.OptimizerError, match=said):
+        Centered(optimizer)
+
+
+def test_a_model_that_is_not_compiled_is_told_to_be():
+    with pytest.raises(
+        rewriter.OptimizerError, match=r"optimizer='centered' centers .* is not compiled: call model.comp"
+    ):
+        rewriter.rewrite(small(), "centered")
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.5, "much"])
+def test_a_decay_out_of_range_is_refused(decay):
+    with pytest.raises(ValueError, match=r"decay must be a number in \[0, 1\]"):
+        Centered(optimizers.SGD(RATE), decay=decay)

@@ -76,7 +76,7 @@ def test_a_rule_is_checked():
         Empty()
     with pytest.raises(ValueError, match="slot 'mine' of Unknown must be one of 'unit', 'incoming', 'layer', 'full'"):
         Unknown()
-    with pytest.raises(ValueError, match="Taken has an attribute beta, so a slot must be called otherwise"):
+    with pytest.raises(ValueError, match="Taken has an attribute beta, so the slot needs another name"):
         Taken().build([variable])
 
 

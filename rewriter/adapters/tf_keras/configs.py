@@ -39,12 +39,15 @@ def set_class(holder: Any, cls: type) -> None:
     """Give a layer or an optimizer another class, past Keras's attribute tracking.
 
     Saving as a SavedModel leaves a bound ``call`` of the former class among the layer's attributes. It would hide the
-    ``call`` of the new class, so it is removed.
+    ``call`` of the new class, so it is removed. A class that says so, in ``_rewriter_names_in_files``, is registered.
     """
     leftover = vars(holder).get("call")
     if leftover is not None and getattr(leftover, "__func__", None) is type(holder).call:
         del vars(holder)["call"]
     object.__setattr__(holder, "__class__", cls)
+    names = getattr(cls, "_rewriter_names_in_files", None)
+    if names is not None:
+        register_class(cls, *names)
     if cls in _HOLDERS:
         _HOLDERS[cls].add(holder)
 

@@ -41,6 +41,11 @@ def is_opaque(layer: Any) -> bool:
     return isinstance(layer, RevivedLayer)
 
 
+def note_built(layer: Any, input_shape: Any) -> None:
+    """Mark a layer as built. The ``build`` of a user's class may not, and Keras would build it again."""
+    tf_keras.layers.Layer.build(layer, input_shape)
+
+
 def own_weights(layer: Any) -> list[Any]:
     """List the variables that belong to the layer itself, not to a layer inside it, in Keras's order."""
     return only_variables([*getattr(layer, "_trainable_weights", ()), *getattr(layer, "_non_trainable_weights", ())])

@@ -300,3 +300,18 @@ def variables_not_saved(optimizer: Any) -> list[str]:
         for name, value in vars(optimizer).items()
         if isinstance(value, tf.Variable) and name not in remade and id(value) not in saved
     ]
+
+
+def put_last(optimizer: Any, variables: Sequence[Any]) -> None:
+    """Have an optimizer save some variables, after all others and in this order."""
+    last = {id(variable) for variable in variables}
+    if [id(each) for each in optimizer._variables[-len(variables) :]] != [id(each) for each in variables]:
+        optimizer._variables = [*(each for each in optimizer._variables if id(each) not in last), *variables]
+        _forget_checkpoint_children(optimizer)
+
+
+def drop_variables(optimizer: Any, variables: Sequence[Any]) -> None:
+    """Have an optimizer save some variables no more."""
+    gone = {id(variable) for variable in variables}
+    optimizer._variables = [each for each in optimizer._variables if id(each) not in gone]
+    _forget_checkpoint_children(optimizer)

@@ -29,6 +29,7 @@ def is_training_call() -> bool:
     return bool(training) if isinstance(training, bool | int) else True
 
 
+@tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
 def sum_of_features(inputs: Any, axes: Sequence[int], dtype: Any, guarded: bool) -> Any:
     """Add up the features of a layer's input over all its positions, those left out that a mask leaves out.
 
@@ -70,8 +71,10 @@ def sum_of_features(inputs: Any, axes: Sequence[int], dtype: Any, guarded: bool)
 
 def _number(values: Any, axes: Sequence[int]) -> Any:
     """Return how many positions there are along some axes."""
+    if not axes:
+        return tf.ones((), values.dtype)
     shape = tf.shape(values)
-    return tf.cast(tf.reduce_prod(tf.gather(shape, axes)) if len(axes) != 1 else shape[axes[0]], values.dtype)
+    return tf.cast(shape[axes[0]] if len(axes) == 1 else tf.reduce_prod(tf.gather(shape, axes)), values.dtype)
 
 
 def twin_of(variable: Any) -> Any:

@@ -34,11 +34,14 @@ class SlotSource:
         variable: The variable they will belong to.
         places: The places of the slots they are made of, as :func:`slot_places` gave them.
         combine: Makes one slot of those, given the slot's name.
+        undoes: Takes a slot apart again, to see whether a slot that is used again still is what it was. ``None`` if
+            combining only copies: then it is filled again in any case, with the same numbers.
     """
 
     variable: Any
     places: tuple[int | None, ...]
     combine: Callable[[str, Sequence[Any]], Any]
+    undoes: Callable[[str, Any, Sequence[Any]], bool] | None = None
 
     @property
     def trained(self) -> bool:
@@ -190,7 +193,9 @@ def move(optimizer: Any, sources: Sequence[SlotSource], reuse: Slots | None = No
     for source in trained:
         place = new.index[keras.variable_key(inner, source.variable)]
         for name, slots in new.lists.items():
-            slots[place].assign(source.value(name, old.lists[name]))
+            parts = source.parts(old.lists[name])
+            if reuse is None or source.undoes is None or not source.undoes(name, slots[place], parts):
+                slots[place].assign(source.value(name, old.lists[name]))
 
 
 def _in_order(sources: list[SlotSource]) -> list[SlotSource]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rewriter.adapters import keras
-from rewriter.optimizers import weight_decay
+from rewriter.optimizers import centered, weight_decay
 from rewriter.optimizers.joint_optimizer import is_joint
 from rewriter.optimizers.state import slots
 from rewriter.optimizers.state.slots import SlotSource
@@ -38,12 +40,15 @@ class StateTransfer:
         self._note_exclusions(layer, layout)
         # Places, and not slots: the old lists are read when all layers have changed.
         places = self._places([getattr(layer, part.attribute) for part in layout.parts])
-        condense = self._inner.condense if is_joint(self.optimizer) else _stacked
+        condense = self._inner.condense if is_joint(self.optimizer) else self._stacked(layer, layout)
         self._undo.append((lambda: [getattr(layer, part.attribute) for part in layout.parts], places))
         self._moves.append(
             lambda: [
                 SlotSource(
-                    getattr(layer, layout.attribute), places, lambda name, values: condense(name, values, layout)
+                    getattr(layer, layout.attribute),
+                    places,
+                    lambda name, values: condense(name, values, layout),
+                    functools.partial(self._is_stacked, layer, layout) if centered.is_centered(self._inner) else None,
                 )
             ]
         )
@@ -51,11 +56,18 @@ class StateTransfer:
     def before_separate(self, layer: Any, layout: Layout) -> None:
         """Note that an augmented kernel of a layer is about to be taken apart."""
         self._note_exclusions(layer, layout)
-        places = self._places([getattr(layer, layout.attribute)])
+        kernel = getattr(layer, layout.attribute)
+        places = self._places([kernel])
         self._undo.append((lambda: [getattr(layer, layout.attribute)], places))
+        # Now: when the state is moved the optimizer is centered no more.
+        whole = centered.uncentering(self._inner, kernel)
+
+        def part_of(attribute: str, name: str, values: Sequence[Any]) -> Any:
+            return layout.views(whole(name, values[0]))[attribute]
+
         self._moves.append(
             lambda: [
-                SlotSource(getattr(layer, part.attribute), places, functools.partial(_part, layout, part.attribute))
+                SlotSource(getattr(layer, part.attribute), places, functools.partial(part_of, part.attribute))
                 for part in layout.parts
             ]
         )
@@ -110,10 +122,15 @@ class StateTransfer:
     def _places(self, variables: Sequence[Any]) -> tuple[int | None, ...]:
         return slots.slot_places(self._inner, variables, self._before)
 
+    def _stacked(self, layer: Any, layout: Layout) -> Callable[..., Any]:
+        """Return what stacks slots, in the coordinates in which the optimizer takes its steps."""
 
-def _stacked(_: str, values: Sequence[Any], layout: Layout) -> Any:
-    return layout.stack(values)
+        def stack(name: str, values: Sequence[Any], _: Layout) -> Any:
+            return centered.centered_slot(self._inner, name, getattr(layer, layout.attribute), layout.stack(values))
 
+        return stack
 
-def _part(layout: Layout, attribute: str, _: str, values: Sequence[Any]) -> Any:
-    return layout.views(*values)[attribute]
+    def _is_stacked(self, layer: Any, layout: Layout, name: str, whole: Any, values: Sequence[Any]) -> bool:
+        """Tell whether a slot in the coordinates of the step is what it was when it was taken apart, bit for bit."""
+        taken_apart = centered.uncentering(self._inner, getattr(layer, layout.attribute))(name, whole)
+        return np.array_equal(np.asarray(taken_apart), np.asarray(layout.stack(values)), equal_nan=True)

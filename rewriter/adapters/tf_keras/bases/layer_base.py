@@ -29,10 +29,6 @@ class LayerBase(Mixin):
         """Give the variables of a copied layer their marks."""
         raise NotImplementedError
 
-    def _rewriter_note_built(self, input_shape: Any) -> None:
-        """Mark the layer as built. The ``build`` of a user's class may not, and Keras would build it again."""
-        tf_keras.layers.Layer.build(self, input_shape)
-
     def build_from_config(self, config: dict[str, Any]) -> None:
         """Build the layer when it is loaded, in its own name scope: Keras builds its own layers of a file in theirs."""
         shape = config.get("input_shape")
