@@ -6,6 +6,7 @@ import numpy as np
 from tf_keras import layers
 
 import alternatives
+import centered
 import fine_tune
 import fine_tuning
 import freeze_all_but_the_head
@@ -89,6 +90,18 @@ def test_life_cycle(tmp_path):
     again = run(command, env={"PATH": path})
     assert again.returncode == 2
     assert "joint.keras exists already" in again.stderr
+
+
+def test_centered(capsys):
+    """Each rule is compared with itself, centered, and gives the plain optimizer back."""
+    centered.main(epochs=1)
+    losses = re.findall(r"^(.*): training loss (\d\.\d+), test accuracy", capsys.readouterr().out, re.MULTILINE)
+    assert [name for name, _ in losses] == [
+        "Adam",
+        "centered Adam",
+        "SGD with momentum",
+        "centered SGD with momentum",
+    ]
 
 
 def test_the_table_of_samples_lists_each():

@@ -17,6 +17,7 @@ GIVEN = {
     "joint": lambda: rewriter.JointMomentum(0.05, 0.75, nesterov=True, weight_decay=0.1, use_ema=True),
     "rule": lambda: Rule(0.05, clipnorm=1.0),
     "keep": lambda: "keep",
+    "centered": lambda: "centered",
 }
 
 

@@ -8,7 +8,7 @@ from rewriter.adapters.tf_keras.layers import stored_variable
 from rewriter.core.derived_classes import Mixin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 _CHANGED = "_rewriter_changed_gradients"
@@ -53,6 +53,15 @@ class CenteredBase(Mixin):
         """
         super().build(var_list)  # type: ignore[misc]
         self._rewriter_build_statistics(var_list)
+
+    def load_own_variables(self, store: Mapping[str, Any]) -> None:
+        """Load the state.
+
+        Args:
+            store: The saved variables, numbered in order.
+        """
+        # As arrays: a sum over replicas is divided among them, and a dataset of a file cannot be divided.
+        super().load_own_variables({key: store[key][()] for key in store})  # type: ignore[misc]
 
     def compute_gradients(self, loss: Any, var_list: Any, tape: Any = None) -> list[tuple[Any, Any]]:
         """Compute the gradients that :meth:`apply_gradients` takes, in the coordinates of the step where that is exact.
