@@ -105,7 +105,9 @@ class Centered(CenteredBase):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
         """Make a centered optimizer of the settings of :meth:`get_config`."""
-        inner = keras.optimizer_from_config(config["optimizer"], custom_objects)
+        # Not as Keras reads an optimizer: outside of eager mode that would make a legacy one.
+        optimizer = keras.class_from_config(config["optimizer"], custom_objects)
+        inner = optimizer.from_config(config["optimizer"]["config"])
         return center(inner, config["decay"], config["include"], config["exclude"])
 
     def _rewriter_build_statistics(self, variables: Sequence[Any]) -> None:
@@ -325,6 +327,12 @@ def center_again(suspended: Suspended | None) -> None:
 def is_centered(optimizer: Any) -> bool:
     """Tell whether an optimizer takes its steps in centered coordinates, also inside a ``LossScaleOptimizer``."""
     return isinstance(keras.inner_optimizer(optimizer), Centered)
+
+
+def seen_by(optimizer: Any, variable: Any) -> list[Any]:
+    """List the variable in which a centered optimizer keeps what the layer of an augmented kernel saw, if it does."""
+    observer = _observer_of(optimizer, variable)
+    return [] if observer is None else [observer.seen]
 
 
 class Suspended(NamedTuple):

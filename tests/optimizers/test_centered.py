@@ -7,7 +7,7 @@ from tf_keras import layers, optimizers
 
 import rewriter
 from arrays import bits
-from centered_oracle import Adam, Sgd, train
+from centered_oracle import Adam, Joint, Sgd, train
 from rewriter import Centered
 from rewriter.optimizers.centered import is_centered
 
@@ -17,6 +17,7 @@ RULES = {
     "momentum": (lambda: optimizers.SGD(RATE, 0.87), lambda: Sgd(RATE, 0.87)),
     "nesterov": (lambda: optimizers.SGD(RATE, 0.87, nesterov=True), lambda: Sgd(RATE, 0.87, nesterov=True)),
     "Adam": (lambda: optimizers.Adam(RATE), lambda: Adam(RATE)),
+    "joint momentum": (lambda: rewriter.JointMomentum(RATE, 0.87), lambda: Joint(RATE, 0.87)),
 }
 WAYS = {"graph": {}, "eagerly": {"run_eagerly": True}, "XLA": {"jit_compile": True}}
 
@@ -80,6 +81,7 @@ KEPT = {
     "Nadam": lambda: optimizers.Nadam(RATE),
     "Adagrad": lambda: optimizers.Adagrad(RATE),
     "Adadelta": lambda: optimizers.Adadelta(RATE),
+    "joint momentum": lambda: rewriter.JointMomentum(RATE, 0.87),
 }
 
 
@@ -132,7 +134,7 @@ FORMATS = {"keras": "model.keras", "h5": "model.h5", "SavedModel": "model"}
 
 
 @pytest.mark.parametrize("form", FORMATS)
-@pytest.mark.parametrize("rule", ["SGD", "Adam"])
+@pytest.mark.parametrize("rule", ["SGD", "Adam", "joint momentum"])
 def test_training_resumes_bit_for_bit_from_a_file(generator, tmp_path, form, rule):
     data = batches(generator, 10)
     model = small()

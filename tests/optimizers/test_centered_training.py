@@ -11,6 +11,7 @@ from arrays import bits
 from centered_by_hand import ByHand
 from rewriter import Centered
 from rewriter.optimizers.centered import is_centered
+from rewriter.optimizers.state.state_size import state_sizes
 
 RATE = float(np.float32(0.03))
 
@@ -225,3 +226,28 @@ def test_a_layer_that_recomputes_its_forward_pass_has_the_same_mean(generator):
     )
     one, other = (trained_in_a_loop(data, call) for call in ways)
     assert all(np.allclose(*both, rtol=1e-5, atol=1e-6) for both in zip(one, other, strict=True))
+
+
+def test_two_models_that_share_a_layer_train_each_under_its_own_means():
+    """What the layer sees counts for both optimizers. The one that steps moves the weights, as if it were alone."""
+    trained = []
+    for shares in (False, True):
+        dense = layers.Dense(6, activation="relu")
+        model = model_of(dense, layers.Dense(3))
+        other = tf_keras.Model(model.input, layers.Dense(2)(dense.output))
+        rewriter.rewrite(model, Centered(optimizers.SGD(RATE)))
+        if shares:
+            rewriter.rewrite(other, Centered(optimizers.SGD(RATE)))
+        model.compile(model.optimizer, "mse")
+        for x, y in data_for(np.random.default_rng(1), model):
+            model.train_on_batch(x, y)
+        trained.append(model.get_weights())
+    assert all(np.allclose(*both, rtol=1e-5, atol=1e-6) for both in zip(*trained, strict=True))
+
+
+def test_the_state_that_inspect_and_plan_count_has_the_means_in_it():
+    """Adam keeps two numbers a weight; centered one more for each feature, and one for the layer."""
+    model = stack()
+    rewriter.rewrite(model, Centered(optimizers.Adam(RATE)))
+    _, after = state_sizes(rewriter.plan(model), model)
+    assert after.layers == {"dense": 4 * (2 * 6 * 6 + 5 + 1), "dense_1": 4 * (2 * 7 * 3 + 6 + 1)}

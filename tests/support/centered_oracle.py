@@ -20,6 +20,18 @@ class Sgd:
         return self.momentum * velocity - self.rate * gradient if self.nesterov else velocity
 
 
+class Joint:
+    """Joint momentum: each unit's momentum is its mean over the incoming rows, the bias among them."""
+
+    def __init__(self, rate, momentum):
+        self.rate, self.momentum, self.means = rate, momentum, {}
+
+    def step(self, name, gradient):
+        mean = self.means.get(name, 0.0)
+        self.means[name] = gradient.mean(axis=0) + self.momentum * mean
+        return -self.rate * (gradient + self.momentum * mean)
+
+
 class Adam:
     def __init__(self, rate, first=0.9, second=0.999, epsilon=1e-7):
         self.rate, self.first, self.second, self.epsilon = rate, first, second, epsilon

@@ -63,7 +63,7 @@ def class_to_config(cls: type) -> dict[str, Any]:
     return {key: described[key] for key in ("module", "class_name", "registered_name")}
 
 
-def class_from_config(config: dict[str, Any]) -> Any:
+def class_from_config(config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
     """Find the class that :func:`class_to_config` described; ``TypeError`` where it cannot be found."""
     return _retrieve_class_or_fn(
         config["class_name"],
@@ -71,6 +71,7 @@ def class_from_config(config: dict[str, Any]) -> Any:
         config["module"],
         obj_type="class",
         full_config=config,
+        custom_objects=custom_objects,
     )
 
 

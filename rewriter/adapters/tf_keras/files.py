@@ -37,9 +37,9 @@ def optimizer_to_config(optimizer: Any) -> dict[str, Any]:
     return config
 
 
-def optimizer_from_config(config: dict[str, Any], custom_objects: Any = None) -> Any:
+def optimizer_from_config(config: dict[str, Any]) -> Any:
     """Make the optimizer that :func:`optimizer_to_config` described."""
-    return tf_keras.optimizers.deserialize(config, custom_objects=custom_objects)
+    return tf_keras.optimizers.deserialize(config)
 
 
 def schedule_from_config(config: dict[str, Any], custom_objects: Any = None) -> Any:
