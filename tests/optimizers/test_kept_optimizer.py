@@ -199,7 +199,7 @@ def test_an_optimizer_that_trains_other_variables_too_is_refused(given):
 @pytest.mark.parametrize("wrong", ["adam", 3, optimizers.Adam], ids=["name", "number", "class"])
 def test_an_optimizer_is_an_instance(wrong):
     """Anything but None, 'keep' or an optimizer instance is refused with what was given."""
-    with pytest.raises(rewriter.OptimizerError, match="must be None, 'keep' or a tf_keras optimizer, got"):
+    with pytest.raises(rewriter.OptimizerError, match="must be None, 'keep', 'centered' or a tf_keras optimizer, got"):
         rewriter.rewrite(MODELS["sequential"](), optimizer=wrong)
 
 
