@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from rewriter.adapters import keras
@@ -36,13 +36,14 @@ class Observer:
         seen: A vector: the sum of each feature, in the order of the layout's
             :class:`~rewriter.core.input_flow.InputFlow`, and the number of positions.
         twin: A scalar whose gradient is that of the kernel in centered coordinates.
-        untwinned: There was a call without the twin since the last step: then its gradient is not the whole.
+        products: The gradients of the kernel that calls with the twin have made since the last step. If that of the
+            whole loss is no sum of these alone, the kernel is used in another way too, and the twin knows a part only.
     """
 
     layout: Layout
     seen: Any
     twin: Any
-    untwinned: bool = False
+    products: list[Any] = field(default_factory=list)
 
     def mean(self, dtype: Any) -> Any:
         """Return the mean of the features in some dtype, of shape ``(features,)``; zeros before the first call."""
@@ -115,9 +116,6 @@ def observe(layer: Any, inputs: Any, twins: bool = False) -> Observer | None:
             )
         if twins and len(known) == 1 and keras.can_have_twin(kernel):
             twinned = known[0]
-        else:
-            for observer in known:
-                observer.untwinned = True
     return twinned
 
 

@@ -126,9 +126,15 @@ class Centered(CenteredBase):
         keras.share_over_replicas([observer.seen for observer in observers.of.values()])
 
     def _rewriter_twin_of(self, variable: Any) -> Any:
-        """Return the scalar whose gradient is ``[x - m, 1]ᵀ dy``, ``None`` unless all calls of the layer used it."""
+        """Return the scalar whose gradient is ``[x - m, 1]ᵀ dy``, ``None`` where there is none."""
         observer = _observer_of(self, variable)
-        return None if observer is None or observer.untwinned else observer.twin
+        return None if observer is None else observer.twin
+
+    def _rewriter_is_whole(self, gradient: Any, variable: Any) -> bool:
+        """Tell whether a gradient has come through the calls of the layer alone: not from a penalty of the weights."""
+        observer = _observer_of(self, variable)
+        graphs = keras.graphs
+        return observer is not None and graphs is not None and graphs.is_sum_of(gradient, observer.products)
 
     def _rewriter_changed_gradient(self, gradient: Any, variable: Any) -> Any:
         """Return ``(G_W - m ⊗ G_b, G_b)`` for an augmented kernel whose input is known, any other gradient as it is."""
@@ -175,7 +181,7 @@ class Centered(CenteredBase):
         """Let what was seen before weigh less."""
         state: State = vars(self)[_STATE]
         for observer in state.observers.of.values():
-            observer.untwinned = False
+            observer.products.clear()
             observer.seen.assign(state.decay * keras.ops.convert_to_tensor(observer.seen), read_value=False)
 
 

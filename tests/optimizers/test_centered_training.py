@@ -10,6 +10,7 @@ import rewriter
 from arrays import bits
 from centered_by_hand import ByHand
 from rewriter import Centered
+from rewriter.adapters.tf_keras import graphs
 from rewriter.optimizers.centered import is_centered
 from rewriter.optimizers.state.state_size import state_sizes
 
@@ -251,3 +252,59 @@ def test_the_state_that_inspect_and_plan_count_has_the_means_in_it():
     rewriter.rewrite(model, Centered(optimizers.Adam(RATE)))
     _, after = state_sizes(rewriter.plan(model), model)
     assert after.layers == {"dense": 4 * (2 * 6 * 6 + 5 + 1), "dense_1": 4 * (2 * 7 * 3 + 6 + 1)}
+
+
+def regularized():
+    return model_of(layers.Dense(6, activation="relu", kernel_regularizer="l2", bias_regularizer="l1"), layers.Dense(3))
+
+
+class Penalized(tf_keras.Model):
+    """A model whose train_step adds a penalty of all its variables, and minimizes as Keras does."""
+
+    def train_step(self, data):
+        x, y = data
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((self(x, training=True) - y) ** 2)
+            # Kernels alone, merged or not: of W* the rows that are kernel.
+            loss += tf.add_n([tf.nn.l2_loss(layer.augmented_kernel[:-1]) for layer in dense_layers(self)])
+        self.optimizer.minimize(loss, self.trainable_variables, tape)
+        return {"loss": loss}
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("way", [{}, {"jit_compile": True}, {"run_eagerly": True}], ids=["graph", "XLA", "eagerly"])
+@pytest.mark.parametrize("kind", ["regularizers", "by hand"])
+def test_a_penalty_of_weights_is_part_of_the_gradient(generator, kind, way):
+    """It does not come through the call of a layer, from which the exact centered gradient comes."""
+    made = regularized if kind == "regularizers" else stack
+    plain, model = made(), made()
+    if kind == "by hand":
+        model = Penalized(model.input, model.output)
+        model.set_weights(plain.get_weights())
+    model = centered(model)
+    data = data_for(generator, plain)
+    hand = by_hand(plain)
+
+    def penalty(of):
+        return 0.0 if kind == "regularizers" else sum(tf.nn.l2_loss(layer.kernel) for layer in dense_layers(of))
+
+    for x, y in data:
+        hand.step(hand.gradients(x, y, penalty))
+    model.compile(model.optimizer, "mse", **way)
+    for x, y in data:
+        model.train_on_batch(x, y)
+    assert_close(model, plain.get_weights())
+
+
+@pytest.mark.usefixtures("float64")
+def test_fit_takes_the_exact_gradient(monkeypatch, generator):
+    """From the product of the layer itself, for layers that are called once and more than once."""
+    taken = []
+    original = graphs.is_sum_of
+    monkeypatch.setattr(graphs, "is_sum_of", lambda *given: taken.append(original(*given)) or taken[-1])
+    for make in (stack, shared_layer):
+        model = centered(make())
+        model.compile(model.optimizer, "mse")
+        model.train_on_batch(*data_for(generator, model, steps=1)[0])
+    assert len(taken) >= 4
+    assert all(taken)

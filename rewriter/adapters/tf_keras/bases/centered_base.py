@@ -41,6 +41,10 @@ class CenteredBase(Mixin):
         """Return the scalar whose gradient is that of a variable in the step's coordinates, ``None`` for none."""
         raise NotImplementedError
 
+    def _rewriter_is_whole(self, gradient: Any, variable: Any) -> bool:
+        """Tell whether a gradient of a variable has come from where its twin's comes from, and from nowhere else."""
+        raise NotImplementedError
+
     def _rewriter_end_step(self) -> None:
         """Do what comes after all variables moved, on each replica."""
         raise NotImplementedError
@@ -83,12 +87,15 @@ class CenteredBase(Mixin):
         gradients = iter(tape.gradient(loss, asked))
         pairs = [(gradient, variable) for variable, gradient in zip(var_list, gradients, strict=False)]
         of_twins = [None if twin is None else next(gradients) for twin in twins]
-        result = [
-            (gradient if of_twin is None else of_twin, variable)
+        changed = [
+            of_twin if of_twin is not None and self._rewriter_is_whole(gradient, variable) else None
             for (gradient, variable), of_twin in zip(pairs, of_twins, strict=True)
         ]
-        object.__setattr__(self, _CHANGED, {id(each): each for each in of_twins if each is not None})
-        return result
+        object.__setattr__(self, _CHANGED, {id(each): each for each in changed if each is not None})
+        return [
+            (gradient if of_twin is None else of_twin, variable)
+            for (gradient, variable), of_twin in zip(pairs, changed, strict=True)
+        ]
 
     def apply_gradients(
         self,

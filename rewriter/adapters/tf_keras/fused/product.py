@@ -31,7 +31,9 @@ def fuses_product(inputs: Any) -> bool:
     return context.is_differentiated() or context.is_compiled_by_xla()
 
 
-def fused_product(inputs: Any, augmented: Any, layout: Layout, twin: Any = None, mean: Any = None) -> Any:
+def fused_product(
+    inputs: Any, augmented: Any, layout: Layout, twin: Any = None, mean: Any = None, made: Any = None
+) -> Any:
     """Multiply the inputs of a Dense layer by its kernel, and add its bias.
 
     Args:
@@ -42,20 +44,21 @@ def fused_product(inputs: Any, augmented: Any, layout: Layout, twin: Any = None,
             centered coordinates, ``[x - m, 1]ᵀ dy``, of the kernel's shape: the only exact way to that, as
             ``xᵀ dy - m ⊗ G_b`` cancels. A graph makes it only for those who ask for it.
         mean: Returns ``m``, a tensor of shape ``(fan_in,)``, when it is called on the way back; given with a twin.
+        made: Is called with the gradient of the kernel, when that is made; given with a twin.
 
     Returns:
         Tensor of shape ``(..., units)``.
     """
     multiply = _whole if context.is_compiled_by_xla() else _with_views
     if inputs.shape.rank == 2:  # noqa: PLR2004
-        return multiply(inputs, augmented, layout, twin, mean)
+        return multiply(inputs, augmented, layout, twin, mean, made)
     flat = tf.reshape(inputs, (-1, layout.kernel_rows.stop))
-    outputs = multiply(flat, augmented, layout, twin, mean)
+    outputs = multiply(flat, augmented, layout, twin, mean, made)
     outputs = tf.reshape(outputs, tf.concat([tf.shape(inputs)[:-1], [layout.units]], axis=0))
     return tf.ensure_shape(outputs, inputs.shape[:-1].concatenate(layout.units))
 
 
-def _with_views(inputs: Any, augmented: Any, layout: Layout, twin: Any, mean: Any) -> Any:
+def _with_views(inputs: Any, augmented: Any, layout: Layout, twin: Any, mean: Any, made: Any) -> Any:
     """Go forward on the views, as Keras does, and backward in one product.
 
     ``[x, 1]ᵀ dy`` copies the input; ``xᵀ dy`` and a row below copies the gradient. On two CPU cores the one took 1.6 ms
@@ -70,6 +73,8 @@ def _with_views(inputs: Any, augmented: Any, layout: Layout, twin: Any, mean: An
             upstream = tf.convert_to_tensor(upstream)  # of a tf.gather it is tf.IndexedSlices
             of_kernel = _stacked_gradient(_with_ones(inputs), upstream, layout)
             of_twin = [_stacked_gradient(_with_ones(inputs - mean()), upstream, layout) for _ in twins]
+            if twins:
+                made(of_kernel)
             return _times_transposed(upstream, kernel), of_kernel, *of_twin
 
         return tf.nn.bias_add(tf.matmul(inputs, kernel), bias), gradient
@@ -77,7 +82,7 @@ def _with_views(inputs: Any, augmented: Any, layout: Layout, twin: Any, mean: An
     return multiply(inputs, augmented, *([] if twin is None else [twin]))
 
 
-def _whole(inputs: Any, augmented: Any, layout: Layout, twin: Any, mean: Any) -> Any:
+def _whole(inputs: Any, augmented: Any, layout: Layout, twin: Any, mean: Any, made: Any) -> Any:
     """Go forward and backward on ``W*`` as it is: XLA makes a copy of every view that it multiplies by.
 
     With the copy a product of 16 rows and 4096 by 4096 took 50 ms on two CPU cores, without 15. Where layers are small
@@ -91,8 +96,11 @@ def _whole(inputs: Any, augmented: Any, layout: Layout, twin: Any, mean: Any) ->
         def gradient(upstream: Any) -> tuple[Any, ...]:
             upstream = tf.convert_to_tensor(upstream)
             inward = tf.matmul(upstream, augmented, transpose_b=True)[:, layout.kernel_rows]
+            of_kernel = _stacked_gradient(stacked, upstream, layout)
             of_twin = [_stacked_gradient(_with_ones(inputs - mean()), upstream, layout) for _ in twins]
-            return inward, _stacked_gradient(stacked, upstream, layout), *of_twin
+            if twins:
+                made(of_kernel)
+            return inward, of_kernel, *of_twin
 
         return tf.matmul(stacked, augmented), gradient
 

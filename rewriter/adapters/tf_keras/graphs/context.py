@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 from tensorflow.python.eager import record
@@ -13,6 +13,9 @@ from tensorflow.python.ops.control_flow_v2_func_graphs import (
     WhileCondFuncGraph,
 )
 from tf_keras.src.utils.tf_utils import can_jit_compile
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _PARTS_OF_A_GRAPH = (CondBranchFuncGraph, WhileBodyFuncGraph, WhileCondFuncGraph)
 
@@ -73,3 +76,29 @@ def factors_of(gradient: Any) -> tuple[Any, Any] | None:
     if made.type != "MatMul" or not made.get_attr("transpose_a") or made.get_attr("transpose_b"):
         return None
     return made.inputs[0], made.inputs[1]
+
+
+_SUMS = frozenset({"AddN", "AddV2", "Add", "Cast", "Identity"})
+
+
+def is_sum_of(gradient: Any, parts: Sequence[Any]) -> bool:
+    """Tell whether a tensor of the graph being traced is the sum of some others, all of them and nothing else.
+
+    Args:
+        gradient: The tensor.
+        parts: The others.
+    """
+    if tf.executing_eagerly() or not isinstance(gradient, tf.Tensor) or not parts:
+        return False
+    left, waiting = {id(part) for part in parts}, [gradient]
+    known = {(part.graph, part.name): id(part) for part in parts if not hasattr(part, "numpy")}
+    while waiting:
+        tensor = waiting.pop()
+        part = known.get((tensor.graph, tensor.name))
+        if part is not None:
+            left.discard(part)
+        elif tensor.op.type in _SUMS:
+            waiting += tensor.op.inputs
+        else:
+            return False
+    return not left
