@@ -308,3 +308,31 @@ def test_fit_takes_the_exact_gradient(monkeypatch, generator):
         model.train_on_batch(*data_for(generator, model, steps=1)[0])
     assert len(taken) >= 4
     assert all(taken)
+
+
+def test_of_ragged_inputs_the_rows_that_there_are_count(generator):
+    model = tf_keras.Sequential([tf_keras.Input((None, 5), ragged=True), layers.Dense(3)])
+    model.compile(optimizers.SGD(RATE), "mse")
+    rewriter.rewrite(model, "centered")
+    values = generator.normal(2.0, 1.0, (7, 5)).astype("float32")
+    inputs = tf.RaggedTensor.from_row_lengths(values, [3, 4])
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model(inputs, training=True).flat_values ** 2)
+    before = model.trainable_variables[0].numpy()
+    gradient = tape.gradient(loss, model.trainable_variables)[0].numpy()
+    model.optimizer.apply_gradients([(tf.constant(gradient), model.trainable_variables[0])])
+    mean = values.mean(axis=0)
+    kernel = -RATE * (gradient[:-1] - np.outer(mean, gradient[-1]))
+    expected = before + np.vstack([kernel, -RATE * gradient[-1] - mean @ kernel])
+    assert np.allclose(model.trainable_variables[0].numpy(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_saved_model_has_no_trace_that_adds_to_what_layers_saw(generator, tmp_path):
+    model = centered(stack())
+    model.compile(model.optimizer, "mse")
+    model.train_on_batch(*data_for(generator, model, steps=1)[0])
+    rewriter.save_model(model, tmp_path / "model")
+    loaded = tf.saved_model.load(str(tmp_path / "model"))
+    graphs_of = [function.graph for function in loaded.__call__.concrete_functions]
+    assert graphs_of
+    assert not [op.name for graph in graphs_of for op in graph.get_operations() if op.type.startswith("Assign")]
