@@ -15,7 +15,6 @@ from rewriter.files.completeness import require_all_written, require_readable
 from rewriter.files.formats import Format, edit_config, format_to_write, names_format, write_manifest
 from rewriter.files.nested_layers import layers_missing_in_config, wrap_config
 from rewriter.files.optimizer_state import read_state, read_uncounted, write_optimizer
-from rewriter.model.input_observation import unobserved
 from rewriter.model.walk import locate_layers, require_model, unknown_classes
 from rewriter.optimizers.joint_optimizer import is_joint
 from rewriter.optimizers.optimizer_choice import choose_standard_optimizer
@@ -185,8 +184,7 @@ def _write(
         _build_scaled(model)
 
     def write(temporary: Path) -> None:
-        # A SavedModel has traces of calls in training, which are no training.
-        with warnings.catch_warnings(), unobserved():
+        with warnings.catch_warnings():
             # Keras recommends .keras over .h5 each time; the user has chosen .h5.
             warnings.filterwarnings("ignore", message="You are saving your model as an HDF5 file")
             type(model).save(model, str(temporary), save_format=kind.value, **given)

@@ -1,7 +1,7 @@
 """What a merged layer sees in training is added up for those who ask: sums of its features, and their number.
 
 Who asks leaves an observer with the augmented kernel. A call of the layer in training adds to it; inference adds
-nothing, nor does a call that is only a check or is made to save the model.
+nothing, nor does a call that is only a check.
 """
 
 from __future__ import annotations

@@ -325,14 +325,3 @@ def test_of_ragged_inputs_the_rows_that_there_are_count(generator):
     kernel = -RATE * (gradient[:-1] - np.outer(mean, gradient[-1]))
     expected = before + np.vstack([kernel, -RATE * gradient[-1] - mean @ kernel])
     assert np.allclose(model.trainable_variables[0].numpy(), expected, rtol=1e-5, atol=1e-5)
-
-
-def test_a_saved_model_has_no_trace_that_adds_to_what_layers_saw(generator, tmp_path):
-    model = centered(stack())
-    model.compile(model.optimizer, "mse")
-    model.train_on_batch(*data_for(generator, model, steps=1)[0])
-    rewriter.save_model(model, tmp_path / "model")
-    loaded = tf.saved_model.load(str(tmp_path / "model"))
-    graphs_of = [function.graph for function in loaded.__call__.concrete_functions]
-    assert graphs_of
-    assert not [op.name for graph in graphs_of for op in graph.get_operations() if op.type.startswith("Assign")]
