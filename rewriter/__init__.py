@@ -26,7 +26,7 @@ _import, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 # Modules that files of rewritten models name, and where they are now: users' files stay readable whatever moves.
 _NAMED_IN_FILES = {
     "augmented": "model.augmented_layers",
-    "centered": "optimizers.centered",
+    "centered": "optimizers.centered.optimizer",
     "hidden": "files.nested_layers",
     "joint_momentum": "optimizers.joint_momentum",
 }

@@ -16,7 +16,7 @@ from .core.layout import layout_of as layout_of
 from .files.reading import load_model as load_model
 from .files.writing import export as export
 from .files.writing import save_model as save_model
-from .optimizers.centered import Centered as Centered
+from .optimizers.centered.optimizer import Centered as Centered
 from .optimizers.joint_momentum import JointMomentum as JointMomentum
 from .optimizers.joint_optimizer import JointOptimizer as JointOptimizer
 from .planning.decisions import Decision as Decision

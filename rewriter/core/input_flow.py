@@ -20,27 +20,67 @@ class InputFlow:
         taps: How many rows read each feature: the places of a convolution's window, the features the fastest.
         copies: Of a depthwise convolution, in which every unit reads one feature and every row all of them: how many
             neighbouring units read each. 0 of all other layers, in which every row reads one feature.
+        groups: Of a grouped convolution, in how many groups of neighbouring units each reads features of its own.
+        states: Of a recurrent cell, how many rows below those of the input read its state, a feature each.
     """
 
     axes: tuple[int, ...]
     sizes: tuple[int, ...]
     taps: int = 1
     copies: int = 0
+    groups: int = 1
+    states: int = 0
+
+    @property
+    def inputs(self) -> int:
+        """How many features the input has."""
+        return math.prod(self.sizes)
 
     @property
     def features(self) -> int:
-        """How many features there are."""
-        return math.prod(self.sizes)
+        """How many features there are, a cell's states among them."""
+        return self.inputs + self.states
 
-    def spread(self, mean: Any) -> Any:
-        """Lay the mean of the features out beside the kernel rows.
+    @property
+    def by_unit(self) -> bool:
+        """Whether the units read different features."""
+        return bool(self.copies) or self.groups > 1
+
+    def beside_units(self, mean: Any, units: int) -> Any:
+        """Lay the mean of the features out beside kernel rows that read different features for different units.
 
         Args:
             mean: One number for each feature, of shape ``(features,)``.
+            units: How many units there are.
 
         Returns:
-            A row: of shape ``(1, rows)``, or ``(1, units)`` of a depthwise convolution, the same for all rows.
+            The mean of what each number of the kernel reads, of shape ``(rows, units)``, or ``(1, units)`` if it is the
+            same for all rows.
         """
         ops = ops_of(mean)
-        spread = ops.stack([mean] * self.copies, axis=1) if self.copies else ops.concatenate([mean] * self.taps, axis=0)
-        return ops.reshape(spread, (1, -1))
+        if self.copies:
+            return ops.reshape(ops.stack([mean] * self.copies, axis=1), (1, -1))
+        of_groups = ops.reshape(mean, (self.groups, -1))  # of each group, the features that it reads
+        of_units = ops.stack([of_groups] * (units // self.groups), axis=1)
+        by_feature = ops.reshape(ops.transpose(of_units, (2, 0, 1)), (-1, units))
+        return ops.concatenate([by_feature] * self.taps, axis=0)
+
+    def above_biases(self, mean: Any, biases: int) -> Any:
+        """Lay the mean of the features out for a product with the kernel rows.
+
+        Args:
+            mean: One number for each feature, of shape ``(features,)``.
+            biases: How many bias rows there are: with two, the first belongs to the input and the second to the state.
+
+        Returns:
+            A matrix ``m`` of shape ``(biases, rows)``: ``b + m W`` is the mean of what flows into each unit.
+        """
+        ops = ops_of(mean)
+        row = ops.reshape(ops.concatenate([mean] * self.taps, axis=0), (1, -1))
+        if biases == 1:
+            return row
+        of_input, of_state = ops.split(row, [self.inputs], axis=1)
+        above, below = ops.zeros_like(of_state), ops.zeros_like(of_input)
+        return ops.concatenate(
+            [ops.concatenate([of_input, above], axis=1), ops.concatenate([below, of_state], axis=1)], axis=0
+        )

@@ -22,7 +22,7 @@ from rewriter.files.optimizer_state import (
 from rewriter.files.untrusted.code_objects import explain, require_safe, require_safe_graph
 from rewriter.files.untrusted.integrity import allowance, checked_config, limited_variables
 from rewriter.model.walk import locate_layers, require_model
-from rewriter.optimizers.centered import choose_layers
+from rewriter.optimizers.centered.means_of_model import choose_layers
 from rewriter.rewriting.invalidation import reset_functions
 from rewriter.rewriting.save_method import take_over_saving
 

@@ -33,7 +33,7 @@ from rewriter.core.layout import (
     standard_weights,
 )
 from rewriter.model import surgery
-from rewriter.model.input_observation import observe
+from rewriter.model.input_observation import observe, observe_loop
 from rewriter.model.pairs import DENSE, Pair, layouts_for
 
 if TYPE_CHECKING:
@@ -285,7 +285,10 @@ def _call_with_shared_views(standard: Any) -> Callable[..., Any]:
             observe(self, args[0])
         with _shared_views(self):
             # Bound, so that where it is a tf.function the traces of this layer are its own, and can be forgotten.
-            return standard.call.__get__(self, standard)(*args, **kwargs)
+            outputs = standard.call.__get__(self, standard)(*args, **kwargs)
+        if args:
+            observe_loop(self, args[0], outputs)
+        return outputs
 
     return call
 

@@ -10,22 +10,21 @@ from rewriter.adapters import keras
 from rewriter.core.input_flow import InputFlow
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 def flow_of(layer: Any, kernels: Sequence[str]) -> InputFlow | None:
-    """Return how the input of a built standard layer flows into the kernel of a pair, ``None`` if it is not known.
+    """Return how the input of a built standard layer flows into the kernels of a pair, ``None`` if it is not known.
 
     Args:
         layer: The layer.
         kernels: The attributes of the kernels of the pair.
     """
-    if len(kernels) != 1:
-        return None
-    kernel = tuple(getattr(layer, kernels[0]).shape)
+    shapes = [tuple(getattr(layer, kernel).shape) for kernel in kernels]
     for names, flow in _FLOWS.items():
         if isinstance(layer, keras.layer_classes(*names)):
-            return flow(layer, kernel)
+            found: InputFlow | None = flow(layer, *shapes)
+            return found
     return None
 
 
@@ -33,10 +32,9 @@ def _of_dense(_: Any, kernel: tuple[int, ...]) -> InputFlow:
     return InputFlow((-1,), (kernel[0],))
 
 
-def _of_convolution(layer: Any, kernel: tuple[int, ...]) -> InputFlow | None:
-    if layer.groups != 1:  # each group of units reads other channels
-        return None
-    return InputFlow((_channels(layer, kernel),), (kernel[-2],), taps=math.prod(kernel[:-2]))
+def _of_convolution(layer: Any, kernel: tuple[int, ...]) -> InputFlow:
+    channels = kernel[-2] * layer.groups
+    return InputFlow((_channels(layer, kernel),), (channels,), taps=math.prod(kernel[:-2]), groups=layer.groups)
 
 
 def _of_transposed(layer: Any, kernel: tuple[int, ...]) -> InputFlow:
@@ -63,8 +61,12 @@ def _of_einsum(layer: Any, kernel: tuple[int, ...]) -> InputFlow | None:
     )
 
 
+def _of_cell(_: Any, kernel: tuple[int, ...], recurrent_kernel: tuple[int, ...]) -> InputFlow:
+    return InputFlow((-1,), (kernel[0],), states=recurrent_kernel[0])
+
+
 # By the names of their classes; the first that fits, as in the table of families.
-_FLOWS = {
+_FLOWS: dict[tuple[str, ...], Callable[..., InputFlow | None]] = {
     ("DepthwiseConv1D", "DepthwiseConv2D"): _of_depthwise,
     ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"): _of_transposed,
     # Of a separable convolution the kernel that is merged reads what the depthwise one makes, which is not its input.
@@ -72,4 +74,5 @@ _FLOWS = {
     ("Conv1D", "Conv2D", "Conv3D"): _of_convolution,
     ("EinsumDense",): _of_einsum,
     ("Dense",): _of_dense,
+    ("SimpleRNNCell", "LSTMCell", "GRUCell"): _of_cell,
 }

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from rewriter.adapters import keras
-from rewriter.core.layout import layouts_in
+from rewriter.core.layout import is_merged, layouts_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
+    from rewriter.core.input_flow import InputFlow
     from rewriter.core.layout import Layout
 
 _MARK = "_rewriter_observers"
@@ -35,15 +36,35 @@ class Observer:
         layout: The layout of the layer's augmented kernel.
         seen: A vector: the sum of each feature, in the order of the layout's
             :class:`~rewriter.core.input_flow.InputFlow`, and the number of positions.
-        twin: A scalar whose gradient is that of the kernel in centered coordinates.
+        twin: A scalar whose gradient is that of the kernel in centered coordinates; ``None`` if nobody asks for that.
+        bias_scale: A scalar: by how much more than 1 the step of the bias is multiplied; ``None`` if it is not.
         products: The gradients of the kernel that calls with the twin have made since the last step. If that of the
             whole loss is no sum of these alone, the kernel is used in another way too, and the twin knows a part only.
     """
 
     layout: Layout
     seen: Any
-    twin: Any
+    twin: Any = None
+    bias_scale: Any = None
     products: list[Any] = field(default_factory=list)
+
+    @property
+    def flow(self) -> InputFlow:
+        """How the input flows into the kernel; known of every layer that is observed."""
+        assert self.layout.flow is not None, "only a layer whose input is known is observed"  # noqa: S101
+        return self.layout.flow
+
+    @property
+    def biases(self) -> int:
+        """How many bias rows there are."""
+        rows = self.layout.bias_rows
+        count: int = rows.stop - rows.start
+        return count
+
+    @property
+    def variables(self) -> list[Any]:
+        """The variables that are saved."""
+        return [self.seen, *([] if self.bias_scale is None else [self.bias_scale])]
 
     def mean(self, dtype: Any) -> Any:
         """Return the mean of the features in some dtype, of shape ``(features,)``; zeros before the first call."""
@@ -94,7 +115,7 @@ def observe(layer: Any, inputs: Any, twins: bool = False) -> Observer | None:
     """Add what a layer is called with to the observers of its augmented kernels, if the call is one of training.
 
     Args:
-        layer: A merged layer.
+        layer: A merged layer. One that reads a state too is called in a loop, where it cannot be observed.
         inputs: The first argument of its call.
         twins: Whether the call can make use of a twin.
 
@@ -103,20 +124,48 @@ def observe(layer: Any, inputs: Any, twins: bool = False) -> Observer | None:
     """
     twinned = None
     for layout in layouts_in(layer):
-        kernel = getattr(layer, layout.attribute)
-        held = getattr(kernel, _MARK, ())
-        if not held or layout.flow is None or not _is_observed():
-            continue
-        alive = [(reference(), key) for reference, key in held]
-        known = [observers.of[key] for observers, key in alive if observers is not None]
+        known = _observers_of(layer, layout) if layout.flow is not None and not layout.flow.states else []
         for observer in known:
-            guarded = layer.compute_dtype == "float16"
-            observer.seen.assign_add(
-                keras.sum_of_features(inputs, layout.flow.axes, observer.seen.dtype, guarded), read_value=False
-            )
-        if twins and len(known) == 1 and keras.can_have_twin(kernel):
-            twinned = known[0]
+            observer.seen.assign_add(_sums(layer, observer, inputs), read_value=False)
+        with_twin = [observer for observer in known if observer.twin is not None]
+        if twins and len(with_twin) == 1 and keras.can_have_twin(getattr(layer, layout.attribute)):
+            twinned = with_twin[0]
     return twinned
+
+
+def observe_loop(layer: Any, inputs: Any, outputs: Any) -> None:
+    """Add what a layer has given to its merged cell in a loop to the observers of the cell's augmented kernels.
+
+    Of its states the layer tells no more than it returns: all, or the last ones. The mean of these stands for the mean
+    of the states.
+
+    Args:
+        layer: A layer that calls a cell in a loop; of several cells in one loop nothing is known.
+        inputs: The first argument of its call.
+        outputs: What the call returned.
+    """
+    cell = getattr(layer, "cell", None)
+    for layout in layouts_in(cell) if cell is not None and is_merged(cell) else ():
+        for observer in _observers_of(cell, layout) if layout.flow is not None and layout.flow.states else []:
+            first, returned = (each[0] if isinstance(each, list | tuple) else each for each in (inputs, outputs))
+            of_inputs, of_states = _sums(cell, observer, first), _sums(cell, observer, returned, masked_as=first)
+            scaled = keras.ops.divide_no_nan(of_states[:-1], of_states[-1]) * of_inputs[-1]
+            seen = keras.ops.concatenate([of_inputs[:-1], scaled, of_inputs[-1:]], axis=0)
+            observer.seen.assign_add(seen, read_value=False)
+
+
+def _observers_of(layer: Any, layout: Layout) -> list[Observer]:
+    """List those to whom a call that is under way tells what it sees."""
+    held = getattr(getattr(layer, layout.attribute), _MARK, ())
+    if not held or not _is_observed():
+        return []
+    alive = [(reference(), key) for reference, key in held]
+    return [observers.of[key] for observers, key in alive if observers is not None]
+
+
+def _sums(layer: Any, observer: Observer, values: Any, masked_as: Any = None) -> Any:
+    guarded = layer.compute_dtype == "float16"
+    return keras.sum_of_features(values, observer.flow.axes, observer.seen.dtype, guarded, masked_as)
 
 
 def _is_observed() -> bool:

@@ -10,7 +10,7 @@ from rewriter.core import hints
 from rewriter.core.errors import OptimizerError
 from rewriter.core.layout import layout_of
 from rewriter.core.suggestions import closest, did_you_mean
-from rewriter.optimizers.centered import is_centered, require_centerable
+from rewriter.optimizers.centered.optimizer import is_centered, require_centerable
 from rewriter.optimizers.joint_momentum import JointMomentum
 from rewriter.optimizers.joint_optimizer import BOUNDS, is_joint
 from rewriter.optimizers.outcomes import LOST, Outcome

@@ -15,7 +15,7 @@ from rewriter.core.log import log, log_lines
 from rewriter.model import surgery
 from rewriter.model.augmented_layers import Augmented, standard_class
 from rewriter.model.walk import locate_layers, require_layers
-from rewriter.optimizers.centered import center_again, uncenter
+from rewriter.optimizers.centered.optimizer import center_again, uncenter
 from rewriter.optimizers.optimizer_choice import choose_standard_optimizer, require_for_layer
 from rewriter.optimizers.state.pending_restore import require_loaded_in_its_form, restore_now
 from rewriter.optimizers.state.transfer import StateTransfer
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from rewriter.adapters.records import Replaced
     from rewriter.core.layout import Layout
-    from rewriter.optimizers.centered import Suspended
+    from rewriter.optimizers.centered.optimizer import Suspended
 
 # The layers that are in standard form for a while, and are to find all as they left it.
 _FOR_A_WHILE: weakref.WeakSet[Any] = weakref.WeakSet()

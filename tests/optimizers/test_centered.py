@@ -9,7 +9,7 @@ import rewriter
 from arrays import bits
 from centered_oracle import Adam, Joint, Sgd, train
 from rewriter import Centered
-from rewriter.optimizers.centered import is_centered
+from rewriter.optimizers.centered.optimizer import is_centered
 
 RATE = float(np.float32(0.03))
 RULES = {

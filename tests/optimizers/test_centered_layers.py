@@ -26,6 +26,13 @@ FAMILIES = {
     "Dense, three axes": ((3, 6), lambda: layers.Dense(4), (0, 1), beside_rows, "kernel"),
     "Conv1D": ((9, 3), lambda: layers.Conv1D(4, 3), (0, 1), beside_taps, "kernel"),
     "Conv2D": ((7, 6, 3), lambda: layers.Conv2D(4, (3, 2), strides=2), (0, 1, 2), beside_taps, "kernel"),
+    "Conv2D, groups": (
+        (5, 5, 4),
+        lambda: layers.Conv2D(6, 2, groups=2),
+        (0, 1, 2),
+        lambda mean: np.repeat(mean.reshape(2, 2).T, 3, axis=1),
+        "kernel",
+    ),
     # As large as it has to be for a merge to pay.
     "Conv2DTranspose": ((16, 16, 3), lambda: layers.Conv2DTranspose(4, 3), (0, 1, 2), lambda mean: mean, "kernel"),
     "DepthwiseConv2D": (

@@ -11,7 +11,7 @@ from arrays import bits
 from centered_by_hand import ByHand
 from rewriter import Centered
 from rewriter.adapters.tf_keras import graphs
-from rewriter.optimizers.centered import is_centered
+from rewriter.optimizers.centered.optimizer import is_centered
 from rewriter.optimizers.state.state_size import state_sizes
 
 RATE = float(np.float32(0.03))
@@ -247,11 +247,14 @@ def test_two_models_that_share_a_layer_train_each_under_its_own_means():
 
 
 def test_the_state_that_inspect_and_plan_count_has_the_means_in_it():
-    """Adam keeps two numbers a weight; centered one more for each feature, and one for the layer."""
+    """Adam keeps two numbers a weight; centered one for each feature too, and two for the layer.
+
+    That is the count of what it saw, and the scale of its bias's step.
+    """
     model = stack()
     rewriter.rewrite(model, Centered(optimizers.Adam(RATE)))
     _, after = state_sizes(rewriter.plan(model), model)
-    assert after.layers == {"dense": 4 * (2 * 6 * 6 + 5 + 1), "dense_1": 4 * (2 * 7 * 3 + 6 + 1)}
+    assert after.layers == {"dense": 4 * (2 * 6 * 6 + 5 + 2), "dense_1": 4 * (2 * 7 * 3 + 6 + 2)}
 
 
 def regularized():

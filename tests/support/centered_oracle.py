@@ -46,11 +46,26 @@ class Adam:
         return -rate * mean / (np.sqrt(square) + self.epsilon)
 
 
+class _BiasScale:
+    """What the step of a bias is multiplied by, where steps do not grow with gradients: found every eight steps."""
+
+    def __init__(self, rate):
+        self.rate, self.scales = rate, {}
+
+    def of(self, layer, count, weight, mean):
+        if count % 8 == 0:
+            outputs = np.sqrt(np.mean((weight[-1] + mean @ weight[:-1]) ** 2))
+            natural = np.sqrt(1 + outputs**2 / np.mean(weight[:-1] ** 2))
+            self.scales[layer] = min(natural, max(1.0, 0.02 * outputs / rounded(self.rate)))
+        return self.scales[layer]
+
+
 def train(weights, batches, rule, decay=0.99, center=True):
     """Train ``tanh(x W + b) V + c`` on mean squared error; weights are ``[[W; b], [V; c]]``, stacked."""
     weights = [weight.astype(np.float64) for weight in weights]
     totals, counts = [0.0, 0.0], [0.0, 0.0]
-    for x, y in batches:
+    bias_scale = _BiasScale(rule.rate) if center and isinstance(rule, Adam) else None
+    for done, (x, y) in enumerate(batches):
         hidden = np.tanh(x @ weights[0][:-1] + weights[0][-1])
         output = hidden @ weights[1][:-1] + weights[1][-1]
         upstream = 2 * (output - y) / output.size
@@ -60,6 +75,8 @@ def train(weights, batches, rule, decay=0.99, center=True):
             mean = totals[layer] / counts[layer] if center else np.zeros(inputs.shape[1])
             bias = flowing.sum(axis=0)
             step = rule.step(layer, np.vstack([inputs.T @ flowing - np.outer(mean, bias), bias]))
+            if bias_scale is not None:
+                step[-1] *= bias_scale.of(layer, done, weights[layer], mean)
             weights[layer] = weights[layer] + np.vstack([step[:-1], step[-1] - mean @ step[:-1]])
             totals[layer], counts[layer] = decay * totals[layer], decay * counts[layer]
     return weights

@@ -85,6 +85,11 @@ def ones(shape: Sequence[int], dtype: Any) -> Any:
     return tf.ones(shape, dtype)
 
 
+def ones_like(value: Any) -> Any:
+    """Make a tensor of ones, like another."""
+    return tf.ones_like(value)
+
+
 def eye(size: int, dtype: Any) -> Any:
     """Make an identity matrix."""
     return tf.eye(size, dtype=dtype)
@@ -123,6 +128,16 @@ def sqrt(value: Any) -> Any:
 def divide_no_nan(value: Any, by: Any) -> Any:
     """Divide, with 0 for what is divided by 0."""
     return tf.math.divide_no_nan(value, by)
+
+
+def maximum(one: Any, other: Any) -> Any:
+    """Take the larger of two tensors, number by number."""
+    return tf.maximum(one, other)
+
+
+def minimum(one: Any, other: Any) -> Any:
+    """Take the smaller of two tensors, number by number."""
+    return tf.minimum(one, other)
 
 
 def where(condition: Any, one: Any, other: Any) -> Any:

@@ -30,7 +30,7 @@ def is_training_call() -> bool:
 
 
 @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
-def sum_of_features(inputs: Any, axes: Sequence[int], dtype: Any, guarded: bool) -> Any:
+def sum_of_features(inputs: Any, axes: Sequence[int], dtype: Any, guarded: bool, masked_as: Any = None) -> Any:
     """Add up the features of a layer's input over all its positions, those left out that a mask leaves out.
 
     Args:
@@ -40,11 +40,12 @@ def sum_of_features(inputs: Any, axes: Sequence[int], dtype: Any, guarded: bool)
         dtype: In which to add up, whatever the input has.
         guarded: Add nothing if the sum is not finite. Where a loss scale skips the step of such a batch, the sum would
             stay infinite for ever; elsewhere the gradient is not finite either, and nothing is lost with it.
+        masked_as: A tensor whose mask counts; ``inputs`` if not given.
 
     Returns:
         A vector: the sum of each feature, and the number of positions.
     """
-    mask = getattr(inputs, "_keras_mask", None)
+    mask = getattr(inputs if masked_as is None else masked_as, "_keras_mask", None)
     if isinstance(inputs, tf.RaggedTensor):
         inputs, mask = inputs.flat_values, None
     elif isinstance(inputs, tf.SparseTensor):
@@ -54,10 +55,12 @@ def sum_of_features(inputs: Any, axes: Sequence[int], dtype: Any, guarded: bool)
     positions = [axis for axis in range(rank) if axis not in features]
     values = tf.cast(inputs, dtype)
     if mask is not None and list(range(mask.shape.rank)) == positions[: mask.shape.rank]:
-        weights = tf.cast(mask, dtype)
-        weights = tf.reshape(weights, tf.concat([tf.shape(weights), [1] * (rank - mask.shape.rank)], 0))
-        values *= weights
-        count = tf.reduce_sum(weights) * _number(values, [each for each in positions if each >= mask.shape.rank])
+        # Not by a product, in which what is masked would be seen if it is not finite.
+        spread = tf.reshape(mask, tf.concat([tf.shape(mask), [1] * (rank - mask.shape.rank)], 0))
+        values = tf.where(tf.cast(spread, tf.bool), values, tf.zeros_like(values))
+        count = tf.reduce_sum(tf.cast(mask, dtype)) * _number(
+            values, [each for each in positions if each >= mask.shape.rank]
+        )
     else:
         count = _number(values, positions)
     total = tf.reduce_sum(values, positions)
@@ -92,21 +95,22 @@ def can_have_twin(variable: Any) -> bool:
     return not (has_strategy() or in_part_of_a_graph() or isinstance(variable, tf.distribute.DistributedValues))
 
 
-def statistic_like(variable: Any, name: str, shape: Sequence[int]) -> Any:
+def statistic_like(variable: Any, name: str, shape: Sequence[int], summed: bool = True) -> Any:
     """Make a variable of zeros for a statistic of an augmented kernel.
 
-    Under ``tf.distribute`` each replica has one of its own, and outside of replicas it reads as their sum. It has
-    float32, or float64 if the kernel has, under mixed precision too.
+    Under ``tf.distribute`` each replica has one of its own, and outside of replicas it reads as their sum, or as that
+    of the first if all have the same. It has float32, or float64 if the kernel has, under mixed precision too.
     """
     inner = stored_variable(variable)
     dtype = tf.float64 if stored_dtype(variable) == tf.float64 else tf.float32
+    aggregation = tf.VariableAggregation.SUM if summed else tf.VariableAggregation.ONLY_FIRST_REPLICA
     with tf.init_scope(), strategy_scope(inner), tf.compat.v1.name_scope(None):
         return tf.Variable(
             tf.zeros(shape, dtype),
             trainable=False,
             name=f"{name}/{inner.name.partition(':')[0]}",
             synchronization=tf.VariableSynchronization.ON_READ,
-            aggregation=tf.VariableAggregation.SUM,
+            aggregation=aggregation,
         )
 
 

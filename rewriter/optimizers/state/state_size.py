@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rewriter.adapters import keras
 from rewriter.core.layout import Layout, layout_of
 from rewriter.model.walk import locate_layers
-from rewriter.optimizers.centered import seen_by
+from rewriter.optimizers.centered.optimizer import kept_of_inputs
 from rewriter.optimizers.optimizer_choice import choose_optimizer, choose_standard_optimizer
 
 if TYPE_CHECKING:
@@ -126,6 +126,6 @@ def _slot_bytes(inner: Any, trained: Iterable[_Trained]) -> Counter[str]:
             if place is None:  # a legacy SGD without momentum keeps nothing
                 continue
             kept = [of_all[place] for of_all in slots.lists.values() if id(of_all[place]) in saved]
-            kept += seen_by(like, reference.deref())
+            kept += kept_of_inputs(like, reference.deref())
             bytes_of[path] += sum(slot.shape.num_elements() * slot.dtype.size for slot in kept)
     return bytes_of

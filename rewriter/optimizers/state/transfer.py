@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rewriter.adapters import keras
-from rewriter.optimizers import centered, weight_decay
+from rewriter.optimizers import weight_decay
+from rewriter.optimizers.centered.optimizer import centered_slot, is_centered, uncentering
 from rewriter.optimizers.joint_optimizer import is_joint
 from rewriter.optimizers.state import slots
 from rewriter.optimizers.state.slots import SlotSource
@@ -48,7 +49,7 @@ class StateTransfer:
                     getattr(layer, layout.attribute),
                     places,
                     lambda name, values: condense(name, values, layout),
-                    functools.partial(self._is_stacked, layer, layout) if centered.is_centered(self._inner) else None,
+                    functools.partial(self._is_stacked, layer, layout) if is_centered(self._inner) else None,
                 )
             ]
         )
@@ -60,7 +61,7 @@ class StateTransfer:
         places = self._places([kernel])
         self._undo.append((lambda: [getattr(layer, layout.attribute)], places))
         # Now: when the state is moved the optimizer is centered no more.
-        whole = centered.uncentering(self._inner, kernel)
+        whole = uncentering(self._inner, kernel)
 
         def part_of(attribute: str, name: str, values: Sequence[Any]) -> Any:
             return layout.views(whole(name, values[0]))[attribute]
@@ -126,11 +127,11 @@ class StateTransfer:
         """Return what stacks slots, in the coordinates in which the optimizer takes its steps."""
 
         def stack(name: str, values: Sequence[Any], _: Layout) -> Any:
-            return centered.centered_slot(self._inner, name, getattr(layer, layout.attribute), layout.stack(values))
+            return centered_slot(self._inner, name, getattr(layer, layout.attribute), layout.stack(values))
 
         return stack
 
     def _is_stacked(self, layer: Any, layout: Layout, name: str, whole: Any, values: Sequence[Any]) -> bool:
         """Tell whether a slot in the coordinates of the step is what it was when it was taken apart, bit for bit."""
-        taken_apart = centered.uncentering(self._inner, getattr(layer, layout.attribute))(name, whole)
+        taken_apart = uncentering(self._inner, getattr(layer, layout.attribute))(name, whole)
         return np.array_equal(np.asarray(taken_apart), np.asarray(layout.stack(values)), equal_nan=True)

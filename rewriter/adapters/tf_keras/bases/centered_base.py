@@ -25,8 +25,8 @@ class CenteredBase(Mixin):
         """Make what is kept of the variables to train, called whenever they are named; once it is there, do nothing."""
         raise NotImplementedError
 
-    def _rewriter_begin_step(self) -> None:
-        """Do what comes before the gradients of a step are changed, on each replica."""
+    def _rewriter_begin_step(self, variables: Sequence[Any]) -> None:
+        """Do what comes before the gradients of a step are changed, on each replica, given the variables that move."""
         raise NotImplementedError
 
     def _rewriter_changed_gradient(self, gradient: Any, variable: Any) -> Any:
@@ -118,7 +118,7 @@ class CenteredBase(Mixin):
         done_before = [id(gradient) in changed_already for gradient, _ in pairs]
         if not skip_gradients_aggregation and kwargs.pop("experimental_aggregate_gradients", True):
             pairs = list(optimizer.aggregate_gradients(pairs))
-        self._rewriter_begin_step()
+        self._rewriter_begin_step([variable for gradient, variable in pairs if gradient is not None])
         changed = [
             (gradient if gradient is None or done else self._rewriter_changed_gradient(gradient, variable), variable)
             for (gradient, variable), done in zip(pairs, done_before, strict=True)

@@ -21,16 +21,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rewriter.adapters import CenteredBase, keras
 from rewriter.core.derived_classes import derived_class, original_class, without
 from rewriter.core.errors import OptimizerError
-from rewriter.core.layout import augmented_kernels, is_merged, layout_of
-from rewriter.model.input_observation import Observer, Observers
-from rewriter.model.selectors import select, several
-from rewriter.model.walk import locate_layers
+from rewriter.model.selectors import several
+from rewriter.optimizers.centered import coordinates
+from rewriter.optimizers.centered.bias_scale import refresh_bias_scales, scales_bias_steps
 from rewriter.optimizers.hyperparameters import require_number
+from rewriter.optimizers.layer_statistics import LayerStatistics
 from rewriter.optimizers.state.slots import ELEMENTWISE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from rewriter.model.input_observation import Observer
     from rewriter.model.selectors import Selectors
 
 _STATE = "_rewriter_centered"
@@ -87,7 +88,7 @@ class Centered(CenteredBase):
         Raises:
             TypeError: A selector is a function, which no file holds.
         """
-        settings = vars(self)[_STATE]
+        settings: State = vars(self)[_STATE]
         for option in ("include", "exclude"):
             if not all(isinstance(each, str) for each in several(getattr(settings, option))):
                 raise TypeError(f"{option}= of Centered is a function, which no file holds; give paths instead.")
@@ -97,7 +98,7 @@ class Centered(CenteredBase):
         }
         return {
             "optimizer": optimizer,
-            "decay": settings.decay,
+            "decay": settings.statistics.decay,
             "include": settings.include,
             "exclude": settings.exclude,
         }
@@ -112,9 +113,9 @@ class Centered(CenteredBase):
 
     def _rewriter_build_statistics(self, variables: Sequence[Any]) -> None:
         """Make the sums and numbers of the layers whose kernels are trained, each once."""
-        _observe(self, variables)
+        observe(self, variables)
 
-    def _rewriter_begin_step(self) -> None:
+    def _rewriter_begin_step(self, variables: Sequence[Any]) -> None:
         """Share the sums over the replicas, so that all take the same step."""
         state: State = vars(self)[_STATE]
         if state.left_out is None and (state.include is not None or state.exclude is not None):
@@ -122,55 +123,43 @@ class Centered(CenteredBase):
                 f"this centered {original_class(type(self)).__name__} has include= or exclude=, and does not know the "
                 "model's layers. Give it to the model with rewriter.rewrite(model, optimizer=...)."
             )
-        observers = state.observers
-        keras.share_over_replicas([observer.seen for observer in observers.of.values()])
+        state.statistics.share()
+        observers = [observer_of(self, variable) for variable in variables]
+        pairs = zip(variables, observers, strict=True)
+        refresh_bias_scales(self, [(variable, observer) for variable, observer in pairs if observer is not None])
 
     def _rewriter_twin_of(self, variable: Any) -> Any:
         """Return the scalar whose gradient is ``[x - m, 1]ᵀ dy``, ``None`` where there is none."""
-        observer = _observer_of(self, variable)
+        observer = observer_of(self, variable)
         return None if observer is None else observer.twin
 
     def _rewriter_is_whole(self, gradient: Any, variable: Any) -> bool:
         """Tell whether a gradient has come through the calls of the layer alone: not from a penalty of the weights."""
-        observer = _observer_of(self, variable)
+        observer = observer_of(self, variable)
         graphs = keras.graphs
         return observer is not None and graphs is not None and graphs.is_sum_of(gradient, observer.products)
 
     def _rewriter_changed_gradient(self, gradient: Any, variable: Any) -> Any:
         """Return ``(G_W - m ⊗ G_b, G_b)`` for an augmented kernel whose input is known, any other gradient as it is."""
-        observer = _observer_of(self, variable)
-        if observer is None:
-            return gradient
-        layout, mean = observer.layout, _spread(observer, gradient.dtype)
-        kernel, bias = gradient[layout.kernel_rows], gradient[layout.bias_rows]
-        beside = mean if _is_of_units(observer) else keras.ops.transpose(mean)
-        return keras.ops.concatenate([kernel - beside * bias, bias], axis=0)
+        observer = observer_of(self, variable)
+        return gradient if observer is None else coordinates.changed_gradient(observer, gradient)
 
     def _rewriter_change_step(self, variable: Any, step: Callable[[], None]) -> None:
         """Take the step, and subtract ``mᵀ ΔW`` from the bias of an augmented kernel whose input is known."""
-        observer = _observer_of(self, variable)
+        observer = observer_of(self, variable)
         if observer is None:
             step()
             return
-        layout, mean = observer.layout, _spread(observer, variable.dtype)
-        nothing = keras.ops.zeros((1, layout.shape[0] - layout.kernel_rows.stop), variable.dtype)
-
-        def correction(moved: Any) -> Any:
-            moved = keras.ops.convert_to_tensor(moved)
-            if _is_of_units(observer):
-                return mean * keras.ops.sum(moved[layout.kernel_rows], axis=0, keepdims=True)
-            # With zeros beside the bias, as XLA would copy a slice before it multiplies.
-            return keras.ops.matmul(keras.ops.concatenate([mean, nothing], axis=1), moved)
-
+        rows = observer.layout.bias_rows
         if self._rewriter_adds_its_steps:
-            with keras.corrected_additions(variable, layout.bias_rows, correction):
+            with keras.corrected_additions(variable, rows, lambda moved: _to_subtract(observer, moved)):
                 step()
         else:
             # In one product with the difference: as that of two products it would be a thousand times less exact.
             before = keras.ops.convert_to_tensor(variable)
             step()
             moved = keras.ops.convert_to_tensor(variable) - before
-            keras.subtract_from_rows(variable, layout.bias_rows, correction(moved))
+            keras.subtract_from_rows(variable, rows, _to_subtract(observer, moved))
 
     @property
     def _rewriter_adds_its_steps(self) -> bool:
@@ -179,41 +168,30 @@ class Centered(CenteredBase):
 
     def _rewriter_end_step(self) -> None:
         """Let what was seen before weigh less."""
-        state: State = vars(self)[_STATE]
-        for observer in state.observers.of.values():
-            observer.products.clear()
-            observer.seen.assign(state.decay * keras.ops.convert_to_tensor(observer.seen), read_value=False)
+        vars(self)[_STATE].statistics.forget()
 
 
-def _observe(optimizer: Any, variables: Sequence[Any]) -> None:
-    """Have what the layers of some variables see added up, in variables that the optimizer saves after all others."""
-    state: State = vars(optimizer)[_STATE]
-    observers, keys = state.observers, [keras.variable_key(optimizer, variable) for variable in variables]
-    for variable, key in zip(variables, keys, strict=True):
-        layout = layout_of(variable)
-        if layout is not None and layout.flow is not None and key not in observers.of:
-            seen = keras.statistic_like(variable, "inputs", (layout.flow.features + 1,))
-            observers.add(variable, key, Observer(layout, seen, keras.twin_of(variable)))
-    # In the order of the variables, as files restore them by position.
-    keras.put_last(optimizer, [observers.of[key].seen for key in keys if key in observers.of])
+def _to_subtract(observer: Observer, moved: Any) -> Any:
+    return coordinates.to_subtract(observer, keras.ops.convert_to_tensor(moved))
 
 
-def _observer_of(optimizer: Any, variable: Any) -> Observer | None:
-    if not isinstance(optimizer, Centered):
+def observe(optimizer: Any, variables: Sequence[Any]) -> None:
+    """Have a centered optimizer add up what the layers of some variables see, and save that after all else."""
+    statistics: LayerStatistics = vars(optimizer)[_STATE].statistics
+    keras.put_last(optimizer, statistics.build(optimizer, variables, True, scales_bias_steps(optimizer)))
+
+
+def state_of(optimizer: Any) -> State | None:
+    """Return what a centered optimizer has beside its slots, ``None`` for any other optimizer."""
+    return vars(optimizer)[_STATE] if isinstance(optimizer, Centered) else None
+
+
+def observer_of(optimizer: Any, variable: Any) -> Observer | None:
+    """Return what a centered optimizer keeps of an augmented kernel that it centers, ``None`` for all others."""
+    state = state_of(optimizer)
+    if state is None or (state.left_out and keras.variable_key(optimizer, variable) in state.left_out):
         return None
-    state: State = vars(optimizer)[_STATE]
-    key = keras.variable_key(optimizer, variable)
-    return None if key in (state.left_out or ()) else state.observers.of.get(key)
-
-
-def _spread(observer: Observer, dtype: Any) -> Any:
-    """Return the mean of a layer's inputs as a row, one number for each kernel row, or for each unit."""
-    assert observer.layout.flow is not None, "only a layer whose input is known is observed"  # noqa: S101
-    return observer.layout.flow.spread(observer.mean(dtype))
-
-
-def _is_of_units(observer: Observer) -> bool:
-    return bool(observer.layout.flow and observer.layout.flow.copies)
+    return state.statistics.of(optimizer, variable)
 
 
 @dataclass
@@ -221,15 +199,13 @@ class State:
     """What a centered optimizer has beside its slots.
 
     Attributes:
-        observers: What its layers saw.
-        decay: How much of that still counts at the next step.
+        statistics: What its layers saw.
         include: Selectors of the layers to center, or ``None``.
         exclude: Selectors of the layers to leave out, or ``None``.
         left_out: The keys of the augmented kernels that are not to be centered; ``None`` before that is resolved.
     """
 
-    observers: Observers
-    decay: float
+    statistics: LayerStatistics
     include: Selectors
     exclude: Selectors
     left_out: frozenset[Any] | None = None
@@ -241,7 +217,7 @@ def center(optimizer: Any, decay: float = 0.99, include: Selectors = None, exclu
     require_centerable(optimizer)
     if isinstance(optimizer, Centered):
         raise OptimizerError(f"this {type(optimizer).__name__} is centered already.")
-    _attach(optimizer, State(Observers(), decay, include, exclude))
+    _attach(optimizer, State(LayerStatistics(decay), include, exclude))
     return optimizer
 
 
@@ -259,51 +235,6 @@ def require_centerable(optimizer: Any) -> None:
             raise OptimizerError(f"{name} cannot be centered: {why}. Take Adam, for example.")
 
 
-def start_from(optimizer: Any, model: Any, look: Callable[[], None]) -> None:
-    """Let a centered optimizer begin with the means of some inputs, and take its first moments there.
-
-    Args:
-        optimizer: The optimizer, just centered.
-        model: The model that it trains.
-        look: Calls the model on the inputs, with all its layers observed.
-    """
-    inner = keras.inner_optimizer(optimizer)
-    look()
-    slots = keras.optimizer_slots(inner)
-    if slots is None:
-        return
-    for variable in keras.trained_variables(model):
-        place = slots.index.get(keras.variable_key(inner, variable))
-        for name in _FIRST_MOMENTS & slots.lists.keys():
-            if place is not None and _observer_of(inner, variable) is not None:
-                slot = slots.lists[name][place]
-                slot.assign(centered_slot(inner, name, variable, slot))
-
-
-def choose_layers(optimizer: Any, model: Any) -> None:
-    """Resolve the selectors of a centered optimizer, and have the layers of a model that it centers observed.
-
-    Args:
-        optimizer: An optimizer; one that is not centered is left as it is.
-        model: The model that it trains, rewritten.
-
-    Raises:
-        SelectorError: A selector matches no merged layer.
-    """
-    inner = keras.inner_optimizer(optimizer)
-    if not isinstance(inner, Centered):
-        return
-    state: State = vars(inner)[_STATE]
-    merged = [found for found in locate_layers(model) if is_merged(found.layer)]
-    if merged:
-        chosen = select(merged, state.include, state.exclude).chosen
-        kernels = [
-            kernel for found in merged if id(found.layer) not in chosen for kernel in augmented_kernels(found.layer)
-        ]
-        state.left_out = frozenset(keras.variable_key(inner, kernel) for kernel in kernels)
-    _observe(inner, keras.trained_variables(model))
-
-
 def uncenter(optimizer: Any) -> Suspended | None:
     """Give an optimizer back the class that it had before :func:`center`, in place, without what it kept of inputs.
 
@@ -316,7 +247,7 @@ def uncenter(optimizer: Any) -> Suspended | None:
     if not isinstance(inner, Centered):
         return None
     state: State = vars(inner)[_STATE]
-    keras.drop_variables(inner, [observer.seen for observer in state.observers.of.values()])
+    keras.drop_variables(inner, state.statistics.variables)
     keras.set_class(inner, without(type(inner), Centered))
     del vars(inner)[_STATE]
     return Suspended(inner, state)
@@ -326,8 +257,7 @@ def center_again(suspended: Suspended | None) -> None:
     """Make an optimizer centered as it was before :func:`uncenter`, with what it had kept of inputs."""
     if suspended is not None:
         _attach(*suspended)
-        seen = [observer.seen for observer in suspended.state.observers.of.values()]
-        keras.put_last(suspended.optimizer, seen)
+        keras.put_last(suspended.optimizer, suspended.state.statistics.variables)
 
 
 def is_centered(optimizer: Any) -> bool:
@@ -335,10 +265,10 @@ def is_centered(optimizer: Any) -> bool:
     return isinstance(keras.inner_optimizer(optimizer), Centered)
 
 
-def seen_by(optimizer: Any, variable: Any) -> list[Any]:
-    """List the variable in which a centered optimizer keeps what the layer of an augmented kernel saw, if it does."""
-    observer = _observer_of(optimizer, variable)
-    return [] if observer is None else [observer.seen]
+def kept_of_inputs(optimizer: Any, variable: Any) -> list[Any]:
+    """List the variables in which a centered optimizer keeps what it needs of the inputs of an augmented kernel."""
+    observer = observer_of(optimizer, variable)
+    return [] if observer is None else observer.variables
 
 
 class Suspended(NamedTuple):
@@ -354,7 +284,7 @@ def _attach(optimizer: Any, state: State) -> None:
 
 
 # The slots that are sums or means of gradients, and so change with the coordinates; second moments stay as they are.
-_FIRST_MOMENTS = {"momentums", "_momentums", "_m"}
+FIRST_MOMENTS = {"momentums", "_momentums", "_m"}
 
 
 def uncentering(optimizer: Any, kernel: Any) -> Callable[[str, Any], Any]:
@@ -367,22 +297,19 @@ def uncentering(optimizer: Any, kernel: Any) -> Callable[[str, Any], Any]:
         optimizer: The optimizer.
         kernel: The augmented kernel.
     """
-    observer = _observer_of(optimizer, kernel)
+    observer = observer_of(optimizer, kernel)
     return lambda name, slot: _moved_slot(observer, name, slot, 1)
 
 
 def centered_slot(optimizer: Any, name: str, kernel: Any, slot: Any) -> Any:
     """Return a slot of an augmented kernel in the coordinates in which its optimizer takes its steps."""
-    return _moved_slot(_observer_of(optimizer, kernel), name, slot, -1)
+    return _moved_slot(observer_of(optimizer, kernel), name, slot, -1)
 
 
 def _moved_slot(observer: Observer | None, name: str, slot: Any, sign: int) -> Any:
-    if observer is None or name not in _FIRST_MOMENTS:
+    if observer is None or name not in FIRST_MOMENTS:
         return slot
-    slot, layout, mean = keras.ops.convert_to_tensor(slot), observer.layout, _spread(observer, slot.dtype)
-    beside = mean if _is_of_units(observer) else keras.ops.transpose(mean)
-    of_kernel, of_bias = slot[layout.kernel_rows], slot[layout.bias_rows]
-    return keras.ops.concatenate([of_kernel + sign * beside * of_bias, of_bias], axis=0)
+    return coordinates.changed_gradient(observer, keras.ops.convert_to_tensor(slot), sign)
 
 
 # The legacy formats look up the registered name.

@@ -1,0 +1,70 @@
+"""How far a bias steps under an optimizer whose step does not grow with the gradient, such as Adam.
+
+In centered coordinates the bias alone, at one learning rate a step, has to take away what is wrong with the mean of a
+layer's outputs. In the weights' coordinates all rows do that together. So with inputs a hundred spreads from zero and a
+fresh network it takes 100,000 steps of Adam at its usual rate. The remedy is a step in proportion to what there is to
+move. With ``b' = b + mᵀ W`` the mean outputs, and root mean squares over a layer, the bias step is multiplied by
+
+    √(1 + (rms(b') / rms(W))²),
+
+so that the bias moves as fast, for its size, as the weights do; but by so much at most that a step at the learning rate
+is 2 % of rms(b'). All of it is the same for inputs ``x`` and for ``x + c`` with the bias that belongs to them. A factor
+of ``√(1 + ‖m‖²)`` does as much for a fresh network. It is not the same, and made the steps of trained networks rough
+(digits, trained, then moved 100 spreads from zero: training loss 0.016 for 8e-5).
+
+In a trial in NumPy (20 epochs, digits, Adam at its default rate, a fresh network, features 0, 1, 10 and 100 spreads
+from zero) the training loss was 0.0045, 0.014, 0.34 and 2.5 plain; 0.0039, 0.0046, 0.025 and 1.0 centered without this;
+0.0037, 0.0040, 0.017 and 0.092 centered with it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rewriter.adapters import keras
+from rewriter.optimizers.centered.coordinates import mean_outputs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rewriter.model.input_observation import Observer
+
+# The optimizers whose step does not grow with the gradient.
+_NORMALIZED = ("Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Adamax", "Nadam", "Lion")
+# Every how many steps the scale is computed anew: the weights move little in between, and reading them costs.
+_PERIOD = 8
+_LARGEST_MOVE = 0.02  # of the root mean square of the mean outputs
+
+
+def scales_bias_steps(optimizer: Any) -> bool:
+    """Tell whether the bias steps of an optimizer are scaled in centered coordinates."""
+    return isinstance(optimizer, keras.optimizer_classes(*_NORMALIZED))
+
+
+def refresh_bias_scales(optimizer: Any, observed: Iterable[tuple[Any, Observer]]) -> None:
+    """Compute the scales anew, now and then.
+
+    Args:
+        optimizer: The optimizer.
+        observed: Augmented kernels, and what their layers saw.
+    """
+    scaled = [(kernel, observer) for kernel, observer in observed if observer.bias_scale is not None]
+
+    def refresh() -> None:
+        for kernel, observer in scaled:
+            weights, scale = keras.ops.convert_to_tensor(kernel), observer.bias_scale
+            rate = keras.ops.cast(optimizer.learning_rate, weights.dtype)
+            scale.assign(keras.ops.cast(_scale(observer, weights, rate), scale.dtype), read_value=False)
+
+    if scaled:
+        keras.ops.cond(optimizer.iterations % _PERIOD == 0, refresh, lambda: None)
+
+
+def _scale(observer: Observer, weights: Any, rate: Any) -> Any:
+    """Return by how much more than 1 the bias step is multiplied; 0 where all weights are zero."""
+    ops = keras.ops
+    of_outputs = ops.mean(ops.square(mean_outputs(observer, weights)))
+    of_weights = ops.mean(ops.square(weights[observer.layout.kernel_rows]))
+    natural = ops.sqrt(1 + ops.divide_no_nan(of_outputs, of_weights))
+    largest = ops.maximum(ops.ones_like(rate), ops.divide_no_nan(_LARGEST_MOVE * ops.sqrt(of_outputs), rate))
+    return ops.minimum(natural, largest) - 1

@@ -1,0 +1,49 @@
+"""The optimizers that the evidence compares, plain and centered, and the grid of their rates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import tf_keras
+
+import rewriter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+optimizers = tf_keras.optimizers
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """An optimizer.
+
+    Attributes:
+        name: Its name in the tables.
+        make: Makes it, given a learning rate or schedule.
+        plain: The name of what it is compared with; its own if it is plain itself.
+        powers: The rates to try first are these powers of two.
+    """
+
+    name: str
+    make: Callable[[Any], Any]
+    plain: str
+    powers: range
+
+
+def _pair(name: str, make: Callable[[Any], Any], powers: range, plain: str | None = None) -> list[Contestant]:
+    centered = Contestant(f"centered {name}", lambda rate: rewriter.Centered(make(rate)), plain or name, powers)
+    return [Contestant(name, make, plain or name, powers), centered]
+
+
+_LOW, _HIGH = range(-13, -5), range(-8, 0)
+CONTESTANTS = {
+    each.name: each
+    for each in (
+        *_pair("Adam", optimizers.Adam, _LOW),
+        *_pair("AdamW", optimizers.AdamW, _LOW),
+        *_pair("SGD with momentum", lambda rate: optimizers.SGD(rate, momentum=0.9), _HIGH),
+        *_pair("joint momentum", rewriter.JointMomentum, _HIGH, plain="SGD with momentum"),
+    )
+}

@@ -1,0 +1,122 @@
+"""What is in it for a user: every optimizer of ``contestants`` on every task of ``tasks``, plain and centered.
+
+``python samples/evidence/run.py [MINUTES] [NAME ...]`` goes on where it stopped, with the tasks and optimizers named.
+Each run is a line of ``runs.jsonl``. The rates of all are chosen alike, on seeds and on a split of their own: the best
+by each of the two metrics, of a grid that grows until the best is not at its end. ``report.py`` makes tables and
+pictures of the lines.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# The networks are small: a second thread would gain nothing, and the order of sums would hang on how many there are.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+
+from typing import TYPE_CHECKING, Any
+
+from contestants import CONTESTANTS
+from rich.console import Console
+from tasks import TASKS
+from training import Trainer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from contestants import Contestant
+    from tasks import Task
+
+FILE = Path(__file__).parent / "runs.jsonl"
+TUNING_SEEDS, SEEDS, BUDGETS, BUDGET_SEEDS = range(100, 102), range(10), (0.25, 0.4, 0.55, 0.75), range(3)
+_WIDEST = 16  # rates that a grid may grow to
+
+Key = tuple[str, str, float, int, bool, float]
+
+
+def read_lines() -> dict[Key, dict[str, Any]]:
+    """Return the runs that there are, by what they are of."""
+    lines = FILE.read_text().splitlines() if FILE.exists() else []
+    return {key_of(line): line for line in map(json.loads, lines)}
+
+
+def key_of(line: dict[str, Any]) -> Key:
+    """Return what a run is of: task, optimizer, rate, seed, whether it is for tuning, and budget."""
+    return line["task"], line["optimizer"], line["rate"], line["seed"], line["tuning"], line["budget"]
+
+
+def score(line: dict[str, Any], task: Task, by: str) -> float:
+    """Return what a run is chosen by, less being better; a run that ended in NaN is the worst."""
+    value = math.inf if line[by] is None else line[by]
+    return -value if by == "metric" and task.of_classes and math.isfinite(value) else value
+
+
+def best_rate(done: dict[Key, dict[str, Any]], task: Task, contestant: Contestant, by: str) -> tuple[float, bool]:
+    """Return the best of the rates tried, and whether both of its neighbours were tried too."""
+    scores: dict[float, list[float]] = {}
+    for line in done.values():
+        if line["tuning"] and (line["task"], line["optimizer"]) == (task.name, contestant.name):
+            scores.setdefault(line["rate"], []).append(score(line, task, by))
+    mean = {rate: sum(each) / len(each) for rate, each in scores.items()}
+    best = min(sorted(mean), key=lambda rate: mean[rate])
+    return best, best / 2 in mean and best * 2 in mean
+
+
+def wanted(done: dict[Key, dict[str, Any]], task: Task, contestant: Contestant) -> Iterator[Key]:
+    """Yield the runs that a task and an optimizer need, each when those before are done."""
+    rates = [2.0**power for power in contestant.powers]
+    for rate in rates:
+        yield from ((task.name, contestant.name, rate, seed, True, 1.0) for seed in TUNING_SEEDS)
+    for by in ("loss", "metric"):
+        for _ in range(_WIDEST - len(rates)):
+            best, inside = best_rate(done, task, contestant, by)
+            if inside:
+                break
+            for rate in (best / 2, best * 2):
+                yield from ((task.name, contestant.name, rate, seed, True, 1.0) for seed in TUNING_SEEDS)
+    for by in ("loss", "metric"):
+        best, _ = best_rate(done, task, contestant, by)
+        yield from ((task.name, contestant.name, best, seed, False, 1.0) for seed in SEEDS)
+    best, _ = best_rate(done, task, contestant, "loss")
+    for budget in BUDGETS if contestant.name != contestant.plain else ():
+        yield from ((task.name, contestant.name, best, seed, False, budget) for seed in BUDGET_SEEDS)
+
+
+def _short(number: float) -> float | None:
+    return float(f"{number:.5g}") if math.isfinite(number) else None
+
+
+def main(minutes: float, names: list[str]) -> None:
+    """Do the runs that are not done, for some minutes."""
+    stop, done = time.monotonic() + 60 * minutes, read_lines()
+    console = Console(stderr=True)
+    tasks = [task for name, task in TASKS.items() if name in names] or [*TASKS.values()]
+    contestants = [each for name, each in CONTESTANTS.items() if name in names] or [*CONTESTANTS.values()]
+    for task in tasks:
+        for contestant in contestants:
+            trainer = None
+            for key in wanted(done, task, contestant):
+                if key in done:
+                    continue
+                if time.monotonic() > stop:
+                    console.print("stopped; run it again to go on")
+                    return
+                trainer = trainer or Trainer(task, contestant)
+                _, _, rate, seed, tuning, budget = key
+                results = trainer.run(rate, seed, tuning, budget)
+                measured = {name: _short(each) for name, each in results.items()}
+                names_of_key = ("task", "optimizer", "rate", "seed", "tuning", "budget")
+                done[key] = dict(zip(names_of_key, key, strict=True)) | measured
+                with FILE.open("a") as file:
+                    file.write(json.dumps(done[key]) + "\n")
+            console.print(f"{task.name}: {contestant.name} done")
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]) if len(sys.argv) > 1 else math.inf, sys.argv[2:])
