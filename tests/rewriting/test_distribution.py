@@ -16,13 +16,16 @@ def trained(tmp_path_factory):
     return run_script("train_on_two_devices", tmp_path_factory.mktemp("mirrored"))
 
 
-@pytest.mark.parametrize("case", ["warm outside", "joint inside", "rule outside", "keep inside", "centered outside"])
+CASES = ["warm outside", "joint inside", "rule outside", "keep inside", "centered outside", "centered Adam outside"]
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_two_devices_train_as_one(trained, case):
     """Rewritten inside or outside the scope: the weights of one device, the same on both, slots mirrored, and files."""
     said = trained[case]
     assert said["difference"] <= 1e-5
     assert said["copies"] == [True] * 4
-    # Of what a layer sees each replica has a sum of its own.
+    # Of what a layer sees each replica has a sum of its own; so is kept what all replicas find alike.
     sums = ["SyncOnReadVariable"] if case.startswith("centered") else []
     assert said["variables"] == ["MirroredVariable", *sums]
     assert said["exported"]

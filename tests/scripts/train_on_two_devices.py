@@ -18,6 +18,7 @@ GIVEN = {
     "rule": lambda: Rule(0.05, clipnorm=1.0),
     "keep": lambda: "keep",
     "centered": lambda: "centered",
+    "centered Adam": lambda: "centered",
 }
 
 
@@ -25,15 +26,19 @@ def sgd():
     return tf_keras.optimizers.SGD(0.05, momentum=0.75)
 
 
+def compiled(name):
+    return tf_keras.optimizers.Adam(0.002) if "Adam" in name else sgd()
+
+
 for name, given in GIVEN.items():
     inside = name in {"joint", "keep"}
-    single = build(sgd())
+    single = build(compiled(name))
     fit(single)
     rewriter.rewrite(single, optimizer=given())
     fit(single, 2)
     strategy = mirrored()
     with strategy.scope():
-        model = build(sgd())
+        model = build(compiled(name))
         optimizer = given()
     fit(model)
     if inside:
