@@ -10,6 +10,9 @@ Only the mean ``m`` of ``V`` is ever read again, and it obeys its own recursion,
     W* ← W* - η (G + μ 1 m)
     m ← mean(G) + μ m
 
+In centered coordinates, with ``m̂`` the mean of the layer's inputs, ``G`` is ``(G_W - m̂ ⊗ G_b, G_b)``, and the bias row
+moves by ``-m̂ᵀ ΔW`` more, as under :class:`rewriter.Centered`.
+
 With Nesterov's look-ahead (Sutskever et al. 2013, as in tf-keras's SGD) the second ``m`` comes first, and moves the
 weights: ``W* ← W* - η (G + μ 1 · mean(V))`` with the ``V`` of this step.
 """
@@ -20,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from rewriter.adapters import keras
 from rewriter.core.flags import require_flags
+from rewriter.optimizers.centered.optimizer import center, is_centered, mean_input
 from rewriter.optimizers.hyperparameters import require_number, require_one_of, scalar
 from rewriter.optimizers.joint_optimizer import JointOptimizer
 
@@ -51,6 +55,8 @@ class JointMomentum(JointOptimizer):
             a layer. ``"outgoing"`` averages over axis 1, which is what a literal mean over ``axis=1`` of a Keras kernel
             computes, and keeps ``fan_in + 1`` numbers; it is here for comparison.
         nesterov: Whether the weights move by the momentum that this step makes instead of the one it finds.
+        centered: Whether steps are taken in centered coordinates: ``JointMomentum(centered=True)`` is
+            ``Centered(JointMomentum())``, see :class:`rewriter.Centered`.
         name: Name of the optimizer.
         **kwargs: The settings of every :class:`rewriter.JointOptimizer`: ``weight_decay``, ``decay_bias``,
             ``clipnorm``, ``clipvalue``, ``global_clipnorm``, ``use_ema``, ``ema_momentum``,
@@ -72,16 +78,24 @@ class JointMomentum(JointOptimizer):
         momentum: float = 0.9,
         average: str = "incoming",
         nesterov: bool = False,
+        centered: bool = False,
         name: str = "JointMomentum",
         **kwargs: Any,
     ) -> None:
         require_number("momentum", momentum, 0, 1)
         require_one_of("average", average, _EXTENT)
-        require_flags(nesterov=nesterov)
+        require_flags(nesterov=nesterov, centered=centered)
         super().__init__(learning_rate, name=name, **kwargs)
         self.momentum = momentum
         self.average = average
         self.nesterov = nesterov
+        if centered:
+            center(self)
+
+    @property
+    def centered(self) -> bool:
+        """Whether steps are taken in centered coordinates."""
+        return is_centered(self)
 
     def update_layer(self, gradient: Any, variable: Any, layout: Layout) -> None:
         """Apply one step of the rule to a whole layer.
@@ -94,7 +108,8 @@ class JointMomentum(JointOptimizer):
         rate, momentum = keras.ops.cast(self.learning_rate, variable.dtype), scalar(self.momentum, variable.dtype)
         slot = self.slot("momentums", variable)
         if self.average == "incoming" and keras.fused is not None:
-            keras.fused.update(variable, slot, gradient, rate, momentum, self.nesterov)
+            inputs = mean_input(self, variable) if self._rewriter_corrects_step(variable) else None
+            keras.fused.update(variable, slot, gradient, rate, momentum, self.nesterov, inputs)
             return
         axis = layout.incoming_axis if self.average == "incoming" else 1 - layout.incoming_axis
         found = momentum * slot
@@ -102,6 +117,12 @@ class JointMomentum(JointOptimizer):
         moving = momentum * made if self.nesterov else found
         variable.assign_sub(rate * (gradient + keras.ops.expand_dims(moving, axis)))
         slot.assign(made)
+
+    def _rewriter_corrects_step(self, variable: Any) -> bool:
+        """Tell whether the rule moves the bias for the centered coordinates by itself, which costs no further pass."""
+        own = type(self).update_layer is JointMomentum.update_layer
+        fused = own and self.average == "incoming" and keras.fused is not None
+        return fused and mean_input(self, variable) is not None
 
     def standard_optimizer(self, **settings: Any) -> Any:
         """Return a fresh SGD with the same learning rate, momentum and other shared settings.

@@ -24,9 +24,24 @@ WAYS = {
 }
 
 
+def centered_oracle(weights, steps, nesterov):
+    """The rule with the full V, on ``(G_W - m ⊗ G_b, G_b)``, its step taken as ``(ΔW, Δb - mᵀ ΔW)``."""
+    full, total, count = np.zeros_like(weights), 0.0, 0.0
+    for x, upstream in steps:
+        total, count = total + x.sum(axis=0), count + len(x)
+        mean = total / count
+        full = np.vstack([(x - mean).T @ upstream, upstream.sum(axis=0)]) + MOMENTUM * full.mean(axis=0)
+        last = np.vstack([(x - mean).T @ upstream, upstream.sum(axis=0)])
+        moved = -RATE * (last + MOMENTUM * full.mean(axis=0) if nesterov else full)
+        weights = weights + np.vstack([moved[:-1], moved[-1] - mean @ moved[:-1]])
+        total, count = 0.99 * total, 0.99 * count
+    return weights
+
+
+@pytest.mark.parametrize("centered", [False, True], ids=["", "centered"])
 @pytest.mark.parametrize("nesterov", [False, True])
 @pytest.mark.parametrize("way", WAYS)
-def test_every_way_is_the_rule(monkeypatch, generator, way, nesterov):
+def test_every_way_is_the_rule(monkeypatch, generator, way, nesterov, centered):
     fan_in, units, settings, xla = WAYS[way]
     taken = []
 
@@ -42,7 +57,7 @@ def test_every_way_is_the_rule(monkeypatch, generator, way, nesterov):
 
     inputs = tf_keras.Input((fan_in,), dtype="float64")
     model = tf_keras.Model(inputs, layers.Dense(units, dtype="float64")(inputs))
-    optimizer = rewriter.JointMomentum(RATE, MOMENTUM, nesterov=nesterov, **settings)
+    optimizer = rewriter.JointMomentum(RATE, MOMENTUM, nesterov=nesterov, centered=centered, **settings)
     rewriter.rewrite(model, optimizer)
     dense = model.layers[-1]
     start = dense.augmented_kernel.numpy()
@@ -53,14 +68,15 @@ def test_every_way_is_the_rule(monkeypatch, generator, way, nesterov):
             loss = tf.reduce_sum(model(inputs) * upstream)
         optimizer.minimize(loss, model.trainable_variables, tape)
 
-    gradients = []
+    steps, gradients = [], []
     for _ in range(STEPS):
-        x, upstream = generator.standard_normal((4, fan_in)), generator.standard_normal((4, units))
+        x, upstream = generator.normal(1.5, 1.0, (4, fan_in)), generator.standard_normal((4, units))
         gradients.append(np.vstack([x.T @ upstream, upstream.sum(axis=0)]))
+        steps.append((x, upstream))
         step(tf.constant(x), tf.constant(upstream))
 
     assert taken[0] == way.split(",")[0]
-    expected = oracle(start, gradients, axis=0, nesterov=nesterov)
+    expected = centered_oracle(start, steps, nesterov) if centered else oracle(start, gradients, 0, nesterov=nesterov)
     assert relative_error(dense.augmented_kernel.numpy(), expected) < 1e-12
 
 

@@ -263,3 +263,43 @@ def test_a_model_that_is_not_compiled_is_told_to_be():
 def test_a_decay_out_of_range_is_refused(decay):
     with pytest.raises(ValueError, match=r"decay must be a number in \[0, 1\]"):
         Centered(optimizers.SGD(RATE), decay=decay)
+
+
+def test_joint_momentum_centers_itself(tmp_path):
+    """``centered=True`` is a word for it: the same class, files and standard form."""
+    by_word, by_hand = rewriter.JointMomentum(RATE, 0.8, centered=True), Centered(rewriter.JointMomentum(RATE, 0.8))
+    assert type(by_word) is type(by_hand)
+    assert by_word.centered
+    assert not rewriter.JointMomentum().centered
+    again = type(by_word).from_config(by_word.get_config())
+    assert (again.centered, again.momentum, again.get_config()) == (True, 0.8, by_word.get_config())
+    model = network()
+    model.compile("sgd", "mse")
+    rewriter.rewrite(model, by_word)
+    model.compile(by_word, "mse")
+    fit(model, batches(np.random.default_rng(0), 3))
+    rewriter.save_model(model, tmp_path / "joint.keras")
+    loaded = rewriter.load_model(tmp_path / "joint.keras")
+    assert loaded.optimizer.centered
+    rewriter.split(model)
+    assert type(model.optimizer) is optimizers.SGD
+
+
+class Doubled(rewriter.JointMomentum):
+    """A rule of a user, made of ours."""
+
+    def update_layer(self, gradient, variable, layout):
+        super().update_layer(2 * gradient, variable, layout)
+
+
+@pytest.mark.usefixtures("float64")
+def test_a_rule_that_is_made_of_joint_momentum_is_corrected_once(generator):
+    model, double = network(), network()
+    for each, rule in ((model, rewriter.JointMomentum(2 * RATE, 0.5)), (double, Doubled(RATE, 0.5))):
+        rewriter.rewrite(each, Centered(rule))
+        each.compile(each.optimizer, "mse")
+    data = batches(generator, 10)
+    fit(model, data)
+    fit(double, data)
+    for one, other in zip(model.get_weights(), double.get_weights(), strict=True):
+        assert np.abs(one - other).max() <= 1e-12

@@ -109,6 +109,7 @@ class Centered(CenteredBase):
         # Not as Keras reads an optimizer: outside of eager mode that would make a legacy one.
         optimizer = keras.class_from_config(config["optimizer"], custom_objects)
         inner = optimizer.from_config(config["optimizer"]["config"])
+        uncenter(inner)  # one that centers itself does it its own way
         return center(inner, config["decay"], config["include"], config["exclude"])
 
     def _rewriter_build_statistics(self, variables: Sequence[Any]) -> None:
@@ -147,7 +148,7 @@ class Centered(CenteredBase):
     def _rewriter_change_step(self, variable: Any, step: Callable[[], None]) -> None:
         """Take the step, and subtract ``mᵀ ΔW`` from the bias of an augmented kernel whose input is known."""
         observer = observer_of(self, variable)
-        if observer is None:
+        if observer is None or self._rewriter_corrects_step(variable):
             step()
             return
         rows = observer.layout.bias_rows
@@ -160,6 +161,11 @@ class Centered(CenteredBase):
             step()
             moved = keras.ops.convert_to_tensor(variable) - before
             keras.subtract_from_rows(variable, rows, _to_subtract(observer, moved))
+
+    def _rewriter_corrects_step(self, variable: Any) -> bool:
+        """Tell whether the optimizer moves the bias of a variable for these coordinates by itself."""
+        corrects = getattr(super(), "_rewriter_corrects_step", None)
+        return corrects is not None and bool(corrects(variable))
 
     @property
     def _rewriter_adds_its_steps(self) -> bool:
@@ -192,6 +198,18 @@ def observer_of(optimizer: Any, variable: Any) -> Observer | None:
     if state is None or (state.left_out and keras.variable_key(optimizer, variable) in state.left_out):
         return None
     return state.statistics.of(optimizer, variable)
+
+
+def mean_input(optimizer: Any, variable: Any) -> Any:
+    """Return the mean of what each kernel row of a centered variable reads, of shape ``(1, rows)``.
+
+    ``None`` where that is no row: no layer's input is known, or units read different features, or there are more bias
+    rows than one.
+    """
+    observer = observer_of(optimizer, variable)
+    if observer is None or observer.flow.by_unit or observer.biases > 1:
+        return None
+    return observer.flow.above_biases(observer.mean(variable.dtype), 1)
 
 
 @dataclass
