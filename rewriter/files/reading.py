@@ -22,7 +22,7 @@ from rewriter.files.optimizer_state import (
 from rewriter.files.untrusted.code_objects import explain, require_safe, require_safe_graph
 from rewriter.files.untrusted.integrity import allowance, checked_config, limited_variables
 from rewriter.model.walk import locate_layers, require_model
-from rewriter.optimizers.centered.means_of_model import choose_layers
+from rewriter.optimizers.observed_model import observe_model
 from rewriter.rewriting.invalidation import reset_functions
 from rewriter.rewriting.save_method import take_over_saving
 
@@ -120,7 +120,7 @@ def _restore(source: Path, kind: Format, model: Any, described: dict[str, Any]) 
         take_over_saving(model, origin)
     if not keras.is_compiled(model) or not keras.is_optimizer(model.optimizer):
         return ""
-    choose_layers(model.optimizer, model)
+    observe_model(model.optimizer, model)
     if hidden:
         restore_optimizer(source, model)
         dropped = ""

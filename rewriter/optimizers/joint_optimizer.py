@@ -26,6 +26,8 @@ from rewriter.optimizers.hyperparameters import (
     require_number,
     scalar,
 )
+from rewriter.optimizers.layers_together import StepsTogether
+from rewriter.optimizers.rule_statistics import ObservingRule
 from rewriter.optimizers.saved_settings import KeptSettings
 from rewriter.optimizers.state.slots import require_slots_for
 from rewriter.optimizers.weight_decay import RowwiseWeightDecay, decayed_parts
@@ -46,12 +48,14 @@ _AVERAGED: dict[str, tuple[int, ...]] = {"unit": (0,), "incoming": (1,), "layer"
 _NO_RULE = "{} must implement update_layer(self, gradient, variable, layout)."
 
 
-class JointOptimizer(RowwiseWeightDecay, KeptSettings):
+class JointOptimizer(RowwiseWeightDecay, StepsTogether, ObservingRule, KeptSettings):
     """A Keras optimizer whose rule sees a layer whole: kernel and bias in one variable, ``W* = [W; b]``.
 
     It is compiled, wrapped in a ``LossScaleOptimizer``, distributed and saved as any optimizer of tf-keras. Weight
     decay, clipping and moving averages are done here; a subclass writes :meth:`update_layer` and, where it wants
-    another rule than gradient descent for the variables that are no augmented kernels, :meth:`update_other`.
+    another rule than gradient descent for the variables that are no augmented kernels, :meth:`update_other`. A rule
+    that needs all layers at once writes :meth:`update_layers` instead; one that needs to know what its layers see names
+    it in ``statistics``.
 
     Each argument of a subclass's ``__init__`` is kept under its own name, ``self.momentum = momentum``, as in
     scikit-learn; :meth:`get_config` finds it there. Register the subclass with
@@ -110,7 +114,7 @@ class JointOptimizer(RowwiseWeightDecay, KeptSettings):
         **kwargs: Any,
     ) -> None:
         # Raised when it is made, and not in the middle of the first epoch.
-        if type(self).update_layer is JointOptimizer.update_layer:
+        if type(self).update_layer is JointOptimizer.update_layer and not self._rewriter_sees_all:
             raise NotImplementedError(_NO_RULE.format(type(self).__name__))
         # A property may need settings that are yet to be kept.
         if not hasattr(inspect.getattr_static(type(self), "slots"), "__get__"):

@@ -16,11 +16,12 @@ from rewriter.core.layout import layout_of
 from rewriter.optimizers.hyperparameters import require_one_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
 # What a rule may write, and what each is given.
 _HOOKS = {
     "update_layer": ("gradient", "variable", "layout"),
+    "update_layers": ("layers",),
     "update_other": ("gradient", "variable"),
     "initial_slot": ("name", "variable", "shape"),
     "condense": ("name", "values", "layout"),
@@ -106,6 +107,19 @@ def run_hook(optimizer: Any, hook: str, gradient: Any, variable: Any, *layout: A
         raise OptimizerError(
             f"{type(optimizer).__name__}.{hook} failed at {_described(variable)}{having}: "
             f"{type(error).__name__}: {first_line(error)}"
+        ) from error
+
+
+def run_hook_for_all(optimizer: Any, layers: Sequence[Any]) -> None:
+    """Run a rule on all layers at once; ``OptimizerError`` says which those are if it failed."""
+    try:
+        optimizer.update_layers(layers)
+    except OptimizerError:
+        raise
+    except Exception as error:
+        raise OptimizerError(
+            f"{type(optimizer).__name__}.update_layers failed at {len(layers)} layers, "
+            f"{'; '.join(_described(layer.variable) for layer in layers)}: {type(error).__name__}: {first_line(error)}"
         ) from error
 
 

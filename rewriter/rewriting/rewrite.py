@@ -23,9 +23,9 @@ from rewriter.model.augmented_layers import augmented_class, is_exact, pairs_in,
 from rewriter.model.pairs import pair_of
 from rewriter.model.recurrent_loops import slice_outside_loops
 from rewriter.optimizers import weight_decay
-from rewriter.optimizers.centered.means_of_model import choose_layers, start_from
 from rewriter.optimizers.centered.optimizer import center, uncenter
 from rewriter.optimizers.joint_optimizer import has_no_rule_for_others
+from rewriter.optimizers.observed_model import observe_model, start_from
 from rewriter.optimizers.optimizer_choice import CENTERED, KEEP, choose_optimizer
 from rewriter.optimizers.state import warm_start
 from rewriter.optimizers.state.pending_restore import restore_now
@@ -261,4 +261,4 @@ def _transfer_state(model: Any, choice: OptimizerChoice, transfer: StateTransfer
         transfer.copy_exclusions(choice.optimizer)
     if choice.centers:
         center(keras.inner_optimizer(choice.optimizer))
-    choose_layers(choice.optimizer, model)
+    observe_model(choice.optimizer, model)

@@ -16,7 +16,8 @@ def trained(tmp_path_factory):
     return run_script("train_on_two_devices", tmp_path_factory.mktemp("mirrored"))
 
 
-CASES = ["warm outside", "joint inside", "rule outside", "keep inside", "centered outside", "centered Adam outside"]
+CASES = [f"{case} outside" for case in ("warm", "rule", "statistics", "together", "centered", "centered Adam")]
+CASES += ["joint inside", "keep inside"]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -26,7 +27,7 @@ def test_two_devices_train_as_one(trained, case):
     assert said["difference"] <= 1e-5
     assert said["copies"] == [True] * 4
     # Of what a layer sees each replica has a sum of its own; so is kept what all replicas find alike.
-    sums = ["SyncOnReadVariable"] if case.startswith("centered") else []
+    sums = ["SyncOnReadVariable"] if case.startswith(("centered", "statistics")) else []
     assert said["variables"] == ["MirroredVariable", *sums]
     assert said["exported"]
     assert said["resumed"] == 0

@@ -9,13 +9,15 @@ import tf_keras
 import rewriter
 from mirrored import arrays, build, furthest, mirrored
 from models import fit
-from rules import Rule
+from rules import Bounded, CenteredByHand, Rule
 
 say, folder = {}, sys.argv[1]
 GIVEN = {
     "warm": lambda: None,
     "joint": lambda: rewriter.JointMomentum(0.05, 0.75, nesterov=True, weight_decay=0.1, use_ema=True),
     "rule": lambda: Rule(0.05, clipnorm=1.0),
+    "statistics": lambda: CenteredByHand(0.05),
+    "together": lambda: Bounded(0.05),
     "keep": lambda: "keep",
     "centered": lambda: "centered",
     "centered Adam": lambda: "centered",

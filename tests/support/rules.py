@@ -32,6 +32,36 @@ class Rule(rewriter.JointOptimizer):
         return tf.cast(self.learning_rate, variable.dtype)
 
 
+@tf_keras.saving.register_keras_serializable("tests")
+class CenteredByHand(rewriter.JointOptimizer):
+    """Centered gradient descent, as the page on centered coordinates has it."""
+
+    statistics = {"input_mean": 0.99}
+
+    def update_layer(self, gradient, variable, layout):
+        rate = tf.cast(self.learning_rate, variable.dtype)
+        mean = self.statistic("input_mean", variable)
+        of_kernel, of_bias = gradient[layout.kernel_rows], gradient[layout.bias_rows]
+        moved = rate * (of_kernel - mean * of_bias)
+        bias = rate * of_bias - tf.reduce_sum(mean * moved, axis=0, keepdims=True)
+        variable.assign_sub(tf.concat([moved, bias], axis=0))
+
+
+@tf_keras.saving.register_keras_serializable("tests")
+class Bounded(rewriter.JointOptimizer):
+    """Gradient descent whose step over all layers is one of length 1 at most, times the rate."""
+
+    slots = {"lengths": "layer"}
+
+    def update_layers(self, layers):
+        squares = [tf.reduce_sum(tf.square(layer.gradient)) for layer in layers]
+        length = tf.sqrt(tf.add_n(squares))
+        for layer, square in zip(layers, squares, strict=True):
+            rate = tf.cast(self.learning_rate, layer.variable.dtype)
+            layer.variable.assign_sub(rate * layer.gradient / tf.maximum(length, 1.0))
+            self.slot("lengths", layer.variable).assign(tf.sqrt(square))
+
+
 class Step(rewriter.JointOptimizer):
     """Plain gradient descent, from which the mistakes in the tests depart."""
 

@@ -135,4 +135,20 @@ class CenteredBase(Mixin):
             variable: The variable.
         """
         optimizer: Any = super()
-        self._rewriter_change_step(stored_variable(variable), lambda: optimizer.update_step(gradient, variable))
+        stored, waits = stored_variable(variable), getattr(self, "_rewriter_waits", None)
+        if waits is not None and waits(stored):
+            optimizer.update_step(gradient, variable)
+        else:
+            self._rewriter_change_step(stored, lambda: optimizer.update_step(gradient, variable))
+
+    def _rewriter_step_together(self, steps: Sequence[tuple[Any, Any]]) -> None:
+        """Take the steps of variables that wait for each other; each is corrected as if it were taken alone."""
+        optimizer: Any = super()
+
+        def take(left: Sequence[tuple[Any, Any]]) -> None:
+            if left:
+                self._rewriter_change_step(left[0][1], lambda: take(left[1:]))
+            else:
+                optimizer._rewriter_step_together(steps)
+
+        take(steps)

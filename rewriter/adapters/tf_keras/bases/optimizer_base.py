@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import tf_keras
+from tensorflow.python.distribute import distribute_lib
 
 from rewriter.adapters.tf_keras.distribution import has_strategy
 from rewriter.adapters.tf_keras.layers import stored_variable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+# The steps that wait for others: how many there will be, and those that are there, by replica.
+_WAITING: ContextVar[tuple[int, dict[Any, list[tuple[Any, Any]]]]] = ContextVar("waiting")
 
 
 class DecayBase:
@@ -60,6 +66,26 @@ class OptimizerBase(tf_keras.optimizers.Optimizer):
         """Raise an error unless each of some variables has slots; called when the optimizer is built already."""
         raise NotImplementedError
 
+    def _rewriter_build_observers(self, variables: Sequence[Any]) -> None:
+        """Make what is kept of the layers of the variables to train, where it is not there yet."""
+        raise NotImplementedError
+
+    def _rewriter_before_steps(self) -> None:
+        """Do what comes before the steps of all variables, on each replica."""
+        raise NotImplementedError
+
+    def _rewriter_after_steps(self) -> None:
+        """Do what comes after the steps of all variables, on each replica."""
+        raise NotImplementedError
+
+    def _rewriter_waits(self, variable: Any) -> bool:
+        """Tell whether the step of a variable is taken together with those of all others of which that is true."""
+        raise NotImplementedError
+
+    def _rewriter_step_together(self, steps: Sequence[tuple[Any, Any]]) -> None:
+        """Apply one step to all variables that wait, given with their gradients, on each replica."""
+        raise NotImplementedError
+
     def build(self, var_list: Sequence[Any]) -> None:
         """Make the slots; tf-keras calls it before the first step.
 
@@ -73,6 +99,7 @@ class OptimizerBase(tf_keras.optimizers.Optimizer):
         super().build(var_list)
         if getattr(self, "_built", False):
             self._rewriter_require_slots(var_list)
+            self._rewriter_build_observers(var_list)
             return
         for name, values in self._rewriter_slots(var_list, getattr(self, "_slots_made", False)).items():
             slots = [
@@ -81,6 +108,41 @@ class OptimizerBase(tf_keras.optimizers.Optimizer):
             ]
             setattr(self, name, slots)
         self._slots_made = self._built = True
+        self._rewriter_build_observers(var_list)
+
+    def apply_gradients(
+        self,
+        grads_and_vars: Iterable[tuple[Any, Any]],
+        name: str | None = None,
+        skip_gradients_aggregation: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Take one step.
+
+        Args:
+            grads_and_vars: Pairs of gradient and variable.
+            name: As in every optimizer of tf-keras.
+            skip_gradients_aggregation: As in every optimizer of tf-keras.
+            **kwargs: As in every optimizer of tf-keras.
+        """
+        self._rewriter_before_steps()
+        result = super().apply_gradients(grads_and_vars, name, skip_gradients_aggregation, **kwargs)
+        self._rewriter_after_steps()
+        return result
+
+    def _distributed_apply_gradients_fn(self, distribution: Any, grads_and_vars: Any, **kwargs: Any) -> Any:
+        waiting = sum(self._rewriter_waits(stored_variable(variable)) for _, variable in grads_and_vars)
+        if not waiting:
+            return super()._distributed_apply_gradients_fn(distribution, grads_and_vars, **kwargs)
+        # Keras compiles each step by itself where it can, and then none could see the others.
+        compiles = self.jit_compile
+        object.__setattr__(self, "jit_compile", False)
+        token = _WAITING.set((waiting, defaultdict(list)))
+        try:
+            return super()._distributed_apply_gradients_fn(distribution, grads_and_vars, **kwargs)
+        finally:
+            _WAITING.reset(token)
+            object.__setattr__(self, "jit_compile", compiles)
 
     def update_step(self, gradient: Any, variable: Any) -> None:
         """Apply one step to one variable; tf-keras calls it for each.
@@ -89,7 +151,16 @@ class OptimizerBase(tf_keras.optimizers.Optimizer):
             gradient: Its gradient, dense or ``tf.IndexedSlices``.
             variable: The variable; under mixed precision, wrapped.
         """
-        self._rewriter_step(gradient, stored_variable(variable))
+        stored = stored_variable(variable)
+        if not self._rewriter_waits(stored):
+            self._rewriter_step(gradient, stored)
+            return
+        # With the last of them all are stepped, on each replica.
+        expected, waiting = _WAITING.get()
+        steps = waiting[distribute_lib.get_update_replica_id() if has_strategy() else None]
+        steps.append((gradient, stored))
+        if len(steps) == expected:
+            self._rewriter_step_together(steps)
 
     def aggregate_gradients(self, grads_and_vars: Any) -> Any:
         """Sum gradients over the replicas; tf-keras calls it before the first update.
@@ -112,7 +183,8 @@ class OptimizerBase(tf_keras.optimizers.Optimizer):
         if len(store) == 1:  # saved before the first step: there is a count of iterations and no state yet
             self.iterations.assign(store["0"][()])
             return
-        super().load_own_variables(store)
+        # As arrays: a sum over replicas is divided among them, and a dataset of a file cannot be divided.
+        super().load_own_variables({key: store[key][()] for key in store})
 
     def _rewriter_settings(self) -> dict[str, Any]:
         """Return the settings that every optimizer of tf-keras has, the learning rate as it was given."""

@@ -1,4 +1,4 @@
-"""A centered optimizer and the model that it trains: which of its layers are centered, and the means to begin with."""
+"""The layers of a model that its optimizer wants to be told about, and the means that it begins with."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from rewriter.core.layout import augmented_kernels, is_merged
 from rewriter.model.selectors import select
 from rewriter.model.walk import locate_layers
 from rewriter.optimizers.centered.optimizer import FIRST_MOMENTS, centered_slot, observe, observer_of, state_of
+from rewriter.optimizers.rule_statistics import ObservingRule, observe_for_rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,17 +36,19 @@ def start_from(optimizer: Any, model: Any, look: Callable[[], None]) -> None:
                 slot.assign(centered_slot(inner, name, variable, slot))
 
 
-def choose_layers(optimizer: Any, model: Any) -> None:
-    """Resolve the selectors of a centered optimizer, and have the layers of a model that it centers observed.
+def observe_model(optimizer: Any, model: Any) -> None:
+    """Have the layers of a model observed from now on of which an optimizer wants to know what they see.
 
     Args:
-        optimizer: An optimizer; one that is not centered is left as it is.
+        optimizer: An optimizer; of a centered one the selectors are resolved.
         model: The model that it trains, rewritten.
 
     Raises:
         SelectorError: A selector matches no merged layer.
     """
     inner = keras.inner_optimizer(optimizer)
+    if isinstance(inner, ObservingRule):
+        observe_for_rule(inner, keras.trained_variables(model))
     state = state_of(inner)
     if state is None:
         return
