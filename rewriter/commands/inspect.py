@@ -11,6 +11,7 @@ from rewriter.commands.plots.drawing import require_drawable
 from rewriter.files.formats import read_manifest
 from rewriter.files.manifest import render
 from rewriter.files.reading import read_model
+from rewriter.optimizers.observed_model import centering_lines
 from rewriter.optimizers.optimizer_choice import choose_optimizer
 from rewriter.optimizers.state.state_size import StateSize, state_sizes
 from rewriter.planning.planner import plan
@@ -34,6 +35,7 @@ class Inspected:
         manifest: What a rewritten file says of itself, ``None`` for a standard model.
         before: The state of the optimizer in standard form.
         after: That of the optimizer a rewrite gives the model, or gave it already, in rewritten form.
+        centering: What a centered optimizer of the model makes of its layers, a line.
         lost: What of the model's optimizer a rewrite loses, a line each, unless it is told to keep it.
     """
 
@@ -42,6 +44,7 @@ class Inspected:
     manifest: dict[str, Any] | None
     before: StateSize
     after: StateSize
+    centering: tuple[str, ...]
     lost: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -66,6 +69,7 @@ class Inspected:
         return [
             *self.plan.parts(width, columns),
             f"optimizer state: {now}; {name} {then}",
+            *self.centering,
             *self.lost,
             *described,
         ]
@@ -89,5 +93,7 @@ def inspect_file(
     decided = plan(model, include=include, exclude=exclude, layers=layers, discover=discover, inputs=inputs)
     if plot is not None:
         kernel_plot.draw(decided, plot)
-    lost = tuple(map(str, choose_optimizer(model).lost)) if decided.merges else ()
-    return Inspected(path, decided, read_manifest(path), *state_sizes(decided, model), lost)
+    choice = choose_optimizer(model)
+    lost = tuple(map(str, choice.lost)) if decided.merges else ()
+    before, after = state_sizes(decided, model)
+    return Inspected(path, decided, read_manifest(path), before, after, tuple(centering_lines(decided, choice)), lost)

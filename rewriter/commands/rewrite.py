@@ -12,6 +12,7 @@ from rewriter.core.log import warned
 from rewriter.files.formats import digest
 from rewriter.files.reading import read_model
 from rewriter.files.writing import save_model
+from rewriter.optimizers.observed_model import centering_lines
 from rewriter.optimizers.optimizer_choice import CENTERED, KEEP, choose_optimizer
 from rewriter.planning.planner import plan
 from rewriter.rewriting.rewrite import apply
@@ -101,7 +102,7 @@ def rewrite_file(
         raise error(f"{path}: nothing to merge. {_reasons(decided)} See rewriter inspect {path}.")
     word = CENTERED if centered else KEEP if keep_optimizer else None
     choice = choose_optimizer(model, word, learning_rate, momentum)
-    lines = lines_of(dropped, choice.lines)
+    lines = (*lines_of(dropped, choice.lines), *centering_lines(decided, choice))
     if dry_run or destination is None:
         return Rewritten(path, None, decided, lines)
     announce(map(str, choice.lost))

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rewriter.adapters import keras
 from rewriter.core.layout import augmented_kernels, is_merged
 from rewriter.model.selectors import select
 from rewriter.model.walk import locate_layers
-from rewriter.optimizers.centered.optimizer import FIRST_MOMENTS, centered_slot, observe, observer_of, state_of
+from rewriter.optimizers.centered.optimizer import (
+    FIRST_MOMENTS,
+    centered_slot,
+    is_centered,
+    observe,
+    observer_of,
+    state_of,
+)
 from rewriter.optimizers.rule_statistics import ObservingRule, observe_for_rule
+from rewriter.planning.centering import Centering, summary_of_centering
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from rewriter.optimizers.optimizer_choice import OptimizerChoice
+    from rewriter.planning.plan import Plan
 
 
 def start_from(optimizer: Any, model: Any, look: Callable[[], None]) -> None:
@@ -60,3 +72,24 @@ def observe_model(optimizer: Any, model: Any) -> None:
         ]
         state.left_out = frozenset(keras.variable_key(inner, kernel) for kernel in kernels)
     observe(inner, keras.trained_variables(model))
+
+
+def centering_lines(decided: Plan, choice: OptimizerChoice) -> list[str]:
+    """Say in a line how many layers of a plan are centered by an optimizer that was chosen, and why not all.
+
+    Args:
+        decided: The plan, carried out or not.
+        choice: The optimizer; of one that is not centered, and will not be, there is nothing to say.
+    """
+    inner = keras.inner_optimizer(choice.optimizer)
+    if not (choice.centers or is_centered(inner)):
+        return []
+    state = state_of(inner)
+    left_out = frozenset() if state is None else state.left_out or frozenset()
+    decisions = [*decided.merges, *decided.merged]
+    for place, decision in enumerate(decisions):
+        if decision.layout is not None and is_merged(decision.target):
+            kernel = getattr(decision.target, decision.layout.attribute)
+            if keras.variable_key(inner, kernel) in left_out:
+                decisions[place] = replace(decision, centering=Centering.LEFT_OUT())
+    return [summary_of_centering(decisions)]

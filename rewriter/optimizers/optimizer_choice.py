@@ -352,7 +352,7 @@ def _shown(value: Any) -> str:
 def _name(optimizer: Any) -> str:
     inner = keras.inner_optimizer(optimizer)
     is_legacy = keras.legacy is not None and keras.legacy.is_legacy(inner)
-    return f"legacy {type(inner).__name__}" if is_legacy else type(inner).__name__
+    return f"{'legacy ' if is_legacy else 'centered ' if is_centered(inner) else ''}{type(inner).__name__}"
 
 
 def _scaled_like(wrapper: Any, optimizer: Any) -> Any:

@@ -52,6 +52,7 @@ class Decision:
         augmented_shape: ``(fan_in + 1, units)`` of the ``W*`` there is or will be, ``None`` where there is none.
         dtype: Name of the dtype in which the kernel is stored, ``None`` where the layer is not built.
         trainable: Whether training updates the layer, as far as the layer itself says.
+        centering: What a centered optimizer makes of it, ``None`` if it is not and will not be merged.
         found: The pair was found in the graph of the model, and is to be checked before it is believed.
         unasked: The pair could be merged, if layers of its family were asked for.
         blocked: The layer has a kernel and bias pair that was selected and cannot be merged.
@@ -69,6 +70,7 @@ class Decision:
     augmented_shape: tuple[int, int] | None
     dtype: str | None
     trainable: bool
+    centering: Message | None
     found: bool = field(repr=False)
     blocked: bool = field(repr=False)
     unasked: bool = field(repr=False)
@@ -89,7 +91,7 @@ class Decision:
         """Return the decision as JSON data, shapes as lists, ``null`` for ``None``.
 
         The keys are ``path``, ``layer``, ``action``, ``reason``, ``weights``, ``kernel_shape``, ``bias_shape``,
-        ``augmented_shape``, ``dtype`` and ``trainable``.
+        ``augmented_shape``, ``dtype``, ``trainable`` and ``centering``, in words.
         """
         shapes = {name: getattr(self, name) for name in ("kernel_shape", "bias_shape", "augmented_shape")}
         return {
@@ -101,4 +103,5 @@ class Decision:
             **{name: None if shape is None else list(shape) for name, shape in shapes.items()},
             "dtype": self.dtype,
             "trainable": self.trainable,
+            "centering": None if self.centering is None else str(self.centering),
         }

@@ -140,7 +140,9 @@ class Plan:
         there = [each for each in self.merges if each.found and each.path == path]
         left_out = there or [each for each in self.merges if each.found]
         decisions = tuple(
-            replace(each, action="skip", why=why, augmented_shape=None, layout=None) if each in left_out else each
+            replace(each, action="skip", why=why, augmented_shape=None, centering=None, layout=None)
+            if each in left_out
+            else each
             for each in self.decisions
         )
         return replace(self, decisions=decisions) if left_out else self

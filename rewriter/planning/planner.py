@@ -16,6 +16,7 @@ from rewriter.model.families import family_of, names_of
 from rewriter.model.pairs import DENSE, Pair, layouts_for
 from rewriter.model.selectors import Selection, Selectors, select
 from rewriter.model.walk import LocatedLayer, locate_layers
+from rewriter.planning.centering import centering_of
 from rewriter.planning.decisions import Decision, Place
 from rewriter.planning.declared_pairs import declared_pairs_of, has_declared_pairs
 from rewriter.planning.merge_blockers import Surroundings, class_unknown
@@ -255,6 +256,7 @@ def _decision(
         augmented_shape=layout.shape if layout else None,
         dtype=keras.stored_dtype(kernel).name if keras.is_variable(kernel) else None,
         trainable=bool(layer.trainable),
+        centering=None if layout is None else centering_of(layer, located.owners, layout),
         found=source is Merge.FOUND,
         blocked=blocked,
         unasked=unasked,

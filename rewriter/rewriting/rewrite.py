@@ -25,7 +25,7 @@ from rewriter.model.recurrent_loops import slice_outside_loops
 from rewriter.optimizers import weight_decay
 from rewriter.optimizers.centered.optimizer import center, uncenter
 from rewriter.optimizers.joint_optimizer import has_no_rule_for_others
-from rewriter.optimizers.observed_model import observe_model, start_from
+from rewriter.optimizers.observed_model import centering_lines, observe_model, start_from
 from rewriter.optimizers.optimizer_choice import CENTERED, KEEP, choose_optimizer
 from rewriter.optimizers.state import warm_start
 from rewriter.optimizers.state.pending_restore import restore_now
@@ -213,7 +213,8 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
 def _report(decided: Plan, model: Any, choice: OptimizerChoice, targets: Iterable[Any]) -> None:
     """Log what was done, what became of the optimizer, and which code may not expect merged layers."""
     names = summary_of(decided.renamed)
-    for line in (decided.summary(), *([names] if names else []), *choice.lines):
+    lines = (decided.summary(), *([names] if names else []), *choice.lines, *centering_lines(decided, choice))
+    for line in lines:
         log.log(logging.WARNING if line in choice.lost else logging.INFO, "%s", line)
     gone = [Renamed.by(layout) for target in targets for layout in layouts_in(target)]
     for line in dict.fromkeys(warnings_of(model, choice.optimizer, gone)):

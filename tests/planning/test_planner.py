@@ -53,6 +53,7 @@ def test_a_decision_says_all_that_the_design_promises():
         "augmented_shape": [6, 4],
         "dtype": "float32",
         "trainable": False,
+        "centering": "centered",
     }
     skipped = decision(plan, "right")
     assert (skipped.action, skipped.reason) == ("skip", "no bias (use_bias=False)")
@@ -300,3 +301,30 @@ def test_a_selector_that_matches_nothing_is_an_error(option):
         rewriter.plan(MODELS["nested"](), **{option: "inner/frist"})
     with pytest.raises(rewriter.SelectorError, match=f"{option} takes shell globs .* got 3 of type int"):
         rewriter.plan(MODELS["nested"](), **{option: [3]})
+
+
+def test_the_plan_says_which_layers_a_centered_optimizer_centers():
+    """Known is what a kernel reads; else the plan says why not."""
+    model = tf_keras.Sequential(
+        [
+            layers.Input((8, 8, 3)),
+            layers.SeparableConv2D(4, 3),
+            layers.Conv2D(4, 3, groups=2),
+            layers.Reshape((4, 16)),
+            layers.GRU(4, return_sequences=True),
+            layers.RNN([layers.LSTMCell(3), layers.LSTMCell(3)]),
+            layers.Dense(3),
+            layers.Dense(3, use_bias=False),
+        ]
+    )
+    said = {each.path: each.to_dict()["centering"] for each in rewriter.plan(model, layers="all").decisions}
+    several = "uncentered: one of several cells in a loop, in which nothing is recorded"
+    assert said == {
+        "separable_conv2d": "uncentered: the kernel reads what the layer makes of its input",
+        "conv2d": "centered",
+        "gru/cell": "centered",
+        "rnn/cell/cells/0": several,
+        "rnn/cell/cells/1": several,
+        "dense": "centered",
+        "dense_1": None,
+    }
