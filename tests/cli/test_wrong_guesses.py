@@ -142,7 +142,9 @@ def test_of_names():
     with pytest.raises(AttributeError, match=r"Did you mean 'rewrite'\?"):
         _ = rewriter.rewite
     for name, meant in {"lr": "learning_rate", "beta": "momentum", "weight_deacy": "weight_decay"}.items():
-        with pytest.raises(TypeError, match=f"takes no {name}=. Did you mean '{meant}'\\? It takes average, centered, clipnorm"):
+        with pytest.raises(
+            TypeError, match=f"takes no {name}=. Did you mean '{meant}'\\? It takes average, centered, clipnorm"
+        ):
             rewriter.JointMomentum(**{name: 0.1})
 
 
