@@ -10,7 +10,7 @@ import contextlib
 import contextvars
 import weakref
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from rewriter.adapters import keras
 from rewriter.core.layout import is_merged, layouts_in
@@ -47,6 +47,7 @@ class Observer:
     twin: Any = None
     bias_scale: Any = None
     products: list[Any] = field(default_factory=list)
+    _read: _Read | None = None
 
     @property
     def flow(self) -> InputFlow:
@@ -62,14 +63,53 @@ class Observer:
         return count
 
     @property
+    def reads_features(self) -> bool:
+        """Whether each kernel row reads a feature of its own, in their order, and there is one bias row."""
+        flow = self.flow
+        return not flow.by_unit and flow.taps == 1 and self.biases == 1
+
+    @property
     def variables(self) -> list[Any]:
         """The variables that are saved."""
         return [self.seen, *([] if self.bias_scale is None else [self.bias_scale])]
 
+    def add(self, sums: Any) -> None:
+        """Add the sums of a call."""
+        self.seen.assign_add(sums, read_value=False)
+        self._read = None
+
+    def forget(self, decay: float) -> None:
+        """Let what was seen up to now weigh less, after a step."""
+        keras.decay_statistic(self.seen, decay, self._read_once().seen)
+        self._read = None
+        self.products.clear()
+
     def mean(self, dtype: Any) -> Any:
         """Return the mean of the features in some dtype, of shape ``(features,)``; zeros before the first call."""
-        seen = keras.ops.convert_to_tensor(self.seen)
-        return keras.ops.cast(keras.ops.divide_no_nan(seen[:-1], seen[-1]), dtype)
+        return keras.ops.cast(self._read_once().means[:-1], dtype)
+
+    def padded_mean(self, dtype: Any) -> Any:
+        """Return the mean of the features and a zero, as a row: what lies beside ``[x, 1]``."""
+        return keras.ops.cast(self._read_once().padded, dtype)
+
+    def _read_once(self) -> _Read:
+        """Return what was seen up to now. The operations that read it are made once in each graph."""
+        graph = keras.current_graph()
+        if self._read is None or graph is None or self._read.graph is not graph:
+            seen = keras.ops.convert_to_tensor(self.seen)
+            means = keras.ops.divide_no_nan(seen, seen[-1])
+            shown = keras.ops.convert_to_tensor([[*([1.0] * self.flow.features), 0.0]], seen.dtype)
+            self._read = _Read(graph, seen, means, means * shown)
+        return self._read
+
+
+class _Read(NamedTuple):
+    """What was seen, read in a graph: the sums, the means with a one behind them, and as a row with a zero behind."""
+
+    graph: Any
+    seen: Any
+    means: Any
+    padded: Any
 
 
 class Observers:
@@ -126,7 +166,7 @@ def observe(layer: Any, inputs: Any, twins: bool = False) -> Observer | None:
     for layout in layouts_in(layer):
         known = _observers_of(layer, layout) if layout.flow is not None and not layout.flow.states else []
         for observer in known:
-            observer.seen.assign_add(_sums(layer, observer, inputs), read_value=False)
+            observer.add(_sums(layer, observer, inputs))
         with_twin = [observer for observer in known if observer.twin is not None]
         if twins and len(with_twin) == 1 and keras.can_have_twin(getattr(layer, layout.attribute)):
             twinned = with_twin[0]
@@ -151,7 +191,7 @@ def observe_loop(layer: Any, inputs: Any, outputs: Any) -> None:
             of_inputs, of_states = _sums(cell, observer, first), _sums(cell, observer, returned, masked_as=first)
             scaled = keras.ops.divide_no_nan(of_states[:-1], of_states[-1]) * of_inputs[-1]
             seen = keras.ops.concatenate([of_inputs[:-1], scaled, of_inputs[-1:]], axis=0)
-            observer.seen.assign_add(seen, read_value=False)
+            observer.add(seen)
 
 
 def _observers_of(layer: Any, layout: Layout) -> list[Observer]:

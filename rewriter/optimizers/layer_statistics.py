@@ -69,5 +69,4 @@ class LayerStatistics:
     def forget(self) -> None:
         """Let what was seen before weigh less; called after a step."""
         for observer in self.observers.of.values():
-            observer.products.clear()
-            observer.seen.assign(self.decay * keras.ops.convert_to_tensor(observer.seen), read_value=False)
+            observer.forget(self.decay)

@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
+from tensorflow.core.framework import attr_value_pb2
 from tensorflow.python.eager import record
 from tf_keras.src.engine.base_layer_utils import call_context
 
@@ -15,6 +16,9 @@ from rewriter.adapters.tf_keras.layers import stored_dtype, stored_variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+# The ranks of inputs that the product with W* takes as a matrix.
+_FLAT = (2, 3)
 
 
 def is_training_call() -> bool:
@@ -51,6 +55,11 @@ def sum_of_features(inputs: Any, axes: Sequence[int], dtype: Any, guarded: bool,
     elif isinstance(inputs, tf.SparseTensor):
         inputs, mask = tf.sparse.to_dense(inputs), None
     rank = inputs.shape.rank
+    if mask is None and tuple(axes) == (-1,) and rank in _FLAT:
+        # The ones beside the input are there for its product with W* anyway, and the graph has them once.
+        inputs = inputs if rank == min(_FLAT) else tf.reshape(inputs, (-1, inputs.shape[-1]))
+        seen = tf.reduce_sum(tf.cast(with_ones(inputs), dtype), axis=0)
+        return _if_finite(seen) if guarded else seen
     features = [axis % rank for axis in axes]
     positions = [axis for axis in range(rank) if axis not in features]
     values = tf.cast(inputs, dtype)
@@ -67,9 +76,17 @@ def sum_of_features(inputs: Any, axes: Sequence[int], dtype: Any, guarded: bool,
     if len(features) > 1:
         total = tf.reshape(tf.transpose(total, [sorted(features).index(each) for each in features]), (-1,))
     seen = tf.concat([total, count[tf.newaxis]], 0)
-    if not guarded:
-        return seen
+    return _if_finite(seen) if guarded else seen
+
+
+def _if_finite(seen: Any) -> Any:
     return tf.where(tf.reduce_all(tf.math.is_finite(seen)), seen, tf.zeros_like(seen))
+
+
+def with_ones(rows: Any) -> Any:
+    """Write a one behind each row of a matrix."""
+    # Not tf.pad: in tf.vectorized_map that forgets what it pads with.
+    return tf.concat([rows, tf.ones_like(rows[:, :1])], axis=1)
 
 
 def _number(values: Any, axes: Sequence[int]) -> Any:
@@ -172,3 +189,38 @@ def subtract_from_rows(variable: Any, rows: slice, value: Any) -> None:
     else:
         # Not by a slice: one that is read shares the variable's memory, and TensorFlow copies it all before a change.
         variable.scatter_sub(tf.IndexedSlices(value, tf.range(rows.start, rows.stop)))
+
+
+def refresh_if(predicate: Any, refreshed: Sequence[tuple[Any, Callable[[], Any]]]) -> None:
+    """Give variables new values where something is true.
+
+    Args:
+        predicate: A scalar of truth.
+        refreshed: Each variable, and what makes its new value.
+    """
+    if is_compiled_by_xla():
+        # It would copy all that the branch of a condition reads.
+        for variable, make in refreshed:
+            variable.assign(tf.where(predicate, make(), variable), read_value=False)
+        return
+
+    def refresh() -> None:
+        for variable, make in refreshed:
+            variable.assign(make(), read_value=False)
+
+    tf.cond(predicate, refresh, lambda: None)
+    if not tf.executing_eagerly():
+        # As one operation. TensorFlow would take it apart, into one for each thing that it reads, in every step.
+        made = tf.compat.v1.get_default_graph().get_operations()
+        condition = next(each for each in reversed(made) if each.type == "If")
+        condition._set_attr("_lower_using_switch_merge", attr_value_pb2.AttrValue(b=False))
+
+
+def decay_statistic(statistic: Any, decay: float, value: Any) -> None:
+    """Multiply a statistic by a number, given its value."""
+    if has_strategy() or tf.executing_eagerly():
+        statistic.assign(decay * tf.convert_to_tensor(statistic), read_value=False)
+    else:
+        # One operation, where there are three.
+        alpha = tf.constant(1 - decay, statistic.dtype)
+        tf.raw_ops.ResourceApplyGradientDescent(var=statistic.handle, alpha=alpha, delta=value)

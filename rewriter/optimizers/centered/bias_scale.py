@@ -19,6 +19,7 @@ from zero) the training loss was 0.0045, 0.014, 0.34 and 2.5 plain; 0.0039, 0.00
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from rewriter.adapters import keras
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
 # The optimizers whose step does not grow with the gradient.
 _NORMALIZED = ("Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Adamax", "Nadam", "Lion")
 # Every how many steps the scale is computed anew: the weights move little in between, and reading them costs.
-_PERIOD = 8
+_PERIOD = 32
+# Of how many units at most the mean squares are: they say enough of a layer, and to read all of a large one costs.
+_UNITS = 64
 _LARGEST_MOVE = 0.02  # of the root mean square of the mean outputs
 
 
@@ -48,23 +51,25 @@ def refresh_bias_scales(optimizer: Any, observed: Iterable[tuple[Any, Observer]]
         optimizer: The optimizer.
         observed: Augmented kernels, and what their layers saw.
     """
-    scaled = [(kernel, observer) for kernel, observer in observed if observer.bias_scale is not None]
-
-    def refresh() -> None:
-        for kernel, observer in scaled:
-            weights, scale = keras.ops.convert_to_tensor(kernel), observer.bias_scale
-            rate = keras.ops.cast(optimizer.learning_rate, weights.dtype)
-            scale.assign(keras.ops.cast(_scale(observer, weights, rate), scale.dtype), read_value=False)
-
-    if scaled:
-        keras.ops.cond(optimizer.iterations % _PERIOD == 0, refresh, lambda: None)
+    rate = optimizer.learning_rate
+    refreshed = [
+        (observer.bias_scale, functools.partial(_scale, observer, kernel, rate))
+        for kernel, observer in observed
+        if observer.bias_scale is not None
+    ]
+    if refreshed:
+        keras.refresh_if(optimizer.iterations % _PERIOD == 0, refreshed)
 
 
-def _scale(observer: Observer, weights: Any, rate: Any) -> Any:
+def _scale(observer: Observer, kernel: Any, rate: Any) -> Any:
     """Return by how much more than 1 the bias step is multiplied; 0 where all weights are zero."""
     ops = keras.ops
+    weights = ops.convert_to_tensor(kernel)
+    if not observer.flow.by_unit:
+        weights = weights[:, :_UNITS]
+    rate = ops.cast(rate, weights.dtype)
     of_outputs = ops.mean(ops.square(mean_outputs(observer, weights)))
     of_weights = ops.mean(ops.square(weights[observer.layout.kernel_rows]))
     natural = ops.sqrt(1 + ops.divide_no_nan(of_outputs, of_weights))
     largest = ops.maximum(ops.ones_like(rate), ops.divide_no_nan(_LARGEST_MOVE * ops.sqrt(of_outputs), rate))
-    return ops.minimum(natural, largest) - 1
+    return ops.cast(ops.minimum(natural, largest) - 1, observer.bias_scale.dtype)

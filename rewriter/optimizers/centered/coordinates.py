@@ -42,8 +42,15 @@ def to_subtract(observer: Observer, moved: Any) -> Any:
         observer: What the layer saw.
         moved: ``(ΔW, Δb')``, a tensor of the shape of ``W*``.
     """
-    layout, mean = observer.layout, observer.mean(moved.dtype)
+    layout = observer.layout
     scale = None if observer.bias_scale is None else keras.ops.cast(observer.bias_scale, moved.dtype)
+    if observer.reads_features:
+        row = observer.padded_mean(moved.dtype)
+        if scale is not None:
+            last = [[*([0.0] * observer.flow.features), 1.0]]
+            row -= scale * keras.ops.convert_to_tensor(last, moved.dtype)
+        return keras.ops.matmul(row, moved)
+    mean = observer.mean(moved.dtype)
     if observer.flow.by_unit:
         beside = observer.flow.beside_units(mean, layout.units)
         subtracted = keras.ops.sum(beside * moved[layout.kernel_rows], axis=0, keepdims=True)

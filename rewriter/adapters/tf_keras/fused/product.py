@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from rewriter.adapters.tf_keras.graphs import context
+from rewriter.adapters.tf_keras.statistics import with_ones
 
 if TYPE_CHECKING:
     from rewriter.core.layout import Layout
@@ -43,7 +44,8 @@ def fused_product(
         twin: A scalar of that dtype, or ``None``. It is not computed with. Its "gradient" is that of the kernel in
             centered coordinates, ``[x - m, 1]ᵀ dy``, of the kernel's shape: the only exact way to that, as
             ``xᵀ dy - m ⊗ G_b`` cancels. A graph makes it only for those who ask for it.
-        mean: Returns ``m``, a tensor of shape ``(fan_in,)``, when it is called on the way back; given with a twin.
+        mean: Returns ``[m, 0]``, a tensor of shape ``(1, fan_in + 1)``, when it is called on the way back; given with a
+            twin.
         made: Is called with the gradient of the kernel, when that is made; given with a twin.
 
     Returns:
@@ -71,8 +73,8 @@ def _with_views(inputs: Any, augmented: Any, layout: Layout, twin: Any, mean: An
 
         def gradient(upstream: Any) -> tuple[Any, ...]:
             upstream = tf.convert_to_tensor(upstream)  # of a tf.gather it is tf.IndexedSlices
-            of_kernel = _stacked_gradient(_with_ones(inputs), upstream, layout)
-            of_twin = [_stacked_gradient(_with_ones(inputs - mean()), upstream, layout) for _ in twins]
+            of_kernel = _stacked_gradient(with_ones(inputs), upstream, layout)
+            of_twin = [_stacked_gradient(with_ones(inputs) - mean(), upstream, layout) for _ in twins]
             if twins:
                 made(of_kernel)
             return _times_transposed(upstream, kernel), of_kernel, *of_twin
@@ -91,13 +93,13 @@ def _whole(inputs: Any, augmented: Any, layout: Layout, twin: Any, mean: Any, ma
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def multiply(inputs: Any, augmented: Any, *twins: Any) -> Any:
-        stacked = _with_ones(inputs)
+        stacked = with_ones(inputs)
 
         def gradient(upstream: Any) -> tuple[Any, ...]:
             upstream = tf.convert_to_tensor(upstream)
             inward = tf.matmul(upstream, augmented, transpose_b=True)[:, layout.kernel_rows]
             of_kernel = _stacked_gradient(stacked, upstream, layout)
-            of_twin = [_stacked_gradient(_with_ones(inputs - mean()), upstream, layout) for _ in twins]
+            of_twin = [_stacked_gradient(stacked - mean(), upstream, layout) for _ in twins]
             if twins:
                 made(of_kernel)
             return inward, of_kernel, *of_twin
@@ -105,11 +107,6 @@ def _whole(inputs: Any, augmented: Any, layout: Layout, twin: Any, mean: Any, ma
         return tf.matmul(stacked, augmented), gradient
 
     return multiply(inputs, augmented, *([] if twin is None else [twin]))
-
-
-def _with_ones(inputs: Any) -> Any:
-    # Not tf.pad: in tf.vectorized_map that forgets what it pads with.
-    return tf.concat([inputs, tf.ones_like(inputs[:, :1])], axis=1)
 
 
 def _stacked_gradient(stacked: Any, upstream: Any, layout: Layout) -> Any:
