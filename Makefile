@@ -16,11 +16,15 @@ demo: $(INSTALLED)  ## the main job on real handwritten digits, from a saved mod
 test: lint  ## everything that CI runs: linters, type checker, tests
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-evidence: $(INSTALLED)  ## fine-tune the digits with three optimizers and ten seeds each; takes some minutes
-	$(BIN)/python samples/fine_tuning.py
+evidence: $(INSTALLED)  ## what is not done of the runs in samples/evidence, and the page of the docs; hours from nothing
+	$(BIN)/python samples/evidence/run.py
+	$(BIN)/python samples/evidence/step_times.py
+	$(BIN)/python samples/evidence/offsets.py
+	$(BIN)/python samples/evidence/report.py
 
 bench: $(INSTALLED)  ## training steps on the reference networks against the alternatives, and every other cost
 	$(BIN)/python samples/alternatives.py
+	$(BIN)/python samples/centered_costs.py
 	$(BIN)/python samples/reference_costs.py
 
 fuzz: $(INSTALLED)  ## damage real model files in many ways and see what becomes of them: make fuzz CASES=2000

@@ -18,6 +18,9 @@ def command(
         int | None, whole("--steps", least=1, does="Steps in a round; about a tenth of a second of them if not given.")
     ] = None,
     jit_compile: Annotated[bool, typer.Option("--jit-compile", help="Measure it compiled by XLA, too.")] = False,
+    centered: Annotated[
+        bool, typer.Option("--centered", help="Measure SGD and joint momentum in centered coordinates, too.")
+    ] = False,
     layers: common.Layers = None,
     discover: common.Discover = False,
     data: common.TrainingData = None,
@@ -40,6 +43,7 @@ def command(
             rounds=rounds,
             steps=steps,
             jit_compile=jit_compile,
+            centered=centered,
             layers=layers or "dense",
             discover=discover,
             data=data,

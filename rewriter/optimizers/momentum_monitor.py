@@ -1,4 +1,4 @@
-"""Callbacks for ``fit``: what joint momentum does, unit by unit, in TensorBoard."""
+"""Callbacks for ``fit``: what joint momentum and centered optimizers do, layer by layer, in TensorBoard."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rewriter.adapters import Callback, keras
 from rewriter.core.errors import OptimizerError
 from rewriter.core.layout import augmented_kernels, layouts_in
 from rewriter.model.walk import locate_layers
+from rewriter.optimizers.centered.optimizer import is_centered, observer_of
 from rewriter.optimizers.hyperparameters import require_count
 from rewriter.optimizers.joint_momentum import JointMomentum
 
@@ -25,17 +26,19 @@ _FOLDER = "joint_momentum"  # inside the log folder, beside the "train" of Keras
 class _Watched(NamedTuple):
     name: str
     kernel: Any
-    momentum: Any
+    momentum: Any  # the mean momentum of each unit, None of an optimizer that keeps none
+    observer: Any  # what a centered optimizer keeps of the inputs, None of one that does not
 
 
 class JointMomentumMonitor(Callback):
-    """Writes each unit's mean momentum and the norm of its update to TensorBoard, as histograms over the units.
+    """Writes what joint momentum or a centered optimizer does to each layer to TensorBoard.
 
-    For each augmented kernel ``W*`` of shape ``(rows, units)`` there are two, ``<path>/mean_momentum``, the ``m`` of
-    :class:`rewriter.JointMomentum`, and ``<path>/update_norm``, the norm of each column of what a step added to
-    ``W*``, bias and all, whatever else a step does to it (weight decay, a constraint). Both are of the first step, and
-    of each ``every``-th after it, by the optimizer's count. Where ``fit`` runs several steps at once
-    (``steps_per_execution``) the update is what all of them added.
+    For each augmented kernel ``W*`` of shape ``(rows, units)`` there is a histogram over the units,
+    ``<path>/update_norm``, the norm of each column of what a step added to ``W*``, bias and all, whatever else a step
+    does to it (weight decay, a constraint). Under :class:`rewriter.JointMomentum` there is another, its ``m``,
+    ``<path>/mean_momentum``; and under a centered optimizer a number, ``<path>/input_mean_norm``, the norm of the mean
+    of the layer's inputs. All are of the first step, and of each ``every``-th after it, by the optimizer's count. Where
+    ``fit`` runs several steps at once (``steps_per_execution``) the update is what all of them added.
 
     The cost is in the steps that are written: each copies every ``W*`` twice and took some 1.5 ms for each of them on
     two CPU cores; in all others it is the call of two functions that do nothing. On the digits an epoch of 43 steps
@@ -49,7 +52,7 @@ class JointMomentumMonitor(Callback):
     Raises:
         ImportError: TensorBoard is not installed.
         ValueError: ``every`` is no integer of at least 1.
-        OptimizerError: When training starts: the optimizer keeps no mean momentum of a unit.
+        OptimizerError: When training starts: the optimizer keeps no mean momentum of a unit, and is not centered.
     """
 
     def __init__(self, log_dir: str | os.PathLike[str], every: int = 100) -> None:
@@ -68,11 +71,13 @@ class JointMomentumMonitor(Callback):
         """Find what there is to watch."""
         del logs
         optimizer = keras.inner_optimizer(self.model.optimizer)
-        if not isinstance(optimizer, JointMomentum) or optimizer.average != "incoming":
+        joint = isinstance(optimizer, JointMomentum) and optimizer.average == "incoming"
+        if not joint and not is_centered(optimizer):
             kind = type(optimizer).__name__ + (", average='outgoing'" if isinstance(optimizer, JointMomentum) else "")
             raise OptimizerError(
                 f"JointMomentumMonitor watches JointMomentum, and {self.model.name} trains with {kind}, which keeps no "
-                "mean momentum of a unit. Call rewriter.rewrite(model, rewriter.JointMomentum(...)), or leave it out."
+                "mean momentum of a unit and no mean of inputs. Call rewriter.rewrite(model, optimizer=...) with a "
+                "rewriter.JointMomentum(...) or rewriter.Centered(...), or leave it out."
             )
         keras.build_slots(optimizer, keras.trained_variables(self.model))
         trained = {id(variable) for variable in keras.trained_variables(self.model)}
@@ -80,7 +85,8 @@ class JointMomentumMonitor(Callback):
             _Watched(
                 "/".join(filter(None, [found.paths[0], layout.attribute.removeprefix("augmented_kernel").strip("_")])),
                 kernel,
-                optimizer.slot("momentums", kernel),
+                optimizer.slot("momentums", kernel) if joint else None,
+                observer_of(optimizer, kernel),
             )
             for found in locate_layers(self.model)
             for layout, kernel in zip(layouts_in(found.layer), augmented_kernels(found.layer), strict=True)
@@ -108,12 +114,17 @@ class JointMomentumMonitor(Callback):
         # By NumPy, as TensorBoard itself can: TensorFlow's own operations take ten times as long, or have to be traced.
         from tensorboard.compat.proto.event_pb2 import Event  # noqa: PLC0415  an optional extra
         from tensorboard.plugins.histogram.summary_v2 import histogram_pb  # noqa: PLC0415  an optional extra
+        from tensorboard.plugins.scalar.summary_v2 import scalar_pb  # noqa: PLC0415  an optional extra
 
         summaries, step = [], int(self.model.optimizer.iterations)
         for each, before in zip(self._watched, self._before, strict=True):
             update = np.linalg.norm(each.kernel.numpy() - before, axis=0)
-            summaries.append(histogram_pb(f"{each.name}/mean_momentum", each.momentum.numpy()))
             summaries.append(histogram_pb(f"{each.name}/update_norm", update))
+            if each.momentum is not None:
+                summaries.append(histogram_pb(f"{each.name}/mean_momentum", each.momentum.numpy()))
+            if each.observer is not None:
+                norm = np.linalg.norm(np.asarray(each.observer.mean(each.observer.seen.dtype)))
+                summaries.append(scalar_pb(f"{each.name}/input_mean_norm", norm))
         for summary in summaries:
             self._writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
         self._before = []

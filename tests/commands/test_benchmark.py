@@ -136,6 +136,14 @@ def test_other_layers(run, tmp_path):
         assert json.loads(out)["optimizer_state"]["rewritten"] == 4 * (units + unmerged)
 
 
+@pytest.mark.usefixtures("_no_memory")
+def test_centered_coordinates_are_measured_too(run, base):
+    code, out, _ = run("benchmark", base, *ROUND, "--json", "--centered")
+    assert code == 0
+    measured = [row["rewritten"] for row in json.loads(out)["times"] if row["what"] == "training step"]
+    assert measured == [*TRAINED_WITH, "centered SGD", "centered JointMomentum"]
+
+
 def test_memory_is_measured_in_a_process_of_its_own(run, tmp_path):
     """A model that keeps 16 MB of velocities, and one that keeps a few numbers."""
     path = tmp_path / "wide.keras"

@@ -102,3 +102,17 @@ def test_other_optimizers_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ImportError, match=r"pip install 'keras-rewriter\[tensorboard\]'"):
         JointMomentumMonitor(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:.*tf_record_iterator")
+def test_of_a_centered_optimizer_it_writes_the_norm_of_the_mean(tmp_path):
+    """Of the inputs of each layer; those of the first are known here."""
+    model = MODELS["sequential"]()
+    model.compile(tf_keras.optimizers.Adam(), "mse")
+    rewriter.rewrite(model, optimizer="centered")
+    x, y = batch()
+    model.fit(x, y, batch_size=len(x), verbose=0, callbacks=[JointMomentumMonitor(tmp_path, every=1)])
+    found = written(tmp_path)
+    first, *_ = (layer.name for layer in model.layers if hasattr(layer, "augmented_kernel"))
+    assert {name.rpartition("/")[2] for name, _ in found} == {"input_mean_norm", "update_norm"}
+    assert np.allclose(found[f"{first}/input_mean_norm", 1], np.linalg.norm(x.mean(axis=0)), rtol=1e-5)

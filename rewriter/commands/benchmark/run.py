@@ -18,17 +18,19 @@ from rewriter.core import progress
 from rewriter.core.errors import ModelError
 from rewriter.files.reading import read_model
 from rewriter.model.families import names_of
+from rewriter.optimizers.centered.optimizer import Centered
 from rewriter.planning.planner import plan
 from rewriter.rewriting.model_run import run_model
 from rewriter.rewriting.rewrite import rewrite
 from rewriter.rewriting.split import split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
 
 _ORIGINAL = "SGD with momentum"
+_CENTERED = {"SGD": sgd, "JointMomentum": joint_like}
 
 
 def benchmark_file(
@@ -43,6 +45,7 @@ def benchmark_file(
     plot: Path | None = None,
     layers: str | Iterable[str] = "dense",
     discover: bool = False,
+    centered: bool = False,
 ) -> Benchmark:
     """Measure the model in a file against itself, rewritten.
 
@@ -58,6 +61,7 @@ def benchmark_file(
         plot: Where to draw the times, if anywhere.
         layers: Which families of layers are merged, as in ``rewrite``.
         discover: Whether pairs are looked for in what the model computes.
+        centered: Measure the same SGD, and joint momentum, in centered coordinates too.
 
     Raises:
         ModelError: Nothing of the model can be merged, or it does not say what it takes.
@@ -76,7 +80,12 @@ def benchmark_file(
         run_model(original, batch.inputs)  # what does not fit is said before anything is measured
     joint = functools.partial(joint_like, rewritten.optimizer)
     name = type(joint()).__name__
-    rows, state = _times((name, joint), original, rewritten, chosen, batch, rounds, steps, jit_compile)
+    # What the rewritten model trains with, and whether exactly: see rewriter.rewrite.
+    compared: list[tuple[str, Callable[[], Any], bool | None]]
+    compared = [(name, joint, None), ("the same SGD", sgd, None), ("the same SGD, exact=False", sgd, False)]
+    if centered:
+        compared += [(f"centered {each}", functools.partial(_centered, make), None) for each, make in _CENTERED.items()]
+    rows, state = _times(compared, original, rewritten, chosen, batch, rounds, steps, jit_compile)
     memory = {
         name: peak_memory(
             Subject(
@@ -91,8 +100,12 @@ def benchmark_file(
     return result
 
 
+def _centered(make: Callable[[], Any]) -> Any:
+    return Centered(make())
+
+
 def _times(
-    joint: tuple[str, Callable[[], Any]],
+    compared: Sequence[tuple[str, Callable[[], Any], bool | None]],
     original: Any,
     rewritten: Any,
     chosen: dict[str, Any],
@@ -101,8 +114,7 @@ def _times(
     steps: int | None,
     jit_compile: bool,
 ) -> tuple[tuple[Row, ...], dict[str, int]]:
-    # What the rewritten model trains with, and whether exactly: see rewriter.rewrite.
-    compared = ((*joint, None), ("the same SGD", sgd, None), ("the same SGD, exact=False", sgd, False))
+    first = compared[0][0]
     rows: list[Row] = []
     state: dict[str, int] = {}
     for compiled in (False, True) if jit_compile else (False,):
@@ -115,12 +127,12 @@ def _times(
             rewrite(rewritten, optimizer, check=False, exact=exact, **chosen)
             train[name] = training_step(rewritten, optimizer, batch, compiled)
             state[name] = _state_bytes(optimizer)
-            if name == joint[0]:
+            if name == first:
                 infer[name] = inference(rewritten, batch, compiled)
         then = ", XLA" if compiled else ""
         rows += _compared(f"training step{then}", train, rounds, steps)
         rows += _compared(f"inference{then}", infer, rounds, steps)
-    return tuple(rows), {"original": state[_ORIGINAL], "rewritten": state[joint[0]]}
+    return tuple(rows), {"original": state[_ORIGINAL], "rewritten": state[first]}
 
 
 def _compared(what: str, functions: dict[str, Callable[[], Any]], rounds: int, steps: int | None) -> Iterator[Row]:

@@ -1,0 +1,213 @@
+"""Tables and pictures of the lines that ``run.py`` and ``step_times.py`` wrote, for the docs.
+
+``python samples/evidence/report.py`` writes ``docs/evidence.rst`` and ``docs/evidence.svg``; with ``--print`` it prints
+the page alone.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import math
+import statistics
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+from contestants import CONTESTANTS
+from run import BUDGET_SEEDS, BUDGETS, SEEDS, best_rate, read_lines
+from step_times import read_ratios
+from tasks import TASKS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from contestants import Contestant
+    from run import Key
+    from tasks import Task
+
+DOCS = Path(__file__).parents[2] / "docs"
+_PAGE = Path(__file__).with_name("page.txt")
+_LEAST = 1e-9  # a training loss below it is taken for this, so that a ratio says something
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an optimizer did on a task beside the one that it is compared with, each at its best rates.
+
+    Attributes:
+        task: The task.
+        optimizer: The optimizer.
+        losses: Of each seed, the other's training loss at the end and its own.
+        metrics: Likewise of the test metric, at the rates that are best for it.
+        rates: The other's best rate for the training loss, and its own.
+        budget: The shortest share of the other's steps after which its training loss is as low as the other's at the
+            end; ``None`` if all of them do not suffice.
+        step: How long its step takes over the other's; ``None`` if that was not measured.
+    """
+
+    task: Task
+    optimizer: Contestant
+    losses: tuple[tuple[float, float], ...]
+    metrics: tuple[tuple[float, float], ...]
+    rates: tuple[float, float]
+    budget: float | None
+    step: float | None
+
+    @property
+    def loss_ratio(self) -> float:
+        """The geometric mean over the seeds of its training loss over the other's."""
+        pairs = [(max(mine, _LEAST), max(other, _LEAST)) for other, mine in self.losses]
+        if any(math.isinf(mine) for mine, _ in pairs):
+            return math.inf
+        return statistics.geometric_mean(mine / other for mine, other in pairs)
+
+    @property
+    def wins(self) -> tuple[int, int]:
+        """For how many seeds its training loss, and its test metric, is the better one."""
+        sign = 1 if self.task.of_classes else -1
+        return (
+            sum(mine < other for other, mine in self.losses),
+            sum(sign * mine > sign * other for other, mine in self.metrics),
+        )
+
+    @property
+    def cost(self) -> str:
+        """The time it takes to the other's training loss, over the other's time."""
+        if self.budget is None:
+            return "not reached"
+        return "?" if self.step is None else f"{self.budget * self.step:.2f}"
+
+
+def results_of(done: dict[Key, dict[str, float]], ratios: dict[tuple[str, str], float]) -> list[Result]:
+    """Return the results for which all runs are done."""
+    found = []
+    for task in TASKS.values():
+        for optimizer in (each for each in CONTESTANTS.values() if each.name != each.plain):
+            try:
+                found.append(_result(done, ratios, task, optimizer))
+            except (KeyError, ValueError):
+                print(f"not done: {task.name}, {optimizer.name}", file=sys.stderr)
+    return found
+
+
+def _result(
+    done: dict[Key, dict[str, float]], ratios: dict[tuple[str, str], float], task: Task, optimizer: Contestant
+) -> Result:
+    other = CONTESTANTS[optimizer.plain]
+    best = {
+        (each.name, by): best_rate(done, task, each, by)[0] for each in (other, optimizer) for by in ("loss", "metric")
+    }
+
+    def value(of: Contestant, by: str, seed: int, budget: float = 1.0) -> float:
+        found = done[task.name, of.name, best[of.name, by], seed, False, budget][by]
+        return math.inf if found is None else found
+
+    aim = statistics.mean(value(other, "loss", seed) for seed in BUDGET_SEEDS)
+    enough = [
+        budget
+        for budget in (*BUDGETS, 1.0)
+        if statistics.mean(value(optimizer, "loss", seed, budget) for seed in BUDGET_SEEDS) <= aim
+    ]
+    return Result(
+        task,
+        optimizer,
+        tuple((value(other, "loss", seed), value(optimizer, "loss", seed)) for seed in SEEDS),
+        tuple((value(other, "metric", seed), value(optimizer, "metric", seed)) for seed in SEEDS),
+        (best[other.name, "loss"], best[optimizer.name, "loss"]),
+        min(enough, default=None),
+        ratios.get((task.name, optimizer.name)),
+    )
+
+
+def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    lines = [".. list-table::", "   :header-rows: 1", ""]
+    for row in (header, *rows):
+        first, *rest = row
+        lines += [f"   * - {first}", *(f"     - {cell}" for cell in rest)]
+    return [*lines, ""]
+
+
+def _spread(values: Iterable[float], digits: int) -> str:
+    listed = list(values)
+    if any(map(math.isinf, listed)):
+        return "NaN"
+    return f"{statistics.mean(listed):.{digits}g} ± {statistics.stdev(listed):.1g}"
+
+
+def _spreads(pairs: Iterable[tuple[float, float]], digits: int) -> str:
+    return " → ".join(_spread(values, digits) for values in zip(*pairs, strict=True))
+
+
+def page(results: list[Result]) -> str:
+    """Write the page: what it is, a table of all tasks, and one of each optimizer, where it helps least first."""
+    names = list(dict.fromkeys(result.optimizer.name for result in results))
+    by_place = {(result.task.name, result.optimizer.name): result for result in results}
+    ratios = [
+        [task, *(f"{by_place[task, name].loss_ratio:.2g}" if (task, name) in by_place else "" for name in names)]
+        for task in TASKS
+    ]
+    means = ["**geometric mean**"]
+    for name in names:
+        of_all = [result.loss_ratio for result in results if result.optimizer.name == name]
+        means.append(f"**{statistics.geometric_mean(of_all):.2g}**" if all(map(math.isfinite, of_all)) else "")
+    heads = [f"{name} / {CONTESTANTS[name].plain}" for name in names]
+    lines = [*_PAGE.read_text(encoding="utf-8").splitlines(), ""]
+    lines += _table(["training loss", *heads], [*ratios, means])
+    for name in names:
+        title = f"{name[0].upper()}{name[1:]}, beside {CONTESTANTS[name].plain}"
+        lines += [title, "-" * len(title), ""]
+        own = sorted((each for each in results if each.optimizer.name == name), key=lambda each: -each.loss_ratio)
+        lines += _table(
+            ["task", "training loss", "lower for", "test metric", "better for", "best rate", "time to the same loss"],
+            (
+                [
+                    each.task.name,
+                    _spreads(each.losses, 3),
+                    f"{each.wins[0]} of {len(SEEDS)}",
+                    _spreads(each.metrics, 4),
+                    f"{each.wins[1]} of {len(SEEDS)}",
+                    f"x {each.rates[1] / each.rates[0]:g}",
+                    each.cost,
+                ]
+                for each in own
+            ),
+        )
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def draw(results: list[Result], path: Path) -> None:
+    """Draw the ratio of training losses of every task and optimizer, one mark a seed."""
+    names = [name for name in dict.fromkeys(result.optimizer.name for result in results) if name != "joint momentum"]
+    figure, axes = plt.subplots(1, len(names), figsize=(3.2 * len(names), 4.2), sharey=True, layout="constrained")
+    for axis, name in zip(axes, names, strict=True):
+        for place, task in enumerate(reversed(TASKS)):
+            for result in results:
+                if (result.task.name, result.optimizer.name) == (task, name):
+                    pairs = [(max(other, _LEAST), max(own, _LEAST)) for other, own in result.losses]
+                    axis.plot([own / other for other, own in pairs], [place] * len(pairs), "o", ms=3, alpha=0.5, c="C0")
+                    axis.plot(result.loss_ratio, place, "|", ms=16, mew=2, c="C1")
+        axis.axvline(1, c="gray", lw=0.8)
+        axis.set(xscale="log", title=f"{name}\nover {CONTESTANTS[name].plain}", xlabel="ratio of training losses")
+        axis.set_yticks(range(len(TASKS)), list(reversed(TASKS)))
+    figure.savefig(path, metadata={"Date": None})
+
+
+def main(arguments: list[str]) -> None:
+    """Write or print."""
+    results = results_of(read_lines(), read_ratios())
+    if "--print" in arguments:
+        sys.stdout.write(page(results))
+        return
+    (DOCS / "evidence.rst").write_text(page(results), encoding="utf-8")
+    plt.rcParams["svg.hashsalt"] = "evidence"
+    draw(results, DOCS / "evidence.svg")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,66 @@
+"""How long a step takes under each optimizer, over one under the optimizer that it is compared with, on each task.
+
+``python samples/evidence/step_times.py`` adds what is missing to ``step_times.jsonl``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+
+import statistics
+from typing import Any
+
+from contestants import CONTESTANTS
+from rich.console import Console
+from rich.progress import track
+from tasks import TASKS
+from training import Trainer
+
+FILE = Path(__file__).parent / "step_times.jsonl"
+_ROUNDS = 15
+_RATE = 1e-4  # at which nothing leaves the region in which its numbers are ordinary
+
+
+def read_ratios() -> dict[tuple[str, str], float]:
+    """Return the ratios that there are, by task and optimizer."""
+    lines = FILE.read_text().splitlines() if FILE.exists() else []
+    return {(line["task"], line["optimizer"]): line["ratio"] for line in map(json.loads, lines)}
+
+
+def seconds_of(trainer: Any, data: Any) -> float:
+    """Train for one epoch; return the seconds of it."""
+    start = time.perf_counter()
+    trainer.model.fit(*data, trainer.task.batch_size, verbose=0)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Measure in turn, the order reversed from round to round, and keep the median of the ratios."""
+    done = read_ratios()
+    for task in track(TASKS.values(), "measuring", console=Console(stderr=True)):
+        wanted = [each for each in CONTESTANTS.values() if each.name != each.plain]
+        for contestant in (each for each in wanted if (task.name, each.name) not in done):
+            data, _ = task.split(0, tuning=False)
+            trainers = [Trainer(task, each) for each in (CONTESTANTS[contestant.plain], contestant)]
+            for trainer in trainers:
+                trainer.rate.peak.assign(_RATE)
+                seconds_of(trainer, data)
+            ratios = []
+            for turn in range(_ROUNDS):
+                order = trainers if turn % 2 else trainers[::-1]
+                taken = {id(trainer): seconds_of(trainer, data) for trainer in order}
+                ratios.append(taken[id(trainers[1])] / taken[id(trainers[0])])
+            line = {"task": task.name, "optimizer": contestant.name, "ratio": round(statistics.median(ratios), 3)}
+            with FILE.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+
+
+if __name__ == "__main__":
+    main()
