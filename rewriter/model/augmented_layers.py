@@ -301,7 +301,7 @@ def _call_by_product(otherwise: Callable[..., Any], fused: Fused) -> Callable[..
         inputs, dtype = keras.ops.cast(inputs, self.compute_dtype), self.compute_dtype
         kernel, layout = keras.ops.convert_to_tensor(self.augmented_kernel), layouts_in(self)[0]
         twin = None if observer is None else keras.ops.cast(observer.twin, dtype)
-        mean = None if observer is None else functools.partial(observer.padded_mean, dtype)
+        mean = None if observer is None else functools.partial(observer.padded_mean, dtype, keep=True)
         made = None if observer is None else observer.products.append
         outputs = fused.product(inputs, kernel, layout, twin, mean, made)
         return outputs if self.activation is None else self.activation(outputs)

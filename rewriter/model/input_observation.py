@@ -88,19 +88,27 @@ class Observer:
         """Return the mean of the features in some dtype, of shape ``(features,)``; zeros before the first call."""
         return keras.ops.cast(self._read_once().means[:-1], dtype)
 
-    def padded_mean(self, dtype: Any) -> Any:
-        """Return the mean of the features and a zero, as a row: what lies beside ``[x, 1]``."""
-        return keras.ops.cast(self._read_once().padded, dtype)
+    def padded_mean(self, dtype: Any, keep: bool = False) -> Any:
+        """Return the mean of the features and a zero, as a row: what lies beside ``[x, 1]``.
+
+        Args:
+            dtype: The dtype to return.
+            keep: Whether what is read is kept for the step, so that the graph reads it once; only where there is one
+                replica, as they share an observer.
+        """
+        read = self._read_once()
+        if keep:
+            self._read = read
+        return keras.ops.cast(read.padded, dtype)
 
     def _read_once(self) -> _Read:
-        """Return what was seen up to now. The operations that read it are made once in each graph."""
         graph = keras.current_graph()
-        if self._read is None or graph is None or self._read.graph is not graph:
-            seen = keras.ops.convert_to_tensor(self.seen)
-            means = keras.ops.divide_no_nan(seen, seen[-1])
-            shown = keras.ops.convert_to_tensor([[*([1.0] * self.flow.features), 0.0]], seen.dtype)
-            self._read = _Read(graph, seen, means, means * shown)
-        return self._read
+        if self._read is not None and graph is not None and self._read.graph is graph:
+            return self._read
+        seen = keras.ops.convert_to_tensor(self.seen)
+        means = keras.ops.divide_no_nan(seen, seen[-1])
+        shown = keras.ops.convert_to_tensor([[*([1.0] * self.flow.features), 0.0]], seen.dtype)
+        return _Read(graph, seen, means, means * shown)
 
 
 class _Read(NamedTuple):

@@ -14,13 +14,13 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-import math
 import statistics
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
+
 from contestants import CONTESTANTS
-from run import BUDGET_SEEDS, BUDGETS, SEEDS, best_rate, read_lines
+from run import BUDGET_SEEDS, BUDGETS, SEEDS, chosen_rate, read_lines
 from step_times import read_ratios
 from tasks import TASKS
 
@@ -63,8 +63,6 @@ class Result:
     def loss_ratio(self) -> float:
         """The geometric mean over the seeds of its training loss over the other's."""
         pairs = [(max(mine, _LEAST), max(other, _LEAST)) for other, mine in self.losses]
-        if any(math.isinf(mine) for mine, _ in pairs):
-            return math.inf
         return statistics.geometric_mean(mine / other for mine, other in pairs)
 
     @property
@@ -84,7 +82,7 @@ class Result:
         return "?" if self.step is None else f"{self.budget * self.step:.2f}"
 
 
-def results_of(done: dict[Key, dict[str, float]], ratios: dict[tuple[str, str], float]) -> list[Result]:
+def results_of(done: dict[Key, dict[str, Any]], ratios: dict[tuple[str, str], float]) -> list[Result]:
     """Return the results for which all runs are done."""
     found = []
     for task in TASKS.values():
@@ -97,16 +95,24 @@ def results_of(done: dict[Key, dict[str, float]], ratios: dict[tuple[str, str], 
 
 
 def _result(
-    done: dict[Key, dict[str, float]], ratios: dict[tuple[str, str], float], task: Task, optimizer: Contestant
+    done: dict[Key, dict[str, Any]], ratios: dict[tuple[str, str], float], task: Task, optimizer: Contestant
 ) -> Result:
     other = CONTESTANTS[optimizer.plain]
     best = {
-        (each.name, by): best_rate(done, task, each, by)[0] for each in (other, optimizer) for by in ("loss", "metric")
+        (each.name, by): chosen_rate(done, task, each, by)[0]
+        for each in (other, optimizer)
+        for by in ("loss", "metric")
     }
+
+    # What ended in NaN counts as the worst that did not.
+    of_task = [line for line in done.values() if line["task"] == task.name]
+    losses, metrics = ([line[by] for line in of_task if line[by] is not None] for by in ("loss", "metric"))
+    worst = {"loss": max(losses), "metric": (min if task.of_classes else max)(metrics)}
 
     def value(of: Contestant, by: str, seed: int, budget: float = 1.0) -> float:
         found = done[task.name, of.name, best[of.name, by], seed, False, budget][by]
-        return math.inf if found is None else found
+        number: float = worst[by] if found is None else found
+        return number
 
     aim = statistics.mean(value(other, "loss", seed) for seed in BUDGET_SEEDS)
     enough = [
@@ -135,8 +141,6 @@ def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
 
 def _spread(values: Iterable[float], digits: int) -> str:
     listed = list(values)
-    if any(map(math.isinf, listed)):
-        return "NaN"
     return f"{statistics.mean(listed):.{digits}g} ± {statistics.stdev(listed):.1g}"
 
 
@@ -155,7 +159,7 @@ def page(results: list[Result]) -> str:
     means = ["**geometric mean**"]
     for name in names:
         of_all = [result.loss_ratio for result in results if result.optimizer.name == name]
-        means.append(f"**{statistics.geometric_mean(of_all):.2g}**" if all(map(math.isfinite, of_all)) else "")
+        means.append(f"**{statistics.geometric_mean(of_all):.2g}**")
     heads = [f"{name} / {CONTESTANTS[name].plain}" for name in names]
     lines = [*_PAGE.read_text(encoding="utf-8").splitlines(), ""]
     lines += _table(["training loss", *heads], [*ratios, means])

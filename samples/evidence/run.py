@@ -2,7 +2,8 @@
 
 ``python samples/evidence/run.py [MINUTES] [NAME ...]`` goes on where it stopped, with the tasks and optimizers named.
 Each run is a line of ``runs.jsonl``. The rates of all are chosen alike, on seeds and on a split of their own: the best
-by each of the two metrics, of a grid that grows until the best is not at its end. ``report.py`` makes tables and
+by each of the two metrics, of a grid that grows until the best is not at its end. Six further seeds train on all of the
+training data at that rate; as long as one of them fails, the next lower rate is taken. ``report.py`` makes tables and
 pictures of the lines.
 """
 
@@ -22,8 +23,9 @@ os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
 from typing import TYPE_CHECKING, Any
 
-from contestants import CONTESTANTS
 from rich.console import Console
+
+from contestants import CONTESTANTS
 from tasks import TASKS
 from training import Trainer
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from tasks import Task
 
 FILE = Path(__file__).parent / "runs.jsonl"
+CONFIRMING_SEEDS = range(200, 206)
 TUNING_SEEDS, SEEDS, BUDGETS, BUDGET_SEEDS = range(100, 102), range(10), (0.25, 0.4, 0.55, 0.75), range(3)
 _WIDEST = 16  # rates that a grid may grow to
 
@@ -68,6 +71,29 @@ def best_rate(done: dict[Key, dict[str, Any]], task: Task, contestant: Contestan
     return best, best / 2 in mean and best * 2 in mean
 
 
+def has_failed(done: dict[Key, dict[str, Any]], key: Key) -> bool:
+    """Tell whether a run ended in NaN, or above the loss of the lowest rate: it did not train."""
+    of_all = {
+        other[2]: done[other]["loss"]
+        for other in done
+        if other[:2] == key[:2] and other[3:5] == (TUNING_SEEDS[0], True)
+    }
+    loss, slowest = done[key]["loss"], of_all[min(of_all)]
+    return loss is None or (slowest is not None and loss > slowest)
+
+
+def chosen_rate(
+    done: dict[Key, dict[str, Any]], task: Task, contestant: Contestant, by: str
+) -> tuple[float, list[Key]]:
+    """Return the rate that is chosen as far as is known, and the runs that are to confirm it and are not done."""
+    rate, _ = best_rate(done, task, contestant, by)
+    while True:
+        keys = [(task.name, contestant.name, rate, seed, False, 1.0) for seed in CONFIRMING_SEEDS]
+        if not any(has_failed(done, key) for key in keys if key in done):
+            return rate, [key for key in keys if key not in done]
+        rate /= 2
+
+
 def wanted(done: dict[Key, dict[str, Any]], task: Task, contestant: Contestant) -> Iterator[Key]:
     """Yield the runs that a task and an optimizer need, each when those before are done."""
     rates = [2.0**power for power in contestant.powers]
@@ -81,9 +107,11 @@ def wanted(done: dict[Key, dict[str, Any]], task: Task, contestant: Contestant) 
             for rate in (best / 2, best * 2):
                 yield from ((task.name, contestant.name, rate, seed, True, 1.0) for seed in TUNING_SEEDS)
     for by in ("loss", "metric"):
-        best, _ = best_rate(done, task, contestant, by)
-        yield from ((task.name, contestant.name, best, seed, False, 1.0) for seed in SEEDS)
-    best, _ = best_rate(done, task, contestant, "loss")
+        while missing := chosen_rate(done, task, contestant, by)[1]:
+            yield missing[0]
+        rate, _ = chosen_rate(done, task, contestant, by)
+        yield from ((task.name, contestant.name, rate, seed, False, 1.0) for seed in SEEDS)
+    best, _ = chosen_rate(done, task, contestant, "loss")
     for budget in BUDGETS if contestant.name != contestant.plain else ():
         yield from ((task.name, contestant.name, best, seed, False, budget) for seed in BUDGET_SEEDS)
 

@@ -17,9 +17,10 @@ os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 import statistics
 from typing import Any
 
-from contestants import CONTESTANTS
 from rich.console import Console
 from rich.progress import track
+
+from contestants import CONTESTANTS
 from tasks import TASKS
 from training import Trainer
 

@@ -7,8 +7,8 @@ from tf_keras import layers
 
 import alternatives
 import centered
+import centered_costs
 import fine_tune
-import fine_tuning
 import freeze_all_but_the_head
 import hand_made_layers
 import joint_rules
@@ -32,7 +32,7 @@ def test_digits(tmp_path):
     assert result.returncode == 0, result.stderr
     assert re.findall(r"^\$ rewriter (\w+)", result.stdout, re.MULTILINE) == ["inspect", "rewrite", "export", "verify"]
     accuracies = [float(number) for number in re.findall(r"│ (0\.\d{4}) ", result.stdout)]
-    base, _, tuned, elsewhere = accuracies
+    base, *_, tuned, elsewhere = accuracies
     assert elsewhere == tuned > base
     assert (tmp_path / "learning_curves.png").read_bytes().startswith(PNG)
 
@@ -136,16 +136,6 @@ def test_lamb_bias(capsys, tmp_path):
     assert (tmp_path / "lamb_bias.png").read_bytes().startswith(PNG)
 
 
-def test_fine_tuning(capsys, tmp_path, monkeypatch):
-    """A small run of the comparison: the three optimizers start alike, and all learn."""
-    monkeypatch.setattr(fine_tuning, "EPOCHS", 4)
-    fine_tuning.main(tmp_path, range(1), range(100, 101), [0.0625])
-    accuracies = [float(number) for number in re.findall(r"│ (0\.\d{4}) ± ", capsys.readouterr().out)]
-    assert len(accuracies) == 3
-    assert min(accuracies) > 0.5
-    assert (tmp_path / "fine_tuning.png").read_bytes().startswith(PNG)
-
-
 def test_alternatives_are_joint_momentum(generator):
     """What is compared for speed is one rule: by hand, by pairing, and by rewriting, a model trains to the same."""
     x, y = generator.standard_normal((24, 5)), generator.standard_normal((24, 3))
@@ -165,6 +155,15 @@ def test_alternatives_are_joint_momentum(generator):
         results.append(model.predict(x, verbose=0))
     np.testing.assert_allclose(results[1], results[0], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(results[2], results[0], rtol=1e-4, atol=1e-5)
+
+
+def test_centered_costs_prints_a_table(capsys, monkeypatch):
+    """A row for each network, geometric means below, in a graph and compiled."""
+    monkeypatch.setitem(NETWORKS, "small", (lambda dense: perceptron(5, 4, 3, dense=dense), 8))
+    centered_costs.main(1, ["small"])
+    out = capsys.readouterr().out
+    assert len(re.findall(r"^\| small( \| \d+\.\d\d){6} \|$", out, re.MULTILINE)) == 2
+    assert out.count("| geometric mean |") == 2
 
 
 def test_alternatives_prints_a_table(capsys, monkeypatch):

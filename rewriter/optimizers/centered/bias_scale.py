@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 _NORMALIZED = ("Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Adamax", "Nadam", "Lion")
 # Every how many steps the scale is computed anew: the weights move little in between, and reading them costs.
 _PERIOD = 32
-# Of how many units at most the mean squares are: they say enough of a layer, and to read all of a large one costs.
+# Of how many units at most the mean squares are: they say enough of a layer, and to read all of a large one costs. Of a
+# recurrent cell they are of all, as its first units are those of one gate.
 _UNITS = 64
 _LARGEST_MOVE = 0.02  # of the root mean square of the mean outputs
 
@@ -65,7 +66,7 @@ def _scale(observer: Observer, kernel: Any, rate: Any) -> Any:
     """Return by how much more than 1 the bias step is multiplied; 0 where all weights are zero."""
     ops = keras.ops
     weights = ops.convert_to_tensor(kernel)
-    if not observer.flow.by_unit:
+    if not observer.flow.by_unit and not observer.flow.states:
         weights = weights[:, :_UNITS]
     rate = ops.cast(rate, weights.dtype)
     of_outputs = ops.mean(ops.square(mean_outputs(observer, weights)))

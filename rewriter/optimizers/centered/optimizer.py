@@ -201,7 +201,7 @@ def observer_of(optimizer: Any, variable: Any) -> Observer | None:
 
 
 def mean_input(optimizer: Any, variable: Any) -> Any:
-    """Return the mean of what each kernel row of a centered variable reads, of shape ``(1, rows)``.
+    """Return the mean of what each kernel row of a centered variable reads, and a zero, of shape ``(1, rows + 1)``.
 
     ``None`` where that is no row: no layer's input is known, or units read different features, or there are more bias
     rows than one.
@@ -209,7 +209,10 @@ def mean_input(optimizer: Any, variable: Any) -> Any:
     observer = observer_of(optimizer, variable)
     if observer is None or observer.flow.by_unit or observer.biases > 1:
         return None
-    return observer.flow.above_biases(observer.mean(variable.dtype), 1)
+    if observer.reads_features:
+        return observer.padded_mean(variable.dtype)
+    above = observer.flow.above_biases(observer.mean(variable.dtype), 1)
+    return keras.ops.concatenate([above, keras.ops.zeros((1, 1), variable.dtype)], axis=1)
 
 
 @dataclass

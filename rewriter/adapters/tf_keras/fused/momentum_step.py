@@ -40,7 +40,7 @@ def fused_update(
         rate: η, a scalar tensor.
         momentum: μ, a scalar tensor. All five have one dtype.
         nesterov: Whether ``W*`` moves by the new ``m`` instead of the old one.
-        inputs: ``m̂``, of shape ``(1, incoming - 1)``, for a step in centered coordinates with one bias row.
+        inputs: ``[m̂, 0]``, of shape ``(1, incoming)``, for a step in centered coordinates with one bias row.
     """
     by_xla, large = context.is_compiled_by_xla(), variable.shape.num_elements() >= _LARGE
     factors = context.factors_of(gradient) if by_xla or large else None
@@ -72,7 +72,7 @@ def _by_factors(
     found = momentum * slot
     averaged = tf.reduce_mean(left, axis=1, keepdims=True)
     if inputs is not None:
-        averaged = tf.concat([averaged, tf.matmul(left[:, :-1], inputs, transpose_b=True)], axis=1)
+        averaged = tf.concat([averaged, tf.matmul(left, inputs, transpose_b=True)], axis=1)
     products = tf.matmul(averaged, right, transpose_a=True)
     made = products[0] + found
     moving = momentum * made if nesterov else found
@@ -98,9 +98,8 @@ def _in_place(variable: Any, slot: Any, gradient: Any, rate: Any, momentum: Any,
     if inputs is None:
         mean, of_inputs = tf.reduce_mean(gradient, axis=0), None
     else:
-        count = gradient.shape[0]
-        above = tf.concat([inputs, tf.zeros((1, 1), inputs.dtype)], axis=1)
-        mean, of_inputs = tf.unstack(tf.matmul(tf.concat([tf.ones_like(above) / count, above], axis=0), gradient))
+        averaging = tf.fill(inputs.shape, tf.constant(1 / inputs.shape[1], inputs.dtype))
+        mean, of_inputs = tf.unstack(tf.matmul(tf.concat([averaging, inputs], axis=0), gradient))
     made = mean + found
     moving = momentum * made if nesterov else found
     of_bias = None if inputs is None else _of_bias(of_inputs, inputs, moving)
