@@ -87,6 +87,9 @@ class JointOptimizer(RowwiseWeightDecay, StepsTogether, ObservingRule, KeptSetti
             Slots have the dtype of the variable and start at zero, unless :meth:`initial_slot` says otherwise. Those
             of a parent class are named again, ``slots = {**Parent.slots, ...}``. A state of the optimizer as a whole is
             made in ``__init__``, by ``self.add_variable((), name=...)``.
+        statistics: What a subclass wants to know of what each layer sees in training, by name, and how much of what was
+            seen before counts one step later: ``{"input_mean": 0.99}``, the only one there is. :meth:`statistic` reads
+            it.
 
     Raises:
         ValueError: A hyperparameter is not in its legal range; the message says which that is.

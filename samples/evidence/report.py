@@ -176,7 +176,7 @@ def page(results: list[Result]) -> str:
                     f"{each.wins[0]} of {len(SEEDS)}",
                     _spreads(each.metrics, 4),
                     f"{each.wins[1]} of {len(SEEDS)}",
-                    f"x {each.rates[1] / each.rates[0]:g}",
+                    f"x {each.rates[1] / each.rates[0]:.2g}",
                     each.cost,
                 ]
                 for each in own

@@ -2,9 +2,9 @@
 
 ``python samples/evidence/run.py [MINUTES] [NAME ...]`` goes on where it stopped, with the tasks and optimizers named.
 Each run is a line of ``runs.jsonl``. The rates of all are chosen alike, on seeds and on a split of their own: the best
-by each of the two metrics, of a grid that grows until the best is not at its end. Six further seeds train on all of the
-training data at that rate; as long as one of them fails, the next lower rate is taken. ``report.py`` makes tables and
-pictures of the lines.
+by each of the two metrics, of a grid that grows until the best is not at its end, and is then made finer around it. Six
+further seeds train on all of the training data at that rate; as long as one of them fails, the next lower rate is
+taken. ``report.py`` makes tables and pictures of the lines.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tasks import TASKS
 from training import Trainer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from contestants import Contestant
     from tasks import Task
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 FILE = Path(__file__).parent / "runs.jsonl"
 CONFIRMING_SEEDS = range(200, 206)
 TUNING_SEEDS, SEEDS, BUDGETS, BUDGET_SEEDS = range(100, 102), range(10), (0.25, 0.4, 0.55, 0.75), range(3)
-_WIDEST = 16  # rates that a grid may grow to
+_WIDEST = 12  # times that a grid may grow
 
 Key = tuple[str, str, float, int, bool, float]
 
@@ -60,15 +60,19 @@ def score(line: dict[str, Any], task: Task, by: str) -> float:
     return -value if by == "metric" and task.of_classes and math.isfinite(value) else value
 
 
-def best_rate(done: dict[Key, dict[str, Any]], task: Task, contestant: Contestant, by: str) -> tuple[float, bool]:
-    """Return the best of the rates tried, and whether both of its neighbours were tried too."""
-    scores: dict[float, list[float]] = {}
+def rate_at(place: int) -> float:
+    """Return the rate at a place of the grid, whose steps are a factor of √2."""
+    return float(2.0 ** (place / 2))
+
+
+def best_place(done: dict[Key, dict[str, Any]], task: Task, contestant: Contestant, by: str) -> tuple[int, set[int]]:
+    """Return the place of the best of the rates tried, and all places tried."""
+    scores: dict[int, list[float]] = {}
     for line in done.values():
         if line["tuning"] and (line["task"], line["optimizer"]) == (task.name, contestant.name):
-            scores.setdefault(line["rate"], []).append(score(line, task, by))
-    mean = {rate: sum(each) / len(each) for rate, each in scores.items()}
-    best = min(sorted(mean), key=lambda rate: mean[rate])
-    return best, best / 2 in mean and best * 2 in mean
+            scores.setdefault(round(2 * math.log2(line["rate"])), []).append(score(line, task, by))
+    mean = {place: sum(each) / len(each) for place, each in scores.items()}
+    return min(sorted(mean), key=lambda place: mean[place]), set(mean)
 
 
 def has_failed(done: dict[Key, dict[str, Any]], key: Key) -> bool:
@@ -86,34 +90,39 @@ def chosen_rate(
     done: dict[Key, dict[str, Any]], task: Task, contestant: Contestant, by: str
 ) -> tuple[float, list[Key]]:
     """Return the rate that is chosen as far as is known, and the runs that are to confirm it and are not done."""
-    rate, _ = best_rate(done, task, contestant, by)
+    place, _ = best_place(done, task, contestant, by)
     while True:
-        keys = [(task.name, contestant.name, rate, seed, False, 1.0) for seed in CONFIRMING_SEEDS]
+        keys = [(task.name, contestant.name, rate_at(place), seed, False, 1.0) for seed in CONFIRMING_SEEDS]
         if not any(has_failed(done, key) for key in keys if key in done):
-            return rate, [key for key in keys if key not in done]
-        rate /= 2
+            return rate_at(place), [key for key in keys if key not in done]
+        place -= 1
 
 
 def wanted(done: dict[Key, dict[str, Any]], task: Task, contestant: Contestant) -> Iterator[Key]:
     """Yield the runs that a task and an optimizer need, each when those before are done."""
-    rates = [2.0**power for power in contestant.powers]
-    for rate in rates:
-        yield from ((task.name, contestant.name, rate, seed, True, 1.0) for seed in TUNING_SEEDS)
+
+    def tried(places: Iterable[int]) -> Iterator[Key]:
+        for place in places:
+            yield from ((task.name, contestant.name, rate_at(place), seed, True, 1.0) for seed in TUNING_SEEDS)
+
+    yield from tried(2 * power for power in contestant.powers)
     for by in ("loss", "metric"):
-        for _ in range(_WIDEST - len(rates)):
-            best, inside = best_rate(done, task, contestant, by)
-            if inside:
+        for _ in range(_WIDEST):
+            best, known = best_place(done, task, contestant, by)
+            # First by factors of two until both neighbours are known, then by the two places between.
+            missing = {best - 2, best + 2} - known if best % 2 == 0 else set()
+            missing = missing or {best - 1, best + 1} - known
+            if not missing:
                 break
-            for rate in (best / 2, best * 2):
-                yield from ((task.name, contestant.name, rate, seed, True, 1.0) for seed in TUNING_SEEDS)
+            yield from tried(sorted(missing))
     for by in ("loss", "metric"):
-        while missing := chosen_rate(done, task, contestant, by)[1]:
-            yield missing[0]
+        while unconfirmed := chosen_rate(done, task, contestant, by)[1]:
+            yield unconfirmed[0]
         rate, _ = chosen_rate(done, task, contestant, by)
         yield from ((task.name, contestant.name, rate, seed, False, 1.0) for seed in SEEDS)
-    best, _ = chosen_rate(done, task, contestant, "loss")
+    rate, _ = chosen_rate(done, task, contestant, "loss")
     for budget in BUDGETS if contestant.name != contestant.plain else ():
-        yield from ((task.name, contestant.name, best, seed, False, budget) for seed in BUDGET_SEEDS)
+        yield from ((task.name, contestant.name, rate, seed, False, budget) for seed in BUDGET_SEEDS)
 
 
 def _short(number: float) -> float | None:

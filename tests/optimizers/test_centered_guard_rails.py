@@ -9,7 +9,8 @@ from tf_keras import layers, optimizers
 import rewriter
 from rewriter import Centered
 
-ELEMENTWISE = ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Adamax", "Nadam", "Lion"]
+# One of each kind: what divides by a root, by a largest value, by nothing, and what takes a sign.
+RULES = ["SGD", "Adam", "Adadelta", "Adamax", "Lion"]
 
 
 def model_of(optimizer=None, features=6, seed=4):
@@ -36,7 +37,7 @@ def test_features_a_hundred_spreads_from_zero(generator, name):
     assert centered[-1] <= 1.2 * plain[-1]
 
 
-@pytest.mark.parametrize("name", ELEMENTWISE)
+@pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("what", ["constant", "zero", "one at a time", "far away"])
 def test_no_nan_where_there_was_none(generator, name, what):
     x = generator.standard_normal((24, 6)).astype("float32")

@@ -25,7 +25,7 @@ def test_a_run_of_the_evidence(tmp_path, monkeypatch):
     monkeypatch.setattr(evidence_run, "TASKS", {task.name: task})
     pair = {name: replace(CONTESTANTS[name], powers=range(-9, -6)) for name in ("Adam", "centered Adam")}
     monkeypatch.setattr(evidence_run, "CONTESTANTS", pair)
-    monkeypatch.setattr(evidence_run, "_WIDEST", 5)
+    monkeypatch.setattr(evidence_run, "_WIDEST", 2)
     evidence_run.main(math.inf, [])
     written = (tmp_path / "runs.jsonl").read_text()
     lines = [json.loads(line) for line in written.splitlines()]
