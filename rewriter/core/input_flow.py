@@ -22,6 +22,7 @@ class InputFlow:
             neighbouring units read each. 0 of all other layers, in which every row reads one feature.
         groups: Of a grouped convolution, in how many groups of neighbouring units each reads features of its own.
         states: Of a recurrent cell, how many rows below those of the input read its state, a feature each.
+        told: Whether a user has said so, of a layer of no known family.
     """
 
     axes: tuple[int, ...]
@@ -30,6 +31,7 @@ class InputFlow:
     copies: int = 0
     groups: int = 1
     states: int = 0
+    told: bool = False
 
     @property
     def inputs(self) -> int:

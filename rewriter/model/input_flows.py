@@ -13,19 +13,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
-def flow_of(layer: Any, kernels: Sequence[str]) -> InputFlow | None:
+def flow_of(layer: Any, kernels: Sequence[str], told: bool = False) -> InputFlow | None:
     """Return how the input of a built standard layer flows into the kernels of a pair, ``None`` if it is not known.
 
     Args:
         layer: The layer.
         kernels: The attributes of the kernels of the pair.
+        told: Whether the user has said that the kernel is multiplied by the input, of a layer of no known family.
     """
     shapes = [tuple(getattr(layer, kernel).shape) for kernel in kernels]
     for names, flow in _FLOWS.items():
         if isinstance(layer, keras.layer_classes(*names)):
             found: InputFlow | None = flow(layer, *shapes)
             return found
-    return None
+    return InputFlow((-1,), (math.prod(shapes[0]) // shapes[0][-1],), told=True) if told else None
 
 
 def _of_dense(_: Any, kernel: tuple[int, ...]) -> InputFlow:

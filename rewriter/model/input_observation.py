@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from rewriter.adapters import keras
+from rewriter.core.errors import ModelError
 from rewriter.core.layout import is_merged, layouts_in
 
 if TYPE_CHECKING:
@@ -173,6 +174,8 @@ def observe(layer: Any, inputs: Any, twins: bool = False) -> Observer | None:
     twinned = None
     for layout in layouts_in(layer):
         known = _observers_of(layer, layout) if layout.flow is not None and not layout.flow.states else []
+        if known and layout.flow is not None and layout.flow.told:
+            _require_features(layer, inputs, layout.flow.inputs)
         for observer in known:
             observer.add(_sums(layer, observer, inputs))
         with_twin = [observer for observer in known if observer.twin is not None]
@@ -209,6 +212,15 @@ def _observers_of(layer: Any, layout: Layout) -> list[Observer]:
         return []
     alive = [(reference(), key) for reference, key in held]
     return [observers.of[key] for observers, key in alive if observers is not None]
+
+
+def _require_features(layer: Any, inputs: Any, features: int) -> None:
+    shape = tuple(getattr(inputs, "shape", ()))
+    if not shape or shape[-1] != features:
+        raise ModelError(
+            f"{layer.name}: rewriter.pair said reads_input=True, and the layer was called with an input of shape "
+            f"{shape}, where the kernel has {features} rows. Split the model, and declare the pair without it."
+        )
 
 
 def _sums(layer: Any, observer: Observer, values: Any, masked_as: Any = None) -> Any:

@@ -33,10 +33,12 @@ class Pair:
     Attributes:
         kernels: The kernels: mostly one, two where a layer is fed by its own state as well.
         biases: The biases; one weight may hold several for a unit.
+        reads_input: A user has said that the kernel is multiplied by the layer's input.
     """
 
     kernels: tuple[Weight, ...]
     biases: tuple[Weight, ...]
+    reads_input: bool = False
 
     @property
     def weights(self) -> tuple[Weight, ...]:
@@ -50,10 +52,11 @@ class Pair:
 
     def to_config(self) -> dict[str, Any]:
         """Return the pair as JSON data."""
-        return {
+        weights = {
             name: [{"attribute": weight.attribute, "outgoing": list(weight.outgoing)} for weight in weights]
             for name, weights in (("kernels", self.kernels), ("biases", self.biases))
         }
+        return {**weights, "reads_input": True} if self.reads_input else weights
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Pair:
@@ -62,7 +65,7 @@ class Pair:
             tuple(Weight(weight["attribute"], tuple(weight["outgoing"])) for weight in config[name])
             for name in ("kernels", "biases")
         )
-        return cls(kernels, biases)
+        return cls(kernels, biases, bool(config.get("reads_input", False)))
 
 
 DENSE = Pair((Weight("kernel"),), (Weight("bias"),))
@@ -83,7 +86,7 @@ def layouts_for(layer: Any, pairs: Sequence[Pair]) -> tuple[Layout, ...]:
             biases=len(pair.biases),
             attribute=f"{AUGMENTED_KERNEL}_{index}" if index else AUGMENTED_KERNEL,
             scope=_scope_for(layer, pair),
-            flow=flow_of(layer, [weight.attribute for weight in pair.kernels]),
+            flow=flow_of(layer, [weight.attribute for weight in pair.kernels], told=pair.reads_input),
         )
         for index, pair in enumerate(pairs)
     )
@@ -99,4 +102,5 @@ def _scope_for(layer: Any, pair: Pair) -> str:
 def pair_of(layout: Layout) -> Pair:
     """Read from a layout which weights are paired, the inverse of :func:`layouts_for`."""
     weights = tuple(Weight(part.attribute, part.outgoing) for part in layout.parts)
-    return Pair(weights[: -layout.biases], weights[-layout.biases :])
+    told = layout.flow is not None and layout.flow.told
+    return Pair(weights[: -layout.biases], weights[-layout.biases :], told)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rewriter.adapters import keras
 from rewriter.core import hints, tables
 from rewriter.core.errors import PairError
+from rewriter.core.flags import require_flags
 from rewriter.core.layout import is_merged
 from rewriter.core.suggestions import closest, did_you_mean
 from rewriter.model.families import family_of_class
@@ -26,6 +27,7 @@ class _Declaration:
     kernels: tuple[str, ...]
     biases: tuple[str, ...]
     units: tuple[int, ...] | None
+    reads_input: bool
 
     @property
     def attributes(self) -> tuple[str, ...]:
@@ -41,6 +43,7 @@ def pair(
     kernel: str | Sequence[str] = "kernel",
     bias: str | Sequence[str] = "bias",
     units: int | Sequence[int] | None = None,
+    reads_input: bool = False,
 ) -> None:
     """Declare which weights of a layer of your own belong together. The pass then treats it like Keras's own layers.
 
@@ -57,13 +60,19 @@ def pair(
         bias: The attribute that holds the bias, or several.
         units: The axes of each kernel that are its units, counted from the end: -1 where each column is a unit, as in
             Keras's own layers, -2 where each row of a matrix is. ``None`` takes the last axes, as many as fit the bias.
+        reads_input: The kernel, a matrix with a unit in each column, is multiplied by the first argument of the layer's
+            call, as in a Dense layer. A centered optimizer then knows the mean of what it reads; else it leaves the
+            layer uncentered. It is not checked, and if it is not so, training suffers and nothing else.
 
     Raises:
         PairError: It is no layer of tf-keras, or one of a known family. Or a weight is named twice, or belongs to a
             pair that is declared for a class of the layer. Or a built layer has no such weights, or they cannot be
             stacked; for a class, :func:`rewriter.plan` raises these two.
     """
-    declaration = _Declaration(_names(kernel, "kernel"), _names(bias, "bias"), None if units is None else _axes(units))
+    require_flags(reads_input=reads_input)
+    declaration = _Declaration(
+        _names(kernel, "kernel"), _names(bias, "bias"), None if units is None else _axes(units), reads_input
+    )
     cls = layer_or_class if isinstance(layer_or_class, type) else type(layer_or_class)
     if not issubclass(cls, keras.Layer):
         raise PairError(f"rewriter.pair takes a tf_keras layer or a class of layers, got {layer_or_class!r}.")
@@ -162,9 +171,16 @@ def _resolve(declaration: _Declaration, layer: Any) -> Pair | None:
         which = "units=" + repr(declaration.units) if declaration.units else "the last axes, and no units= says which"
         raise PairError(f"{_name(layer)}: {shown} cannot be stacked by {which}: the kernel's units must be the bias's.")
     wanted = [shapes[declaration.kernels[0]][axis] for axis in units]
+    is_matrix = len(shapes[declaration.kernels[0]]) == 2 and units == (-1,)  # noqa: PLR2004
+    if declaration.reads_input and not (is_matrix and len(declaration.kernels) == 1):
+        raise PairError(
+            f"{_name(layer)}: reads_input=True is for one kernel that is a matrix with a unit in each column; got "
+            f"{shown}."
+        )
     return Pair(
         tuple(Weight(kernel, units) for kernel in declaration.kernels),
         tuple(Weight(bias, _axes_of_bias(shapes[bias], wanted)) for bias in declaration.biases),
+        declaration.reads_input,
     )
 
 

@@ -185,3 +185,74 @@ def test_a_statistic_that_is_not_there_is_named(statistics, asked, message):
     with pytest.raises((ValueError, rewriter.OptimizerError), match=message):  # noqa: PT012
         rewriter.rewrite(model, rule())
         fit(model, data_for(model))
+
+
+class Mixing(layers.Layer):
+    """A layer of a user's own, whose kernel reads its input."""
+
+    def build(self, shape):
+        self.w = self.add_weight("w", (shape[-1], 4))
+        self.b = self.add_weight("b", (4,))
+
+    def call(self, inputs):
+        return tf.tanh(inputs @ self.w + self.b)
+
+
+@pytest.mark.usefixtures("float64")
+def test_a_declared_pair_that_reads_its_input_is_centered(tmp_path):
+    """As the Dense layer that it is; the file knows it, and the plan says it."""
+    trained, path = [], tmp_path / "told.keras"
+    for make in (Mixing, lambda: layers.Dense(4, activation="tanh")):
+        tf_keras.utils.set_random_seed(2)
+        inputs = tf_keras.Input((3,))
+        model = tf_keras.Model(inputs, layers.Dense(3, name="last")(make()(inputs)))
+        tf_keras.utils.set_random_seed(5)
+        model.set_weights([np.random.default_rng(1).normal(size=each.shape) for each in model.get_weights()])
+        model.compile(optimizers.SGD(RATE), "mse")
+        if make is Mixing:
+            rewriter.pair(Mixing, kernel="w", bias="b", reads_input=True)
+        try:
+            assert {each.to_dict()["centering"] for each in rewriter.plan(model).decisions} == {"centered"}
+            rewriter.rewrite(model, optimizer="centered")
+        finally:
+            if make is Mixing:
+                rewriter.unpair(Mixing)
+        fit(model, data_for(model))
+        with tf_keras.utils.custom_object_scope({"Mixing": Mixing}):
+            rewriter.save_model(model, path, overwrite=True)
+            model = rewriter.load_model(path)
+        fit(model, data_for(model))
+        trained.append(model)
+    assert differences(*trained) <= 1e-12
+
+
+def test_what_is_said_of_a_pair_must_be_possible():
+    class Turned(layers.Layer):
+        def build(self, shape):
+            self.w = self.add_weight("w", (4, shape[-1]))
+            self.b = self.add_weight("b", (4,))
+
+        def call(self, inputs):
+            return inputs @ tf.transpose(self.w) + self.b
+
+    model = tf_keras.Sequential([Turned(), layers.Dense(2)])
+    model.build((None, 3))
+    with pytest.raises(rewriter.PairError, match=r"reads_input=True is for one kernel that is a matrix.*got w 4x3"):
+        rewriter.pair(model.layers[0], kernel="w", bias="b", units=-2, reads_input=True)
+
+
+def test_an_input_of_other_features_than_was_said_is_refused():
+    class Doubling(Mixing):
+        def build(self, shape):
+            super().build((shape[0], 2 * shape[-1]))
+
+        def call(self, inputs):
+            return super().call(tf.concat([inputs, inputs], axis=-1))
+
+    model = tf_keras.Sequential([Doubling(), layers.Dense(3)])
+    model.build((None, 3))
+    model.compile("sgd", "mse")
+    rewriter.pair(model.layers[0], kernel="w", bias="b", reads_input=True)
+    rewriter.rewrite(model, optimizer="centered")
+    with pytest.raises(rewriter.ModelError, match=r"reads_input=True, and the layer was called with an input of shape"):
+        fit(model, data_for(model))
