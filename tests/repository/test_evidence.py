@@ -19,13 +19,15 @@ def test_the_page_of_evidence_is_made_of_the_runs(capsys):
 
 
 def test_a_run_of_the_evidence(tmp_path, monkeypatch):
-    """From nothing, on a small task: a grid, confirmed rates, ten seeds, budgets; a second call does nothing."""
+    """From nothing, on a small task: a grid, confirmed rates, seeds, budgets; a second call does nothing."""
     monkeypatch.setattr(evidence_run, "FILE", tmp_path / "runs.jsonl")
     task = replace(TASKS["diabetes, not centered"], epochs=1)
     monkeypatch.setattr(evidence_run, "TASKS", {task.name: task})
     pair = {name: replace(CONTESTANTS[name], powers=range(-9, -6)) for name in ("Adam", "centered Adam")}
     monkeypatch.setattr(evidence_run, "CONTESTANTS", pair)
-    monkeypatch.setattr(evidence_run, "_WIDEST", 2)
+    fewer = {"_WIDEST": 2, "SEEDS": range(2), "CONFIRMING_SEEDS": range(200, 202), "BUDGETS": (0.5,)}
+    for name, value in fewer.items():
+        monkeypatch.setattr(evidence_run, name, value)
     evidence_run.main(math.inf, [])
     written = (tmp_path / "runs.jsonl").read_text()
     lines = [json.loads(line) for line in written.splitlines()]
