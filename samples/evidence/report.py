@@ -76,10 +76,11 @@ class Result:
 
     @property
     def cost(self) -> str:
-        """The time it takes to the other's training loss, over the other's time."""
+        """What it takes to the other's training loss: the share of the steps, and of the time where that is known."""
         if self.budget is None:
             return "not reached"
-        return "?" if self.step is None else f"{self.budget * self.step:.2f}"
+        time = "" if self.step is None else f", {self.budget * self.step:.2f} of the time"
+        return f"{self.budget:g} of the steps{time}"
 
 
 def results_of(done: dict[Key, dict[str, Any]], ratios: dict[tuple[str, str], float]) -> list[Result]:
@@ -168,7 +169,7 @@ def page(results: list[Result]) -> str:
         lines += [title, "-" * len(title), ""]
         own = sorted((each for each in results if each.optimizer.name == name), key=lambda each: -each.loss_ratio)
         lines += _table(
-            ["task", "training loss", "lower for", "test metric", "better for", "best rate", "time to the same loss"],
+            ["task", "training loss", "lower for", "test metric", "better for", "best rate", "to the same loss"],
             (
                 [
                     each.task.name,

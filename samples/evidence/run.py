@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 FILE = Path(__file__).parent / "runs.jsonl"
 CONFIRMING_SEEDS = range(200, 206)
 TUNING_SEEDS, SEEDS, BUDGETS, BUDGET_SEEDS = range(100, 102), range(10), (0.25, 0.4, 0.55, 0.75), range(3)
+_FAR = 1.5
 _WIDEST = 12  # times that a grid may grow
 
 Key = tuple[str, str, float, int, bool, float]
@@ -76,14 +77,14 @@ def best_place(done: dict[Key, dict[str, Any]], task: Task, contestant: Contesta
 
 
 def has_failed(done: dict[Key, dict[str, Any]], key: Key) -> bool:
-    """Tell whether a run ended in NaN, or above the loss of the lowest rate: it did not train."""
+    """Tell whether a run ended in NaN, or far above the loss of the lowest rate: it did not train."""
     of_all = {
         other[2]: done[other]["loss"]
         for other in done
         if other[:2] == key[:2] and other[3:5] == (TUNING_SEEDS[0], True)
     }
     loss, slowest = done[key]["loss"], of_all[min(of_all)]
-    return loss is None or (slowest is not None and loss > slowest)
+    return loss is None or (slowest is not None and loss > _FAR * slowest)
 
 
 def chosen_rate(

@@ -174,21 +174,25 @@ def corrected_additions(variable: Any, rows: slice, correction: Callable[[Any], 
 def _add(variable: Any, rows: slice, value: Any, correction: Any, sign: int) -> None:
     cls = type(variable)
     assign = cls.assign_add if sign > 0 else cls.assign_sub
+    assign(variable, without_rows(value, rows, correction))
+
+
+def without_rows(value: Any, rows: slice, subtracted: Any) -> Any:
+    """Subtract from the last rows of a tensor: in place, if nothing else needs it any more.
+
+    Done to the variable itself, by a scattered update, TensorFlow would copy the variable in each later read, those of
+    inference too: 8.3 ms for 3.0, a product of 16 rows and 4097 by 4096.
+    """
     if is_compiled_by_xla():
-        # XLA makes one loop of this. It would copy the whole variable to scatter into it, or to take it apart.
-        assign(variable, value - tf.pad(correction, [[rows.start, 0], [0, 0]]))
-    else:
-        assign(variable, value)
-        subtract_from_rows(variable, rows, correction if sign > 0 else -correction)
+        # XLA makes one loop of this. It would copy the whole tensor to scatter into it, or to take it apart.
+        return value - tf.pad(subtracted, [[rows.start, 0], [0, 0]])
+    return tf.tensor_scatter_nd_sub(value, [[row] for row in range(rows.start, rows.stop)], subtracted)
 
 
 def subtract_from_rows(variable: Any, rows: slice, value: Any) -> None:
-    """Subtract from the last rows of a variable, in place."""
-    if is_compiled_by_xla():
-        variable.assign_sub(tf.pad(value, [[rows.start, 0], [0, 0]]))
-    else:
-        # Not by a slice: one that is read shares the variable's memory, and TensorFlow copies it all before a change.
-        variable.scatter_sub(tf.IndexedSlices(value, tf.range(rows.start, rows.stop)))
+    """Subtract from the last rows of a variable."""
+    # Of zeros above them: see `without_rows`.
+    variable.assign_sub(tf.pad(value, [[rows.start, 0], [0, 0]]))
 
 
 def refresh_if(predicate: Any, refreshed: Sequence[tuple[Any, Callable[[], Any]]]) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 import tensorflow as tf
 
 from rewriter.adapters.tf_keras.graphs import context
+from rewriter.adapters.tf_keras.statistics import without_rows
 
 # From how many numbers in W* on passes over it cost more than the operations that save them.
 _LARGE = 2**18
@@ -105,13 +106,7 @@ def _in_place(variable: Any, slot: Any, gradient: Any, rate: Any, momentum: Any,
     of_bias = None if inputs is None else _of_bias(of_inputs, inputs, moving)
     with tf.control_dependencies([] if tf.executing_eagerly() else [made]):
         delta = tf.nn.bias_add(gradient, moving)
-    if context.is_compiled_by_xla():
-        _descend(variable, rate, _with_bias(delta, of_bias))
-    else:
-        _descend(variable, rate, delta)
-        if of_bias is not None:
-            # Not by a slice, for which TensorFlow would copy the variable.
-            variable.scatter_add(tf.IndexedSlices(rate * of_bias[tf.newaxis], [variable.shape[0] - 1]))
+    _descend(variable, rate, _with_bias(delta, of_bias))
     slot.assign(made)
 
 
@@ -132,7 +127,9 @@ def _of_bias(product: Any, inputs: Any, moving: Any) -> Any:
 
 
 def _with_bias(delta: Any, of_bias: Any) -> Any:
-    return delta if of_bias is None else delta - tf.pad(of_bias[tf.newaxis], [[delta.shape[0] - 1, 0], [0, 0]])
+    if of_bias is None:
+        return delta
+    return without_rows(delta, slice(delta.shape[0] - 1, delta.shape[0]), of_bias[tf.newaxis])
 
 
 def _can_compile_alone() -> bool:
