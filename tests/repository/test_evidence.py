@@ -25,7 +25,13 @@ def test_a_run_of_the_evidence(tmp_path, monkeypatch):
     monkeypatch.setattr(evidence_run, "TASKS", {task.name: task})
     pair = {name: replace(CONTESTANTS[name], powers=range(-9, -6)) for name in ("Adam", "centered Adam")}
     monkeypatch.setattr(evidence_run, "CONTESTANTS", pair)
-    fewer = {"_WIDEST": 2, "SEEDS": range(2), "CONFIRMING_SEEDS": range(200, 202), "BUDGETS": (0.5,)}
+    fewer = {
+        "_WIDEST": 2,
+        "SEEDS": range(2),
+        "CONFIRMING_SEEDS": range(200, 202),
+        "BUDGETS": (0.5,),
+        "BUDGET_SEEDS": range(1),
+    }
     for name, value in fewer.items():
         monkeypatch.setattr(evidence_run, name, value)
     evidence_run.main(math.inf, [])
