@@ -59,19 +59,19 @@ def observe_model(optimizer: Any, model: Any) -> None:
         SelectorError: A selector matches no merged layer.
     """
     inner = keras.inner_optimizer(optimizer)
+    merged = [found for found in locate_layers(model) if is_merged(found.layer)]
+    if not merged:
+        return
     if isinstance(inner, ObservingRule):
         observe_for_rule(inner, keras.trained_variables(model))
     state = state_of(inner)
-    if state is None:
-        return
-    merged = [found for found in locate_layers(model) if is_merged(found.layer)]
-    if merged:
+    if state is not None:
         chosen = select(merged, state.include, state.exclude).chosen
         kernels = [
             kernel for found in merged if id(found.layer) not in chosen for kernel in augmented_kernels(found.layer)
         ]
         state.left_out = frozenset(keras.variable_key(inner, kernel) for kernel in kernels)
-    observe(inner, keras.trained_variables(model))
+        observe(inner, keras.trained_variables(model))
 
 
 def centering_lines(decided: Plan, choice: OptimizerChoice) -> list[str]:
