@@ -62,8 +62,10 @@ def observe_model(optimizer: Any, model: Any) -> None:
     merged = [found for found in locate_layers(model) if is_merged(found.layer)]
     if not merged:
         return
+    # A model that is not built does not list its variables, and its layers may have theirs all the same.
+    trained = keras.trained_variables(model) if model.built else [each for of in merged for each in of.layer.weights]
     if isinstance(inner, ObservingRule):
-        observe_for_rule(inner, keras.trained_variables(model))
+        observe_for_rule(inner, trained)
     state = state_of(inner)
     if state is not None:
         chosen = select(merged, state.include, state.exclude).chosen
@@ -71,7 +73,7 @@ def observe_model(optimizer: Any, model: Any) -> None:
             kernel for found in merged if id(found.layer) not in chosen for kernel in augmented_kernels(found.layer)
         ]
         state.left_out = frozenset(keras.variable_key(inner, kernel) for kernel in kernels)
-        observe(inner, keras.trained_variables(model))
+        observe(inner, trained)
 
 
 def centering_lines(decided: Plan, choice: OptimizerChoice) -> list[str]:
