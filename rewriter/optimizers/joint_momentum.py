@@ -120,7 +120,8 @@ class JointMomentum(JointOptimizer):
 
     def _rewriter_corrects_step(self, variable: Any) -> bool:
         """Tell whether the rule moves the bias for the centered coordinates by itself, which costs no further pass."""
-        own = type(self).update_layer is JointMomentum.update_layer
+        # A rule made of this one may move the variable in another way.
+        own = type(self).update_layer is JointMomentum.update_layer and not self._rewriter_sees_all
         fused = own and self.average == "incoming" and keras.fused is not None
         return fused and mean_input(self, variable) is not None
 

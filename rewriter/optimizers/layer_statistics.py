@@ -28,7 +28,14 @@ class LayerStatistics:
     decay: float
     observers: Observers = field(default_factory=Observers)
 
-    def build(self, optimizer: Any, variables: Sequence[Any], centers: bool = False, scales: bool = False) -> list[Any]:
+    def build(
+        self,
+        optimizer: Any,
+        variables: Sequence[Any],
+        centers: bool = False,
+        scales: bool = False,
+        name: str = "inputs",
+    ) -> list[Any]:
         """Have what the layers of some variables see added up from now on, where it is not yet.
 
         Args:
@@ -36,6 +43,7 @@ class LayerStatistics:
             variables: The variables that it trains.
             centers: Whether gradients are wanted in the coordinates of the means.
             scales: Whether the scale of each layer's bias step is kept too.
+            name: What the variables are called; an optimizer that has two of these gives each a name of its own.
 
         Returns:
             The variables that hold the sums, in the order of ``variables``, as files restore them by position.
@@ -46,7 +54,7 @@ class LayerStatistics:
             if layout is None or layout.flow is None:
                 continue
             if key not in self.observers.of:
-                seen = keras.statistic_like(variable, "inputs", (layout.flow.features + 1,))
+                seen = keras.statistic_like(variable, name, (layout.flow.features + 1,))
                 twin = keras.twin_of(variable) if centers else None
                 scale = keras.statistic_like(variable, "bias_scale", (), summed=False) if scales else None
                 self.observers.add(variable, key, Observer(layout, seen, twin, scale))

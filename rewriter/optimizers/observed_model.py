@@ -69,10 +69,13 @@ def observe_model(optimizer: Any, model: Any) -> None:
     state = state_of(inner)
     if state is not None:
         chosen = select(merged, state.include, state.exclude).chosen
-        kernels = [
-            kernel for found in merged if id(found.layer) not in chosen for kernel in augmented_kernels(found.layer)
-        ]
-        state.left_out = frozenset(keras.variable_key(inner, kernel) for kernel in kernels)
+        here, left_out = set(), set()
+        for found in merged:
+            keys = {keras.variable_key(inner, kernel) for kernel in augmented_kernels(found.layer)}
+            here |= keys
+            left_out |= keys if id(found.layer) not in chosen else set()
+        # One optimizer may train several models.
+        state.left_out = frozenset((state.left_out or frozenset()) - here | left_out)
         observe(inner, trained)
 
 

@@ -67,11 +67,13 @@ class ObservingRule(OptimizerBase):
         observe_for_rule(self, variables)
 
     def _rewriter_before_steps(self) -> None:
-        if (kept := _kept_by(self)) is not None:
+        kept = _kept_by(self)
+        if kept is not None:
             kept.share()
 
     def _rewriter_after_steps(self) -> None:
-        if (kept := _kept_by(self)) is not None:
+        kept = _kept_by(self)
+        if kept is not None:
             kept.forget()
 
 
@@ -93,4 +95,4 @@ def observe_for_rule(rule: ObservingRule, variables: Sequence[Any]) -> None:
         require_number(f"the decay of statistic {name!r}", decay, 0, 1)
     kept = _kept_by(rule) or LayerStatistics(rule.statistics[INPUT_MEAN])
     object.__setattr__(rule, _KEPT, kept)
-    keras.put_last(rule, kept.build(rule, variables))
+    keras.put_last(rule, kept.build(rule, variables, name=INPUT_MEAN))

@@ -62,7 +62,7 @@ def pair(
             Keras's own layers, -2 where each row of a matrix is. ``None`` takes the last axes, as many as fit the bias.
         reads_input: The kernel, a matrix with a unit in each column, is multiplied by the first argument of the layer's
             call, as in a Dense layer. A centered optimizer then knows the mean of what it reads; else it leaves the
-            layer uncentered. It is not checked, and if it is not so, training suffers and nothing else.
+            layer uncentered. Only the number of features is checked; if it is not so, training suffers.
 
     Raises:
         PairError: It is no layer of tf-keras, or one of a known family. Or a weight is named twice, or belongs to a

@@ -256,3 +256,37 @@ def test_an_input_of_other_features_than_was_said_is_refused():
     rewriter.rewrite(model, optimizer="centered")
     with pytest.raises(rewriter.ModelError, match=r"reads_input=True, and the layer was called with an input of shape"):
         fit(model, data_for(model))
+
+
+class Descent(rewriter.JointMomentum):
+    """Made of joint momentum, and moves all layers in a way of its own."""
+
+    def update_layers(self, layers):
+        for layer in layers:
+            layer.variable.assign_sub(tf.cast(self.learning_rate, layer.variable.dtype) * layer.gradient)
+
+
+@pytest.mark.usefixtures("float64")
+def test_a_rule_that_moves_all_layers_in_its_own_way_is_corrected():
+    trained = []
+    for rule in (Descent(RATE, centered=True), rewriter.Centered(optimizers.SGD(RATE))):
+        model = vectors()
+        rewriter.rewrite(model, rule)
+        model.compile(model.optimizer, "mse")
+        fit(model, data_for(model))
+        trained.append(model)
+    assert differences(*trained) <= 1e-12
+
+
+def test_a_centered_rule_with_statistics_of_its_own_is_saved(tmp_path):
+    """Each has its own sums, under its own name."""
+    model = vectors()
+    model.compile("sgd", "mse")
+    rewriter.rewrite(model, rewriter.Centered(CenteredByHand(RATE)))
+    model.compile(model.optimizer, "mse")
+    fit(model, data_for(model))
+    rewriter.save_model(model, tmp_path / "both.h5")
+    loaded = rewriter.load_model(tmp_path / "both.h5")
+    for each in (model, loaded):
+        fit(each, data_for(each))
+    assert differences(model, loaded) == 0
