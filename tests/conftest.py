@@ -59,3 +59,11 @@ def run(monkeypatch, capfd):
         return raised.value.code or 0, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture
+def float64():
+    """Models are made in float64, so that they can be compared with NumPy."""
+    tf_keras.backend.set_floatx("float64")
+    yield
+    tf_keras.backend.set_floatx("float32")

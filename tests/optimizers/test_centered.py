@@ -40,13 +40,6 @@ def fit(model, data):
         model.train_on_batch(x, y)
 
 
-@pytest.fixture
-def float64():
-    tf_keras.backend.set_floatx("float64")
-    yield
-    tf_keras.backend.set_floatx("float32")
-
-
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("rule", RULES)

@@ -9,6 +9,8 @@ import rewriter
 from centered_by_hand import ByHand
 from rewriter import Centered
 
+pytestmark = pytest.mark.usefixtures("float64")
+
 RATE = float(np.float32(0.003))  # so that none of them leaves the region in which rounding stays small
 
 
@@ -63,13 +65,6 @@ def one_layer(shape, make):
     tf_keras.utils.set_random_seed(3)
     inputs = tf_keras.Input(shape)
     return tf_keras.Model(inputs, layers.Dense(2, name="last")(layers.Flatten()(make()(inputs))))
-
-
-@pytest.fixture(autouse=True)
-def _float64():
-    tf_keras.backend.set_floatx("float64")
-    yield
-    tf_keras.backend.set_floatx("float32")
 
 
 def trained_by_hand(model, layer, positions, beside, name, data):

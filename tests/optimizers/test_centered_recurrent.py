@@ -9,6 +9,8 @@ from tf_keras import layers, optimizers
 import rewriter
 from rewriter import Centered
 
+pytestmark = pytest.mark.usefixtures("float64")
+
 RATE, DECAY = float(np.float32(0.02)), 0.99
 
 RECURRENT = {
@@ -31,13 +33,6 @@ class Unmasked(layers.Layer):
 
     def compute_mask(self, inputs, mask=None):
         del inputs, mask
-
-
-@pytest.fixture(autouse=True)
-def _float64():
-    tf_keras.backend.set_floatx("float64")
-    yield
-    tf_keras.backend.set_floatx("float32")
 
 
 def model_of(make, masked=False):

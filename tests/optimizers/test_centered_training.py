@@ -42,13 +42,6 @@ def masked():
     return model_of(layers.Masking(0.0), layers.Dense(4), layers.Dense(3), shape=(6, 5))
 
 
-@pytest.fixture
-def float64():
-    tf_keras.backend.set_floatx("float64")
-    yield
-    tf_keras.backend.set_floatx("float32")
-
-
 def data_for(generator, model, steps=8, rows=8):
     shape, out = model.input_shape[1:], model.output_shape[1:]
     batches = [

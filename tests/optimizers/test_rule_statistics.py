@@ -47,13 +47,6 @@ def differences(one, other):
     return max(np.abs(a - b).max() for a, b in zip(one.get_weights(), other.get_weights(), strict=True))
 
 
-@pytest.fixture
-def float64():
-    tf_keras.backend.set_floatx("float64")
-    yield
-    tf_keras.backend.set_floatx("float32")
-
-
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("make", [images, vectors])
 @pytest.mark.parametrize("way", WAYS)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import statistics
 from dataclasses import replace
 
 import report
@@ -16,6 +17,24 @@ def test_the_page_of_evidence_is_made_of_the_runs(capsys):
     report.main(["--print"])
     page = capsys.readouterr().out
     assert page == (ROOT / "docs" / "evidence.rst").read_text(encoding="utf-8")
+
+
+def test_the_table_of_the_readme_is_made_of_the_runs():
+    """The geometric mean over the tasks, on how many the loss is lower, and on how many the metric is better."""
+    results = report.results_of(evidence_run.read_lines(), {})
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in ("centered Adam", "centered AdamW", "centered SGD with momentum", "centered joint momentum"):
+        own = [result for result in results if result.optimizer.name == name]
+        ratio = statistics.geometric_mean(result.loss_ratio for result in own)
+        lower = sum(result.loss_ratio < 1 for result in own)
+        means = [[statistics.mean(each) for each in zip(*result.metrics, strict=True)] for result in own]
+        better = sum(
+            mine > other if result.task.of_classes else mine < other
+            for result, (other, mine) in zip(own, means, strict=True)
+        )
+        tasks = " tasks" if name == "centered Adam" else ""
+        row = f"| {name} / {own[0].optimizer.plain} | {ratio:#.2g} | {lower} of {len(own)}{tasks} | {better} |"
+        assert row in readme
 
 
 def test_a_run_of_the_evidence(tmp_path, monkeypatch):
