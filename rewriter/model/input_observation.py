@@ -38,7 +38,8 @@ class Observer:
         seen: A vector: the sum of each feature, in the order of the layout's
             :class:`~rewriter.core.input_flow.InputFlow`, and the number of positions.
         twin: A scalar whose gradient is that of the kernel in centered coordinates; ``None`` if nobody asks for that.
-        bias_scale: A scalar: by how much more than 1 the step of the bias is multiplied; ``None`` if it is not.
+        bias_scale: By how much more than 1 the step of the bias is multiplied, and how far it may go; ``None`` if it
+            is not scaled.
         products: The gradients of the kernel that calls with the twin have made since the last step. If that of the
             whole loss is no sum of these alone, the kernel is used in another way too, and the twin knows a part only.
     """

@@ -12,11 +12,23 @@ from rewriter import Centered
 from rewriter.optimizers.centered.optimizer import is_centered
 
 RATE = float(np.float32(0.03))
+BOUNDARIES, RATES = [3, 37], [0.0, 0.01, 0.05]
+
+
+def rate_at(step):
+    """Warm up from nothing, and rise between two steps at which the scales of bias steps are found anew."""
+    return RATES[np.searchsorted(BOUNDARIES, step)]
+
+
 RULES = {
     "SGD": (lambda: optimizers.SGD(RATE), lambda: Sgd(RATE)),
     "momentum": (lambda: optimizers.SGD(RATE, 0.87), lambda: Sgd(RATE, 0.87)),
     "nesterov": (lambda: optimizers.SGD(RATE, 0.87, nesterov=True), lambda: Sgd(RATE, 0.87, nesterov=True)),
     "Adam": (lambda: optimizers.Adam(RATE), lambda: Adam(RATE)),
+    "Adam, scheduled": (
+        lambda: optimizers.Adam(optimizers.schedules.PiecewiseConstantDecay(BOUNDARIES, RATES)),
+        lambda: Adam(rate_at),
+    ),
     "joint momentum": (lambda: rewriter.JointMomentum(RATE, 0.87), lambda: Joint(RATE, 0.87)),
 }
 WAYS = {"graph": {}, "eagerly": {"run_eagerly": True}, "XLA": {"jit_compile": True}}

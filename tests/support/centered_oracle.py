@@ -42,7 +42,11 @@ class Adam:
         count, mean = count + 1, self.first * mean + (1 - self.first) * gradient
         square = self.second * square + (1 - self.second) * gradient**2
         self.moments[name] = count, mean, square
-        rate = self.rate * np.sqrt(1 - rounded(self.second) ** count) / (1 - rounded(self.first) ** count)
+        rate = (
+            rounded(self.rate(count - 1) if callable(self.rate) else self.rate)
+            * np.sqrt(1 - rounded(self.second) ** count)
+            / (1 - rounded(self.first) ** count)
+        )
         return -rate * mean / (np.sqrt(square) + self.epsilon)
 
 
@@ -56,11 +60,14 @@ class _BiasScale:
         self.rate, self.scales = rate, {}
 
     def of(self, layer, count, weight, mean):
+        """Return the factor; the largest move counts at the learning rate of now."""
         if count % 32 == 0:
             outputs = np.sqrt(np.mean((weight[-1] + mean @ weight[:-1]) ** 2))
             natural = np.sqrt(1 + outputs**2 / np.mean(weight[:-1] ** 2))
-            self.scales[layer] = min(natural, max(1.0, 0.02 * outputs / rounded(self.rate)))
-        return self.scales[layer]
+            self.scales[layer] = natural, 0.02 * outputs
+        natural, largest_move = self.scales[layer]
+        rate = rounded(self.rate(count) if callable(self.rate) else self.rate)
+        return min(natural, max(1.0, largest_move / rate if rate else 1.0))
 
 
 def train(weights, batches, rule, decay=0.99, center=True):

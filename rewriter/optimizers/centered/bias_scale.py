@@ -45,16 +45,25 @@ def scales_bias_steps(optimizer: Any) -> bool:
     return isinstance(optimizer, keras.optimizer_classes(*_NORMALIZED))
 
 
+def bias_scale_of(optimizer: Any, observer: Observer, dtype: Any) -> Any:
+    """Return by how much more than 1 a bias step at the learning rate of now is multiplied; ``None`` if it is not."""
+    if observer.bias_scale is None:
+        return None
+    ops = keras.ops
+    natural, largest_move = ops.split(observer.bias_scale, [1])
+    largest = ops.divide_no_nan(largest_move, ops.cast(optimizer.learning_rate, largest_move.dtype)) - 1
+    return ops.cast(ops.minimum(natural, ops.maximum(largest, ops.zeros_like(largest))), dtype)
+
+
 def refresh_bias_scales(optimizer: Any, observed: Iterable[tuple[Any, Observer]]) -> None:
-    """Compute the scales anew, now and then.
+    """Compute anew, now and then, what the scales are made of.
 
     Args:
         optimizer: The optimizer.
         observed: Augmented kernels, and what their layers saw.
     """
-    rate = optimizer.learning_rate
     refreshed = [
-        (observer.bias_scale, functools.partial(_scale, observer, kernel, rate))
+        (observer.bias_scale, functools.partial(_scale_and_move, observer, kernel))
         for kernel, observer in observed
         if observer.bias_scale is not None
     ]
@@ -62,15 +71,13 @@ def refresh_bias_scales(optimizer: Any, observed: Iterable[tuple[Any, Observer]]
         keras.refresh_if(optimizer.iterations % _PERIOD == 0, refreshed)
 
 
-def _scale(observer: Observer, kernel: Any, rate: Any) -> Any:
-    """Return by how much more than 1 the bias step is multiplied; 0 where all weights are zero."""
+def _scale_and_move(observer: Observer, kernel: Any) -> Any:
+    """Return by how much more than 1 a bias step is multiplied, 0 where all weights are zero, and how far it may go."""
     ops = keras.ops
     weights = ops.convert_to_tensor(kernel)
     if not observer.flow.by_unit and not observer.flow.states:
         weights = weights[:, :_UNITS]
-    rate = ops.cast(rate, weights.dtype)
     of_outputs = ops.mean(ops.square(mean_outputs(observer, weights)))
     of_weights = ops.mean(ops.square(weights[observer.layout.kernel_rows]))
     natural = ops.sqrt(1 + ops.divide_no_nan(of_outputs, of_weights))
-    largest = ops.maximum(ops.ones_like(rate), ops.divide_no_nan(_LARGEST_MOVE * ops.sqrt(of_outputs), rate))
-    return ops.cast(ops.minimum(natural, largest) - 1, observer.bias_scale.dtype)
+    return ops.cast(ops.stack([natural - 1, _LARGEST_MOVE * ops.sqrt(of_outputs)]), observer.bias_scale.dtype)

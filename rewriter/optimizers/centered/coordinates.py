@@ -33,7 +33,7 @@ def changed_gradient(observer: Observer, gradient: Any, sign: int = -1) -> Any:
     return keras.ops.concatenate([kernel + sign * beside, bias], axis=0)
 
 
-def to_subtract(observer: Observer, moved: Any) -> Any:
+def to_subtract(observer: Observer, moved: Any, scale: Any = None) -> Any:
     """Return what is to be subtracted from the bias rows for a step that was taken in the other coordinates.
 
     That is ``mᵀ ΔW``, and what the bias's own scale adds to its step.
@@ -41,9 +41,9 @@ def to_subtract(observer: Observer, moved: Any) -> Any:
     Args:
         observer: What the layer saw.
         moved: ``(ΔW, Δb')``, a tensor of the shape of ``W*``.
+        scale: By how much more than 1 the bias's own step is multiplied.
     """
     layout = observer.layout
-    scale = None if observer.bias_scale is None else keras.ops.cast(observer.bias_scale, moved.dtype)
     if observer.reads_features:
         row = observer.padded_mean(moved.dtype)
         if scale is not None:

@@ -23,7 +23,7 @@ from rewriter.core.derived_classes import derived_class, original_class, without
 from rewriter.core.errors import OptimizerError
 from rewriter.model.selectors import several
 from rewriter.optimizers.centered import coordinates
-from rewriter.optimizers.centered.bias_scale import refresh_bias_scales, scales_bias_steps
+from rewriter.optimizers.centered.bias_scale import bias_scale_of, refresh_bias_scales, scales_bias_steps
 from rewriter.optimizers.hyperparameters import require_number
 from rewriter.optimizers.layer_statistics import LayerStatistics
 from rewriter.optimizers.state.slots import ELEMENTWISE
@@ -153,14 +153,18 @@ class Centered(CenteredBase):
             return
         rows = observer.layout.bias_rows
         if self._rewriter_adds_its_steps:
-            with keras.corrected_additions(variable, rows, lambda moved: _to_subtract(observer, moved)):
+            with keras.corrected_additions(variable, rows, lambda moved: self._rewriter_to_subtract(observer, moved)):
                 step()
         else:
             # In one product with the difference: as that of two products it would be a thousand times less exact.
             before = keras.ops.convert_to_tensor(variable)
             step()
             moved = keras.ops.convert_to_tensor(variable) - before
-            keras.subtract_from_rows(variable, rows, _to_subtract(observer, moved))
+            keras.subtract_from_rows(variable, rows, self._rewriter_to_subtract(observer, moved))
+
+    def _rewriter_to_subtract(self, observer: Observer, moved: Any) -> Any:
+        moved = keras.ops.convert_to_tensor(moved)
+        return coordinates.to_subtract(observer, moved, bias_scale_of(self, observer, moved.dtype))
 
     def _rewriter_corrects_step(self, variable: Any) -> bool:
         """Tell whether the optimizer moves the bias of a variable for these coordinates by itself."""
@@ -175,10 +179,6 @@ class Centered(CenteredBase):
     def _rewriter_end_step(self) -> None:
         """Let what was seen before weigh less."""
         vars(self)[_STATE].statistics.forget()
-
-
-def _to_subtract(observer: Observer, moved: Any) -> Any:
-    return coordinates.to_subtract(observer, keras.ops.convert_to_tensor(moved))
 
 
 def observe(optimizer: Any, variables: Sequence[Any]) -> None:
