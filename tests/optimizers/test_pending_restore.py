@@ -186,3 +186,56 @@ def test_a_checkpoint_of_the_rewritten_form_in_a_plain_model(tmp_path):
         model.train_on_batch(*data())
     with pytest.raises(rewriter.ModelError, match="a: a checkpoint of the rewritten form was loaded while"):
         rewriter.rewrite(model, check=False)
+
+
+class OnMeans(rewriter.JointOptimizer):
+    """A rule that asks its layers for their inputs, and keeps a momentum."""
+
+    slots = {"velocity": "full"}
+    statistics = {"input_mean": 0.9}
+
+    def update_layer(self, gradient, variable, layout):
+        del layout
+        velocity = self.slot("velocity", variable)
+        mean = tf.concat([self.statistic("input_mean", variable), [[0.0]]], 0)
+        velocity.assign(0.9 * velocity + gradient - mean * gradient[-1:])
+        variable.assign_sub(0.03 * velocity)
+
+
+OBSERVING = {
+    "centered Adam": lambda: rewriter.Centered(optimizers.Adam(0.03)),
+    "centered momentum": lambda: rewriter.Centered(optimizers.SGD(0.03, 0.9)),
+    "centered joint momentum": lambda: rewriter.JointMomentum(0.03, 0.9, centered=True),
+    "loss scale": lambda: tf_keras.mixed_precision.LossScaleOptimizer(rewriter.Centered(optimizers.Adam(0.03))),
+    "a rule of one's own": OnMeans,
+}
+
+
+@pytest.mark.parametrize("restored", ["before the optimizer is built", "after that"])
+@pytest.mark.parametrize("rule", OBSERVING)
+def test_what_was_seen_and_the_slots_are_restored_each_to_its_own(rule, restored, tmp_path):
+    """The vectors of LayerNormalization, their slots and what a layer saw have one shape, and would fit each other."""
+
+    def make():
+        tf_keras.backend.clear_session()
+        tf_keras.utils.set_random_seed(5)
+        model = tf_keras.Sequential(
+            [layers.Dense(4, "relu", input_shape=(4,)), layers.Dense(5), layers.LayerNormalization(), layers.Dense(4)]
+        )
+        rewriter.rewrite(model, OBSERVING[rule]())
+        model.compile(model.optimizer, "mse")
+        return model, tf.train.Checkpoint(model=model)
+
+    x, y = data()
+    model, checkpoint = make()
+    model.fit(x, y, batch_size=4, epochs=2, shuffle=False, verbose=0)
+    path = checkpoint.save(tmp_path / "checkpoint")
+    model.fit(x, y, batch_size=4, shuffle=False, verbose=0)
+    other, checkpoint = make()
+    if restored == "after that":
+        other.optimizer.build(other.trainable_variables)
+    checkpoint.restore(path)
+    other.fit(x, y, batch_size=4, shuffle=False, verbose=0)
+    assert [bits(each.numpy()) for each in other.variables] == [bits(each.numpy()) for each in model.variables]
+    of_one, of_other = ([bits(each.numpy()) for each in each.optimizer.variables] for each in (model, other))
+    assert of_one == of_other

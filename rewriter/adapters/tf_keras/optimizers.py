@@ -303,7 +303,16 @@ def variables_not_saved(optimizer: Any) -> list[str]:
 
 
 def put_last(optimizer: Any, variables: Sequence[Any]) -> None:
-    """Have an optimizer save some variables, after all others and in this order."""
+    """Have an optimizer save some variables, after all others and in this order; as soon as its slots are made.
+
+    A checkpoint that was restored before hands out its values by position, to each variable as it comes.
+    """
+    if not getattr(optimizer, "_built", False):
+        return
+    saved = {id(each) for each in optimizer._variables}
+    if not any(id(variable) in saved for variable in variables):
+        optimizer._variables.extend(variables)
+        return
     last = {id(variable) for variable in variables}
     if [id(each) for each in optimizer._variables[-len(variables) :]] != [id(each) for each in variables]:
         optimizer._variables = [*(each for each in optimizer._variables if id(each) not in last), *variables]
