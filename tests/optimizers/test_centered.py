@@ -139,16 +139,20 @@ FORMATS = {"keras": "model.keras", "h5": "model.h5", "SavedModel": "model"}
 
 
 @pytest.mark.parametrize("form", FORMATS)
-@pytest.mark.parametrize("rule", ["SGD", "Adam", "joint momentum"])
+@pytest.mark.parametrize("rule", ["SGD", "Adam", "joint momentum", "a loss scale around Adam"])
 def test_training_resumes_bit_for_bit_from_a_file(generator, tmp_path, form, rule):
     data = batches(generator, 10)
     model = small()
-    rewriter.rewrite(model, Centered(KEPT[rule](), decay=0.9))
+    optimizer = Centered(KEPT[rule.split()[-1] if "around" in rule else rule](), decay=0.9)
+    if "around" in rule:
+        optimizer = tf_keras.mixed_precision.LossScaleOptimizer(optimizer, dynamic_growth_steps=3)
+    rewriter.rewrite(model, optimizer)
     model.compile(model.optimizer, "mse")
     fit(model, data[:5])
     model.save(tmp_path / FORMATS[form])
     loaded = rewriter.load_model(tmp_path / FORMATS[form])
     assert is_centered(loaded.optimizer)
+    assert is_centered(tf_keras.models.load_model(tmp_path / FORMATS[form]).optimizer)
     for each in (model, loaded):
         fit(each, data[5:])
     assert [*map(bits, loaded.get_weights())] == [*map(bits, model.get_weights())]

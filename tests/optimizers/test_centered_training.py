@@ -240,14 +240,14 @@ def test_two_models_that_share_a_layer_train_each_under_its_own_means():
 
 
 def test_the_state_that_inspect_and_plan_count_has_the_means_in_it():
-    """Adam keeps two numbers a weight; centered one for each feature too, and two for the layer.
+    """Adam keeps two numbers a weight; centered one for each feature too, and three for the layer.
 
-    That is the count of what it saw, and the scale of its bias's step.
+    These are the count of what it saw, the scale of its bias's step, and how far that may go.
     """
     model = stack()
     rewriter.rewrite(model, Centered(optimizers.Adam(RATE)))
     _, after = state_sizes(rewriter.plan(model), model)
-    assert after.layers == {"dense": 4 * (2 * 6 * 6 + 5 + 2), "dense_1": 4 * (2 * 7 * 3 + 6 + 2)}
+    assert after.layers == {"dense": 4 * (2 * 6 * 6 + 5 + 3), "dense_1": 4 * (2 * 7 * 3 + 6 + 3)}
 
 
 def regularized():

@@ -36,7 +36,7 @@ _OTHER_THAN_TENSORS = re.compile(
     r"raw_ops\..*(File|Func|Print|Save|Restore|Read|Write|Load|Summary).*"
 )
 # The loaders of rewritten layers and models.
-_LOADERS = frozenset({"AugmentedByKerasRewriter", "Centered", "RewrittenByKerasRewriter"})
+_LOADERS = frozenset({"AugmentedByKerasRewriter", "rewriter>Centered", "RewrittenByKerasRewriter"})
 _WRITES = b"\x12\x09WriteFile"  # an operation of that name, as NodeDef.op stands in a serialized graph
 
 

@@ -54,7 +54,8 @@ class Centered(CenteredBase):
     that are no augmented kernels, and layers whose input cannot be known, are trained by the optimizer as it is.
     :func:`rewriter.split` and :func:`rewriter.export` give the plain optimizer back.
 
-    Beside the slots it keeps one number for each feature of a layer's input, and one for the layer.
+    Beside the slots it keeps one number for each feature of a layer's input, and one for the layer; where steps do not
+    grow with gradients, as Adam's, two more.
 
     Args:
         optimizer: An elementwise optimizer of tf-keras: SGD, Adam and its kin, RMSprop, Adagrad, Lion and others; or a
@@ -80,7 +81,7 @@ class Centered(CenteredBase):
         """Do nothing: Python calls it on the optimizer, which is made already."""
 
     # By which every format finds this class again, whatever optimizer a class is derived from.
-    _rewriter_names_in_files = (f"{MODULE_IN_FILES}.Centered", REGISTERED_NAME)
+    _rewriter_names_in_files = (f"{MODULE_IN_FILES}.{REGISTERED_NAME}", REGISTERED_NAME)
 
     def get_config(self) -> dict[str, Any]:
         """Return the settings: the optimizer's class and its own, and those of centering.
@@ -333,5 +334,7 @@ def _moved_slot(observer: Observer | None, name: str, slot: Any, sign: int) -> A
     return coordinates.changed_gradient(observer, keras.ops.convert_to_tensor(slot), sign)
 
 
-# The legacy formats look up the registered name.
+# The current format imports this module by the public name, and the legacy ones look up the registered name. A loss
+# scale looks up the last part of the public name, so that is the same, and not one that a user's class may have.
+globals()[REGISTERED_NAME] = Centered
 keras.register(Centered, REGISTERED_NAME)
