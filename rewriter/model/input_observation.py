@@ -29,7 +29,7 @@ _OBSERVED: contextvars.ContextVar[Literal["never", "training", "always"]] = cont
 )
 
 
-@dataclass
+@dataclass(eq=False)
 class Observer:
     """Variables to which the calls of a layer add.
 
@@ -40,16 +40,13 @@ class Observer:
         twin: A scalar whose gradient is that of the kernel in centered coordinates; ``None`` if nobody asks for that.
         bias_scale: By how much more than 1 the step of the bias is multiplied, and how far it may go; ``None`` if it
             is not scaled.
-        products: The gradients of the kernel that calls with the twin have made since the last step. If that of the
-            whole loss is no sum of these alone, the kernel is used in another way too, and the twin knows a part only.
     """
 
     layout: Layout
     seen: Any
     twin: Any = None
     bias_scale: Any = None
-    products: list[Any] = field(default_factory=list)
-    _read: _Read | None = None
+    _changes: int = 0
 
     @property
     def flow(self) -> InputFlow:
@@ -75,15 +72,24 @@ class Observer:
         """The variables that are saved."""
         return [self.seen, *([] if self.bias_scale is None else [self.bias_scale])]
 
+    @property
+    def products(self) -> list[Any]:
+        """The gradients of the kernel that calls with the twin have made in this graph since the last step.
+
+        If that of the whole loss is no sum of these alone, the kernel is used in another way too, and the twin knows a
+        part only.
+        """
+        return self._in_graph().products
+
     def add(self, sums: Any) -> None:
         """Add the sums of a call."""
         self.seen.assign_add(sums, read_value=False)
-        self._read = None
+        self._changes += 1
 
     def forget(self, decay: float) -> None:
         """Let what was seen up to now weigh less, after a step."""
         keras.decay_statistic(self.seen, decay, self._read_once().seen)
-        self._read = None
+        self._changes += 1
         self.products.clear()
 
     def mean(self, dtype: Any) -> Any:
@@ -100,23 +106,35 @@ class Observer:
         """
         read = self._read_once()
         if keep:
-            self._read = read
+            self._in_graph().read = read
         return keras.ops.cast(read.padded, dtype)
 
     def _read_once(self) -> _Read:
-        graph = keras.current_graph()
-        if self._read is not None and graph is not None and self._read.graph is graph:
-            return self._read
+        kept = self._in_graph().read
+        if kept is not None and kept.changes == self._changes:
+            return kept
         seen = keras.ops.convert_to_tensor(self.seen)
         means = keras.ops.divide_no_nan(seen, seen[-1])
         shown = keras.ops.convert_to_tensor([[*([1.0] * self.flow.features), 0.0]], seen.dtype)
-        return _Read(graph, seen, means, means * shown)
+        return _Read(self._changes, seen, means, means * shown)
+
+    def _in_graph(self) -> _InGraph:
+        noted: _InGraph = keras.notes_of_graph().setdefault(self, _InGraph())
+        return noted
+
+
+@dataclass
+class _InGraph:
+    """What is known of an observer in the graph that is being traced."""
+
+    products: list[Any] = field(default_factory=list)
+    read: _Read | None = None
 
 
 class _Read(NamedTuple):
-    """What was seen, read in a graph: the sums, the means with a one behind them, and as a row with a zero behind."""
+    """What was seen, after some changes: the sums, the means with a one behind, and as a row with a zero behind."""
 
-    graph: Any
+    changes: int
     seen: Any
     means: Any
     padded: Any

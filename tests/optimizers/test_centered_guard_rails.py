@@ -91,6 +91,7 @@ def test_what_is_not_finite_in_masked_positions_is_not_seen(bad):
     model = tf_keras.Sequential([layers.Input((3, 2)), Masked(), Spoiled(), layers.Dense(2)])
     model.compile(optimizers.SGD(0.1), "mse")
     rewriter.rewrite(model, optimizer="centered", check=False)
+    model.optimizer.build(model.trainable_variables)
     model(x, training=True)
     seen = next(each for each in model.optimizer.variables if each.name.startswith("inputs")).numpy()
     assert seen.tolist() == [8.0, 8.0, 8.0]

@@ -1,9 +1,13 @@
 """Centered steps in the ways in which people train, against the plain model trained by hand."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from tensorflow.python.framework import ops
 from tf_keras import layers, mixed_precision, optimizers
 
 import rewriter
@@ -321,3 +325,78 @@ def test_of_ragged_inputs_the_rows_that_there_are_count(generator):
     kernel = -RATE * (gradient[:-1] - np.outer(mean, gradient[-1]))
     expected = before + np.vstack([kernel, -RATE * gradient[-1] - mean @ kernel])
     assert np.allclose(model.trainable_variables[0].numpy(), expected, rtol=1e-5, atol=1e-5)
+
+
+class Doubling(optimizers.SGD):
+    """A user's optimizer that has something of its own to do with gradients."""
+
+    def compute_gradients(self, loss, var_list, tape=None):
+        pairs = super().compute_gradients(loss, var_list, tape)
+        return [(2 * gradient, variable) for gradient, variable in pairs]
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("way", [{}, {"run_eagerly": True}, {"jit_compile": True}], ids=["graph", "eagerly", "XLA"])
+@pytest.mark.parametrize("where", ["in a loop", "in the optimizer", "nowhere"])
+def test_gradients_that_a_user_changes_are_centered_once(generator, where, way):
+    """Between compute_gradients and apply_gradients of a step of one's own, or in an optimizer of one's own."""
+
+    class OwnStep(tf_keras.Model):
+        def train_step(self, data):
+            x, y = data
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean((self(x, training=True) - y) ** 2)
+            pairs = self.optimizer.compute_gradients(loss, self.trainable_variables, tape)
+            if where == "in a loop":
+                pairs = [(2 * gradient, variable) for gradient, variable in pairs]
+            self.optimizer.apply_gradients(pairs)
+            return {"loss": loss}
+
+    plain = stack()
+    data = data_for(generator, plain)
+    hand = ByHand(plain, dict.fromkeys(dense_layers(plain), ((0,), beside, "kernel")), RATE)
+    inner = stack()
+    inner.set_weights(plain.get_weights())
+    model = OwnStep(inner.inputs, inner.outputs)
+    rewriter.rewrite(model, Centered((Doubling if where == "in the optimizer" else optimizers.SGD)(RATE)))
+    model.compile(model.optimizer, "mse", **way)
+    for x, y in data:
+        hand.step([(1 if where == "nowhere" else 2) * each for each in hand.gradients(x, y)])
+        model.train_on_batch(x, y)
+    assert_close(model, plain.get_weights())
+
+
+def test_a_gradient_without_a_step_leaves_no_graph_behind(generator):
+    """For a look at the norm of gradients, say; the step that is traced after it makes use of the twins as ever."""
+    model = stack()
+    rewriter.rewrite(model, Centered(optimizers.SGD(RATE)))
+    model.compile(model.optimizer, "mse")
+    x, y = data_for(generator, model, steps=1)[0]
+    x, y = tf.constant(x, tf.float32), tf.constant(y, tf.float32)
+
+    def gradients():
+        @tf.function
+        def look(x, y):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean((model(x, training=True) - y) ** 2)
+            return model.optimizer.compute_gradients(loss, model.trainable_variables, tape)[0][0]
+
+        look(x, y)
+        return weakref.ref(look.get_concrete_function(x, y).graph)
+
+    graph = gradients()
+    # TensorFlow keeps each function with a gradient of its own for ever, and the graph with it.
+    registry = ops.gradient_registry._registry
+    for name in [each for each in registry if each.startswith("CustomGradient-")]:
+        del registry[name]
+    gc.collect()
+    assert graph() is None
+    whole = []
+    is_whole = type(model.optimizer)._rewriter_is_whole
+    type(model.optimizer)._rewriter_is_whole = lambda *each: whole.append(is_whole(*each)) or whole[-1]
+    try:
+        model.train_on_batch(x, y)
+    finally:
+        del type(model.optimizer)._rewriter_is_whole
+    assert whole
+    assert all(whole)

@@ -57,7 +57,7 @@ from rewriter.adapters.tf_keras.files import (
     saves_its_variables_as_keras_does,
     schedule_from_config,
 )
-from rewriter.adapters.tf_keras.graphs.context import current_graph, is_usable_here
+from rewriter.adapters.tf_keras.graphs.context import current_graph, is_usable_here, notes_of_graph
 from rewriter.adapters.tf_keras.layers import (
     attribute_of,
     called_in_training,
@@ -216,6 +216,7 @@ __all__ = [
     "new_variable_like",
     "no_new_variables",
     "note_built",
+    "notes_of_graph",
     "observed_variables",
     "ops",
     "optimizer_classes",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import tensorflow as tf
+
+from rewriter.adapters.tf_keras.graphs.context import notes_of_graph
 from rewriter.adapters.tf_keras.layers import stored_variable
 from rewriter.core.derived_classes import Mixin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-
-_CHANGED = "_rewriter_changed_gradients"
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 
 class CenteredBase(Mixin):
@@ -68,7 +68,9 @@ class CenteredBase(Mixin):
         super().load_own_variables({key: store[key][()] for key in store})  # type: ignore[misc]
 
     def compute_gradients(self, loss: Any, var_list: Any, tape: Any = None) -> list[tuple[Any, Any]]:
-        """Compute the gradients that :meth:`apply_gradients` takes, in the coordinates of the step where that is exact.
+        """Compute the gradients that :meth:`apply_gradients` takes.
+
+        Their twins are kept for it. Of a gradient that is another by then, scaled for example, the twin is not used.
 
         Args:
             loss: As in every optimizer of tf-keras.
@@ -76,26 +78,21 @@ class CenteredBase(Mixin):
             tape: As in every optimizer of tf-keras.
         """
         optimizer: Any = super()
-        # A loss scale multiplies gradients, and then nothing tells which of them are changed already.
+        # A loss scale multiplies gradients, so they come to the step as others.
         scaled = getattr(self, "_is_wrapped_by_loss_scale_optimizer", False)
-        if callable(loss) or callable(var_list) or tape is None or scaled:
+        if callable(loss) or callable(var_list) or tape is None or scaled or tf.executing_eagerly():
             plain: list[tuple[Any, Any]] = optimizer.compute_gradients(loss, var_list, tape)
             return plain
-        twins = [self._rewriter_twin_of(variable) for variable in var_list]
-        asked = [*var_list, *(twin for twin in twins if twin is not None)]
-        # All at once, as a tape gives gradients once. In a graph those that nobody uses are not computed.
-        gradients = iter(tape.gradient(loss, asked))
-        pairs = [(gradient, variable) for variable, gradient in zip(var_list, gradients, strict=False)]
-        of_twins = [None if twin is None else next(gradients) for twin in twins]
-        changed = [
-            of_twin if of_twin is not None and self._rewriter_is_whole(gradient, variable) else None
+        asked = _TapeWithTwins(tape, self._rewriter_twin_of)
+        pairs = list(optimizer.compute_gradients(loss, var_list, asked))
+        of_twins = [asked.gradients.get(id(variable)) for _, variable in pairs]
+        changed = {
+            id(gradient): (gradient, of_twin)
             for (gradient, variable), of_twin in zip(pairs, of_twins, strict=True)
-        ]
-        object.__setattr__(self, _CHANGED, {id(each): each for each in changed if each is not None})
-        return [
-            (gradient if of_twin is None else of_twin, variable)
-            for (gradient, variable), of_twin in zip(pairs, changed, strict=True)
-        ]
+            if of_twin is not None and self._rewriter_is_whole(gradient, variable)
+        }
+        notes_of_graph()[self] = changed
+        return pairs
 
     def apply_gradients(
         self,
@@ -114,18 +111,23 @@ class CenteredBase(Mixin):
         """
         pairs: list[tuple[Any, Any]] = list(grads_and_vars)
         optimizer: Any = super()
-        changed_already = vars(self).pop(_CHANGED, {})
-        done_before = [id(gradient) in changed_already for gradient, _ in pairs]
+        changed_already = notes_of_graph().pop(self, {})
+        of_twins = [changed_already.get(id(gradient), (None, None))[1] for gradient, _ in pairs]
         if not skip_gradients_aggregation and kwargs.pop("experimental_aggregate_gradients", True):
             pairs = list(optimizer.aggregate_gradients(pairs))
         self._rewriter_begin_step([variable for gradient, variable in pairs if gradient is not None])
         changed = [
-            (gradient if gradient is None or done else self._rewriter_changed_gradient(gradient, variable), variable)
-            for (gradient, variable), done in zip(pairs, done_before, strict=True)
+            (self._rewriter_changed(gradient, of_twin, variable), variable)
+            for (gradient, variable), of_twin in zip(pairs, of_twins, strict=True)
         ]
         result = optimizer.apply_gradients(changed, name=name, skip_gradients_aggregation=True, **kwargs)
         self._rewriter_end_step()
         return result
+
+    def _rewriter_changed(self, gradient: Any, of_twin: Any, variable: Any) -> Any:
+        if gradient is None or of_twin is not None:
+            return of_twin
+        return self._rewriter_changed_gradient(gradient, variable)
 
     def update_step(self, gradient: Any, variable: Any) -> None:
         """Apply one step to one variable; tf-keras calls it for each.
@@ -152,3 +154,24 @@ class CenteredBase(Mixin):
                 optimizer._rewriter_step_together(steps)
 
         take(steps)
+
+
+class _TapeWithTwins:
+    """A tape that is asked for the gradients of twins at the same time, as a tape gives gradients once.
+
+    In a graph those that nobody uses are not computed.
+    """
+
+    def __init__(self, tape: Any, twin_of: Callable[[Any], Any]) -> None:
+        self._tape, self._twin_of = tape, twin_of
+        self.gradients: dict[int, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tape, name)
+
+    def gradient(self, target: Any, sources: Sequence[Any], *args: Any, **kwargs: Any) -> list[Any]:
+        """Return the gradients for some variables; those of their twins are kept, by ``id`` of the variable."""
+        twins = {id(source): twin for source in sources if (twin := self._twin_of(source)) is not None}
+        gradients = self._tape.gradient(target, [*sources, *twins.values()], *args, **kwargs)
+        self.gradients = dict(zip(twins, gradients[len(sources) :], strict=True))
+        return gradients[: len(sources)]  # type: ignore[no-any-return]

@@ -17,12 +17,24 @@ from tf_keras.src.utils.tf_utils import can_jit_compile
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_NOTES = "_rewriter_notes"
 _PARTS_OF_A_GRAPH = (CondBranchFuncGraph, WhileBodyFuncGraph, WhileCondFuncGraph)
 
 
 def current_graph() -> Any:
     """Return the graph that is being traced, ``None`` outside of graphs."""
     return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+
+
+def notes_of_graph() -> dict[Any, Any]:
+    """Return what is noted of the graph that is being traced; it goes with the graph. Outside of graphs nothing stays.
+
+    An object that outlives the graph, and kept its tensors itself, would keep the graph.
+    """
+    graph = current_graph()
+    if graph is not None and not hasattr(graph, _NOTES):
+        setattr(graph, _NOTES, {})
+    return getattr(graph, _NOTES, {})
 
 
 def is_usable_here(made_in: Any) -> bool:
