@@ -280,6 +280,8 @@ def _view(attribute: str) -> property:
 
 
 def _call_with_shared_views(standard: Any) -> Callable[..., Any]:
+    parameters = [*inspect.signature(standard.call).parameters][1:]
+
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         if args:
             observe(self, args[0])
@@ -287,7 +289,8 @@ def _call_with_shared_views(standard: Any) -> Callable[..., Any]:
             # Bound, so that where it is a tf.function the traces of this layer are its own, and can be forgotten.
             outputs = standard.call.__get__(self, standard)(*args, **kwargs)
         if args:
-            observe_loop(self, args[0], outputs)
+            given = dict(zip(parameters, args, strict=False)) | kwargs
+            observe_loop(self, args[0], given.get("mask"), outputs)
         return outputs
 
     return call

@@ -196,14 +196,14 @@ def observe(layer: Any, inputs: Any, twins: bool = False) -> Observer | None:
         if known and layout.flow is not None and layout.flow.told:
             _require_features(layer, inputs, layout.flow.inputs)
         for observer in known:
-            observer.add(_sums(layer, observer, inputs))
+            observer.add(_sums(layer, observer, inputs, keras.mask_of(inputs)))
         with_twin = [observer for observer in known if observer.twin is not None]
         if twins and len(with_twin) == 1 and keras.can_have_twin(getattr(layer, layout.attribute)):
             twinned = with_twin[0]
     return twinned
 
 
-def observe_loop(layer: Any, inputs: Any, outputs: Any) -> None:
+def observe_loop(layer: Any, inputs: Any, mask: Any, outputs: Any) -> None:
     """Add what a layer has given to its merged cell in a loop to the observers of the cell's augmented kernels.
 
     Of its states the layer tells no more than it returns: all, or the last ones. The mean of these stands for the mean
@@ -212,13 +212,15 @@ def observe_loop(layer: Any, inputs: Any, outputs: Any) -> None:
     Args:
         layer: A layer that calls a cell in a loop; of several cells in one loop nothing is known.
         inputs: The first argument of its call.
+        mask: The mask that the call was given, ``None`` if it was given none.
         outputs: What the call returned.
     """
     cell = getattr(layer, "cell", None)
     for layout in layouts_in(cell) if cell is not None and is_merged(cell) else ():
         for observer in _observers_of(cell, layout) if layout.flow is not None and layout.flow.states else []:
             first, returned = (each[0] if isinstance(each, list | tuple) else each for each in (inputs, outputs))
-            of_inputs, of_states = _sums(cell, observer, first), _sums(cell, observer, returned, masked_as=first)
+            of_outputs = None if mask is None else keras.mask_of_outputs(layer, mask)
+            of_inputs, of_states = _sums(cell, observer, first, mask), _sums(cell, observer, returned, of_outputs)
             scaled = keras.ops.divide_no_nan(of_states[:-1], of_states[-1]) * of_inputs[-1]
             seen = keras.ops.concatenate([of_inputs[:-1], scaled, of_inputs[-1:]], axis=0)
             observer.add(seen)
@@ -242,9 +244,9 @@ def _require_features(layer: Any, inputs: Any, features: int) -> None:
         )
 
 
-def _sums(layer: Any, observer: Observer, values: Any, masked_as: Any = None) -> Any:
+def _sums(layer: Any, observer: Observer, values: Any, mask: Any) -> Any:
     guarded = layer.compute_dtype == "float16"
-    return keras.sum_of_features(values, observer.flow.axes, observer.seen.dtype, guarded, masked_as)
+    return keras.sum_of_features(values, observer.flow.axes, observer.seen.dtype, guarded, mask)
 
 
 def _is_observed() -> bool:

@@ -21,6 +21,8 @@ RECURRENT = {
     "GRU": lambda: layers.GRU(4),
     "GRU, sequences": lambda: layers.GRU(4, return_sequences=True),
     "GRU, reset before": lambda: layers.GRU(4, reset_after=False, return_sequences=True),
+    "LSTM, backwards": lambda: layers.LSTM(4, go_backwards=True, return_sequences=True),
+    "GRU, backwards, last": lambda: layers.GRU(4, go_backwards=True),
     "RNN over a cell": lambda: layers.RNN(layers.LSTMCell(4), return_sequences=True),
 }
 
@@ -38,8 +40,10 @@ class Unmasked(layers.Layer):
 def model_of(make, masked=False):
     tf_keras.utils.set_random_seed(5)
     inputs = tf_keras.Input((6, 3))
-    flow = layers.Masking(0.0)(inputs) if masked else inputs
-    flow = make()(flow)
+    if masked == "told":
+        flow = make()(inputs, mask=tf.reduce_any(inputs != 0.0, axis=-1))
+    else:
+        flow = make()(layers.Masking(0.0)(inputs) if masked else inputs)
     return tf_keras.Model(inputs, Unmasked()(layers.Dense(2, use_bias=False)(flow)))
 
 
@@ -62,7 +66,7 @@ def mean_of(values, mask):
 
 def trained_by_hand(model, data, masked):
     """Centered SGD on the recurrent layer; its states are known by what it returns."""
-    layer = model.layers[-3]
+    layer = next(each for each in model.layers if isinstance(each, layers.RNN))
     returned = tf_keras.Model(model.input, layer.output)
     cell, kept = layer.cell, np.zeros(3 + 4 + 1)
     for x, y in data:
@@ -71,8 +75,9 @@ def trained_by_hand(model, data, masked):
             loss = tf.reduce_mean((model(x, training=True) - y) ** 2)
         weights = [cell.kernel, cell.recurrent_kernel, cell.bias, model.layers[-2].kernel]
         of_input, of_state, of_bias, of_last = map(np.asarray, tape.gradient(loss, weights))
+        of_outputs = mask if mask is None or not layer.go_backwards else mask[:, ::-1]
         count = x[..., 0].size if mask is None else mask.sum()
-        kept = kept + count * np.concatenate([mean_of(x, mask), mean_of(returned(x), mask), [1.0]])
+        kept = kept + count * np.concatenate([mean_of(x, mask), mean_of(returned(x), of_outputs), [1.0]])
         means = kept[:-1] / kept[-1]
         m, h = means[:3], means[3:]
         first, last = (of_bias[0], of_bias[-1]) if of_bias.ndim == 2 else (of_bias, of_bias)
@@ -89,7 +94,11 @@ def trained_by_hand(model, data, masked):
 
 
 CASES = [(kind, {}, False) for kind in RECURRENT]
-CASES += [(kind, {}, True) for kind in ("LSTM", "GRU, sequences", "RNN over a cell")]
+CASES += [
+    (kind, {}, True)
+    for kind in ("LSTM", "GRU, sequences", "RNN over a cell", "LSTM, backwards", "GRU, backwards, last")
+]
+CASES += [("LSTM", {}, "told"), ("GRU, sequences", {}, "told")]
 CASES += [(kind, {"run_eagerly": True}, True) for kind in ("SimpleRNN, sequences", "GRU")]
 
 
@@ -98,7 +107,7 @@ def test_inputs_and_states_are_centered(generator, kind, way, masked):
     plain, model = model_of(RECURRENT[kind], masked), model_of(RECURRENT[kind], masked)
     data = data_for(plain, generator, masked)
     rewriter.rewrite(model, Centered(optimizers.SGD(RATE)), layers="all")
-    assert hasattr(model.layers[-3].cell, "augmented_kernel")
+    assert hasattr(next(each for each in model.layers if isinstance(each, layers.RNN)).cell, "augmented_kernel")
     model.compile(model.optimizer, "mse", **way)
     for x, y in data:
         model.train_on_batch(x, y)

@@ -112,6 +112,20 @@ def test_fit_and_a_loop_with_a_tape(generator, name, loop):
 
 
 @pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("way", [{}, {"run_eagerly": True}], ids=["graph", "eagerly"])
+def test_a_mask_counts_where_the_input_is_cast_for_the_layer(way):
+    """Keras leaves it with what was cast, as of a layer in float32 before one in mixed precision."""
+    trained = []
+    for dtype in ("float32", "float64"):
+        model = centered(model_of(layers.Masking(0.0, dtype=dtype), layers.Dense(4), layers.Dense(3), shape=(6, 5)))
+        model.compile(model.optimizer, "mse", **way)
+        for x, y in data_for(np.random.default_rng(2), model):
+            model.train_on_batch(x.astype("float32"), y)
+        trained.append([bits(each) for each in model.get_weights()])
+    assert trained[0] == trained[1]
+
+
+@pytest.mark.usefixtures("float64")
 def test_micro_batches_of_one_step_share_one_mean(generator):
     plain, model = stack(), centered(stack())
     data = data_for(generator, plain)

@@ -17,6 +17,8 @@ from rewriter.adapters.tf_keras.layers import stored_dtype, stored_variable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+# Where a tensor that Keras has cast for a layer has the mask of what it was.
+CAST_MASK = "_rewriter_mask"
 # The ranks of inputs that the product with W* takes as a matrix.
 _FLAT = (2, 3)
 
@@ -33,8 +35,21 @@ def is_training_call() -> bool:
     return bool(training) if isinstance(training, bool | int) else True
 
 
+def mask_of(inputs: Any) -> Any:
+    """Return the mask that came with an input of a layer, ``None`` where there is none."""
+    mask = getattr(inputs, "_keras_mask", None)
+    return getattr(inputs, CAST_MASK, None) if mask is None else mask
+
+
+def mask_of_outputs(layer: Any, mask: Any) -> Any:
+    """Return the mask of a recurrent layer in the order of its outputs: that of its inputs, or the reverse of it."""
+    if not getattr(layer, "go_backwards", False):
+        return mask
+    return tf.reverse(mask, [0 if getattr(layer, "time_major", False) else 1])
+
+
 @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
-def sum_of_features(inputs: Any, axes: Sequence[int], dtype: Any, guarded: bool, masked_as: Any = None) -> Any:
+def sum_of_features(inputs: Any, axes: Sequence[int], dtype: Any, guarded: bool, mask: Any = None) -> Any:
     """Add up the features of a layer's input over all its positions, those left out that a mask leaves out.
 
     Args:
@@ -44,12 +59,11 @@ def sum_of_features(inputs: Any, axes: Sequence[int], dtype: Any, guarded: bool,
         dtype: In which to add up, whatever the input has.
         guarded: Add nothing if the sum is not finite. Where a loss scale skips the step of such a batch, the sum would
             stay infinite for ever; elsewhere the gradient is not finite either, and nothing is lost with it.
-        masked_as: A tensor whose mask counts; ``inputs`` if not given.
+        mask: What positions count, along the first axes of ``inputs``; any other mask says nothing of positions.
 
     Returns:
         A vector: the sum of each feature, and the number of positions.
     """
-    mask = getattr(inputs if masked_as is None else masked_as, "_keras_mask", None)
     if isinstance(inputs, tf.RaggedTensor):
         inputs, mask = inputs.flat_values, None
     elif isinstance(inputs, tf.SparseTensor):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import tensorflow as tf
 import tf_keras
 
 from rewriter.adapters.tf_keras.configs import has_public_name
+from rewriter.adapters.tf_keras.statistics import CAST_MASK
 from rewriter.core.derived_classes import Mixin
 
 
@@ -46,6 +48,14 @@ class LayerBase(Mixin):
         # Asked by a checkpoint that is being restored, before it restores anything.
         self._rewriter_require_whole(name)
         return super()._lookup_dependency(name, *args, **kwargs)  # type: ignore[misc]
+
+    def _maybe_cast_inputs(self, inputs: Any, *args: Any) -> Any:
+        # Keras leaves the mask with what it casts. It goes on under another name: whom the layer calls is told as ever.
+        cast = super()._maybe_cast_inputs(inputs, *args)  # type: ignore[misc]
+        for before, after in zip(tf.nest.flatten(inputs), tf.nest.flatten(cast), strict=True):
+            if after is not before and getattr(before, "_keras_mask", None) is not None:
+                setattr(after, CAST_MASK, before._keras_mask)
+        return cast
 
     @property
     def _use_input_spec_as_call_signature(self) -> bool:
