@@ -86,8 +86,15 @@ def observe_for_rule(rule: ObservingRule, variables: Sequence[Any]) -> None:
     """Have added up what a rule asks for, of the layers of some variables, and saved after all else of the rule.
 
     Raises:
+        TypeError: ``statistics`` of the rule is no dict.
         ValueError: The rule asks for something that is no statistic, or with a decay that is not in its range.
     """
+    if not isinstance(rule.statistics, dict):
+        raise TypeError(
+            f"{type(rule).__name__}.statistics must be a dict, as {{{INPUT_MEAN!r}: 0.99}}: what to ask each layer "
+            f"for, and how much of it still counts one step later; got {rule.statistics!r}. Give a setting of your own "
+            "another name."
+        )
     if not rule.statistics:
         return
     for name, decay in rule.statistics.items():

@@ -414,3 +414,24 @@ def test_a_gradient_without_a_step_leaves_no_graph_behind(generator):
         del type(model.optimizer)._rewriter_is_whole
     assert whole
     assert all(whole)
+
+
+@pytest.mark.usefixtures("float64")
+def test_a_step_that_was_compiled_before_is_compiled_again(generator):
+    """On a GPU, Keras compiles the step of each variable by itself, once, and would go on with the plain one."""
+    trained, data = [], data_for(generator, stack())
+    for compiled in (False, True):
+        model = stack()
+        rewriter.rewrite(model, optimizers.SGD(RATE, 0.9))
+        model.compile(model.optimizer, "mse", run_eagerly=True)
+        model.optimizer.jit_compile = compiled
+        for x, y in data[:2]:
+            model.train_on_batch(x, y)
+        Centered(model.optimizer)
+        for x, y in data[2:5]:
+            model.train_on_batch(x, y)
+        with rewriter.standard_form(model):
+            model.train_on_batch(*data[5])
+        model.train_on_batch(*data[6])
+        trained.append(model.get_weights())
+    assert all(np.allclose(*both, rtol=0, atol=1e-12) for both in zip(*trained, strict=True))

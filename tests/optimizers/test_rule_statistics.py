@@ -161,6 +161,11 @@ def test_of_a_layer_whose_input_is_not_known_there_is_no_statistic():
         ({}, "input_mean", "has no statistic 'input_mean'; those that it asks for are none. Ask for it"),
         ({"input_mean": 0.9}, "input_meen", "has no statistic 'input_meen'.*Did you mean 'input_mean'"),
         ({"means": 0.9}, "means", "means"),
+        (
+            0.5,
+            "input_mean",
+            r"Asking\.statistics must be a dict, as .*got 0\.5\. Give a setting of your own another name",
+        ),
         ({"input_mean": 1.5}, "input_mean", r"the decay of statistic 'input_mean'"),
     ],
 )
@@ -175,7 +180,7 @@ def test_a_statistic_that_is_not_there_is_named(statistics, asked, message):
     )
     model = vectors()
     model.compile("sgd", "mse")
-    with pytest.raises((ValueError, rewriter.OptimizerError), match=message):  # noqa: PT012
+    with pytest.raises((TypeError, ValueError, rewriter.OptimizerError), match=message):  # noqa: PT012
         rewriter.rewrite(model, rule())
         fit(model, data_for(model))
 

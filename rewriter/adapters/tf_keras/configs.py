@@ -12,6 +12,8 @@ from tf_keras.src.saving.object_registration import _GLOBAL_CUSTOM_NAMES
 from tf_keras.src.saving.saving_lib import _walk_trackable
 from tf_keras.src.saving.serialization_lib import SafeModeScope, _retrieve_class_or_fn, serialize_with_public_class
 
+from rewriter.adapters.tf_keras.graphs.functions import take_traces
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -44,6 +46,10 @@ def set_class(holder: Any, cls: type) -> None:
     leftover = vars(holder).get("call")
     if leftover is not None and getattr(leftover, "__func__", None) is type(holder).call:
         del vars(holder)["call"]
+    # A step of an optimizer that is compiled by itself, as on a GPU, is that of the former class.
+    step = getattr(holder, "_update_step_xla", None)
+    if step is not None:
+        take_traces(step)
     object.__setattr__(holder, "__class__", cls)
     names = getattr(cls, "_rewriter_names_in_files", None)
     if names is not None:

@@ -123,7 +123,8 @@ class Centered(CenteredBase):
         if state.left_out is None and (state.include is not None or state.exclude is not None):
             raise OptimizerError(
                 f"this centered {original_class(type(self)).__name__} has include= or exclude=, and does not know the "
-                "model's layers. Give it to the model with rewriter.rewrite(model, optimizer=...)."
+                "model's layers. Give it to the model with rewriter.rewrite(model, optimizer=...), or read the file "
+                "with rewriter.load_model."
             )
         state.statistics.share()
         observers = [observer_of(self, variable) for variable in variables]
