@@ -39,6 +39,7 @@ from rewriter.adapters.tf_keras.configs import (
     safe_mode_scope,
     set_class,
 )
+from rewriter.adapters.tf_keras.corrected_steps import corrected_additions, subtract_from_rows
 from rewriter.adapters.tf_keras.distribution import (
     in_foreign_scope,
     is_chief,
@@ -130,7 +131,6 @@ from rewriter.adapters.tf_keras.optimizers import (
 )
 from rewriter.adapters.tf_keras.statistics import (
     can_have_twin,
-    corrected_additions,
     decay_statistic,
     is_training_call,
     mask_of,
@@ -138,7 +138,6 @@ from rewriter.adapters.tf_keras.statistics import (
     refresh_if,
     share_over_replicas,
     statistic_like,
-    subtract_from_rows,
     sum_of_features,
     twin_of,
 )

@@ -22,8 +22,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from rewriter.adapters.tf_keras.corrected_steps import without_rows
 from rewriter.adapters.tf_keras.graphs import context
-from rewriter.adapters.tf_keras.statistics import without_rows
 
 # From how many numbers in W* on passes over it cost more than the operations that save them.
 _LARGE = 2**18
