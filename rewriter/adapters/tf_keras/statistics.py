@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -158,22 +159,28 @@ def share_over_replicas(statistics: Sequence[Any]) -> None:
         statistic.assign(total / tf.cast(context.num_replicas_in_sync, total.dtype))
 
 
-def refresh_if(predicate: Any, refreshed: Sequence[tuple[Any, Callable[[], Any]]]) -> None:
+def refresh_if(predicate: Any, refreshed: Sequence[tuple[Any, Callable[[], Any], Callable[[Any], Any]]]) -> None:
     """Give variables new values where something is true.
 
     Args:
         predicate: A scalar of truth.
-        refreshed: Each variable, and what makes its new value.
+        refreshed: Each variable, what reads that of which its new value is made, and what makes it of that.
     """
     if is_compiled_by_xla():
-        # It would copy all that the branch of a condition reads.
-        for variable, make in refreshed:
-            variable.assign(tf.where(predicate, make(), variable), read_value=False)
+        # It would copy all that the branch of a condition reads, so what is read is read before. To make the values in
+        # every step, and choose, took 1.31 of Adam's step where this took 1.11 (1024 x 4, batch 32).
+        old = [tf.convert_to_tensor(variable) for variable, _, _ in refreshed]
+        given = [read() for _, read, _ in refreshed]
+        made = [functools.partial(make, of) for (_, _, make), of in zip(refreshed, given, strict=True)]
+        for (variable, _, _), value in zip(
+            refreshed, tf.cond(predicate, lambda: [each() for each in made], lambda: old), strict=True
+        ):
+            variable.assign(value, read_value=False)
         return
 
     def refresh() -> None:
-        for variable, make in refreshed:
-            variable.assign(make(), read_value=False)
+        for variable, read, make in refreshed:
+            variable.assign(make(read()), read_value=False)
 
     tf.cond(predicate, refresh, lambda: None)
     if not tf.executing_eagerly():

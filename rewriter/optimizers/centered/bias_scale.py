@@ -63,7 +63,11 @@ def refresh_bias_scales(optimizer: Any, observed: Iterable[tuple[Any, Observer]]
         observed: Augmented kernels, and what their layers saw.
     """
     refreshed = [
-        (observer.bias_scale, functools.partial(_scale_and_move, observer, kernel))
+        (
+            observer.bias_scale,
+            functools.partial(_units_of, observer, kernel),
+            functools.partial(_scale_and_move, observer),
+        )
         for kernel, observer in observed
         if observer.bias_scale is not None
     ]
@@ -71,12 +75,15 @@ def refresh_bias_scales(optimizer: Any, observed: Iterable[tuple[Any, Observer]]
         keras.refresh_if(optimizer.iterations % _PERIOD == 0, refreshed)
 
 
-def _scale_and_move(observer: Observer, kernel: Any) -> Any:
+def _units_of(observer: Observer, kernel: Any) -> Any:
+    """Return the columns of an augmented kernel of which the scale is made."""
+    weights = keras.ops.convert_to_tensor(kernel)
+    return weights if observer.flow.by_unit or observer.flow.states else weights[:, :_UNITS]
+
+
+def _scale_and_move(observer: Observer, weights: Any) -> Any:
     """Return by how much more than 1 a bias step is multiplied, 0 where all weights are zero, and how far it may go."""
     ops = keras.ops
-    weights = ops.convert_to_tensor(kernel)
-    if not observer.flow.by_unit and not observer.flow.states:
-        weights = weights[:, :_UNITS]
     of_outputs = ops.mean(ops.square(mean_outputs(observer, weights)))
     of_weights = ops.mean(ops.square(weights[observer.layout.kernel_rows]))
     natural = ops.sqrt(1 + ops.divide_no_nan(of_outputs, of_weights))
