@@ -63,7 +63,7 @@ class _BiasScale:
         """Return the factor; the largest move counts at the learning rate of now."""
         if count % 32 == 0:
             outputs = np.sqrt(np.mean((weight[-1] + mean @ weight[:-1]) ** 2))
-            natural = np.sqrt(1 + outputs**2 / np.mean(weight[:-1] ** 2))
+            natural = np.sqrt(1 + len(mean) * outputs**2 / np.mean(weight[:-1] ** 2))
             self.scales[layer] = natural, 0.02 * outputs
         natural, largest_move = self.scales[layer]
         rate = rounded(self.rate(count) if callable(self.rate) else self.rate)

@@ -86,5 +86,6 @@ def _scale_and_move(observer: Observer, weights: Any) -> Any:
     ops = keras.ops
     of_outputs = ops.mean(ops.square(mean_outputs(observer, weights)))
     of_weights = ops.mean(ops.square(weights[observer.layout.kernel_rows]))
-    natural = ops.sqrt(1 + ops.divide_no_nan(of_outputs, of_weights))
+    rows = weights[observer.layout.kernel_rows].shape[0]
+    natural = ops.sqrt(1 + rows * ops.divide_no_nan(of_outputs, of_weights))
     return ops.cast(ops.stack([natural - 1, _LARGEST_MOVE * ops.sqrt(of_outputs)]), observer.bias_scale.dtype)
