@@ -31,7 +31,7 @@ _NAMED_IN_FILES = {
     "joint_momentum": "optimizers.joint_momentum",
 }
 # What must be there before Keras reads a model, trains one, or saves one.
-_WITH_KERAS = (*_NAMED_IN_FILES.values(), "optimizers.build_guard", "files.writing")
+WITH_KERAS = (*_NAMED_IN_FILES.values(), "optimizers.build_guard", "files.writing")
 
 
 def __getattr__(name: str) -> Any:
@@ -45,7 +45,7 @@ def __getattr__(name: str) -> Any:
 @wrapt.when_imported("tf_keras")
 def _register(_: Any) -> None:
     # tf_keras.models.load_model reads a rewritten file of any format, however early or late tf_keras is imported.
-    for module in _WITH_KERAS:
+    for module in WITH_KERAS:
         importlib.import_module(f"{__name__}.{module}")
     for name, place in _NAMED_IN_FILES.items():
         sys.modules[f"{__name__}.{name}"] = sys.modules[f"{__name__}.{place}"]

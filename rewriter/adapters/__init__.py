@@ -12,14 +12,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rewriter.core.errors import ModelError
 
 if TYPE_CHECKING:
-    from rewriter.adapters import tf_keras
-    from rewriter.adapters.protocol import Keras
-    from rewriter.adapters.tf_keras import Callback, CenteredBase, DecayBase, LayerBase, OptimizerBase
+    from . import keras3, tf_keras
+    from .protocol import Keras
+    from .tf_keras import Callback, CenteredBase, DecayBase, LayerBase, OptimizerBase
 
-    keras: Keras = tf_keras  # the type checker says which questions an adapter does not answer
+    # The type checker says which questions an adapter does not answer.
+    keras: Keras = tf_keras
+    _other: Keras = keras3
 
 __all__ = ["Callback", "CenteredBase", "DecayBase", "LayerBase", "OptimizerBase", "keras", "required"]
 
+# Every module of the library is there twice: in `rewriter` for tf-keras, in `rewriter.keras3` for Keras 3.
+_ADAPTER, _FRAMEWORK = ("keras3", "keras") if __name__.startswith("rewriter.keras3.") else ("tf_keras", "tf_keras")
 _BASES = {"Callback", "CenteredBase", "DecayBase", "LayerBase", "OptimizerBase"}  # of the classes that Keras calls
 _Capability = TypeVar("_Capability")
 
@@ -27,7 +31,7 @@ _Capability = TypeVar("_Capability")
 def __getattr__(name: str) -> Any:
     if name not in {"keras", *_BASES}:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    adapter = importlib.import_module(f"{__name__}.tf_keras")
+    adapter = importlib.import_module(f"{__name__}.{_ADAPTER}")
     return adapter if name == "keras" else getattr(adapter, name)
 
 
@@ -45,4 +49,4 @@ def required(capability: _Capability | None, what: str) -> _Capability:
 
 # Keep this last. Importing tf_keras makes rewriter import its upper packages, and they import `keras` from here. It is
 # imported before any module of ours, as one in the middle of its own import could not be imported by them.
-importlib.import_module("tf_keras")
+importlib.import_module(_FRAMEWORK)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from rewriter.adapters.records import Dataflow
     from rewriter.core.layout import Layout
+
+    from .records import Dataflow
 
 
 class Graphs(Protocol):

@@ -1,3 +1,3 @@
 """One command, from file to file."""
 
-import rewriter.adapters  # noqa: F401  before any module here: see there
+from .. import adapters  # noqa: F401  before any module here: see there

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rewriter.commands.data_batches import read_inputs
 from rewriter.core.errors import FileError
-from rewriter.files.atomic_write import writable
+
+from ..files.atomic_write import writable
+from .data_batches import read_inputs
 
 if TYPE_CHECKING:
     from pathlib import Path

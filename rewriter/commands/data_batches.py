@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rewriter.adapters import keras
 from rewriter.core import hints
 from rewriter.core.errors import FileError, ModelError, first_line
-from rewriter.model.example_inputs import input_names, make_inputs, specs_of
-from rewriter.rewriting.model_run import run_model
+
+from ..adapters import keras
+from ..model.example_inputs import input_names, make_inputs, specs_of
+from ..rewriting.model_run import run_model
 
 if TYPE_CHECKING:
     from pathlib import Path

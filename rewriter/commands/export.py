@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rewriter.commands.arguments import inputs_from, output_path
-from rewriter.commands.result_lines import lines_of, with_warnings
 from rewriter.core.log import warned
-from rewriter.files.reading import read_model
-from rewriter.files.writing import export, exported_state
-from rewriter.planning.planner import plan
+
+from ..files.reading import read_model
+from ..files.writing import export, exported_state
+from ..planning.planner import plan
+from .arguments import inputs_from, output_path
+from .result_lines import lines_of, with_warnings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,24 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rewriter.commands.arguments import inputs_from
-from rewriter.commands.plots import kernel_plot
-from rewriter.commands.plots.drawing import require_drawable
-from rewriter.files.formats import read_manifest
-from rewriter.files.manifest import render
-from rewriter.files.reading import read_model
-from rewriter.optimizers.observed_model import centering_lines
-from rewriter.optimizers.optimizer_choice import choose_optimizer
-from rewriter.optimizers.state.state_size import StateSize, state_sizes
-from rewriter.planning.planner import plan
+from ..files.formats import read_manifest
+from ..files.manifest import render
+from ..files.reading import read_model
+from ..optimizers.observed_model import centering_lines
+from ..optimizers.optimizer_choice import choose_optimizer
+from ..optimizers.state.state_size import StateSize, state_sizes
+from ..planning.planner import plan
+from .arguments import inputs_from
+from .plots import kernel_plot
+from .plots.drawing import require_drawable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
     from rewriter.core.tables import Parts
-    from rewriter.model.selectors import Selectors
-    from rewriter.planning.plan import Plan
+
+    from ..model.selectors import Selectors
+    from ..planning.plan import Plan
 
 
 @dataclass(frozen=True)

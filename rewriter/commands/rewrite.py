@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rewriter.commands.arguments import inputs_from, output_path
-from rewriter.commands.result_lines import lines_of, with_warnings
 from rewriter.core.errors import FileError, ModelError, NotMergeableError
 from rewriter.core.log import warned
-from rewriter.files.formats import digest
-from rewriter.files.reading import read_model
-from rewriter.files.writing import save_model
-from rewriter.optimizers.observed_model import centering_lines
-from rewriter.optimizers.optimizer_choice import CENTERED, KEEP, choose_optimizer
-from rewriter.planning.planner import plan
-from rewriter.rewriting.rewrite import apply
+
+from ..files.formats import digest
+from ..files.reading import read_model
+from ..files.writing import save_model
+from ..optimizers.observed_model import centering_lines
+from ..optimizers.optimizer_choice import CENTERED, KEEP, choose_optimizer
+from ..planning.planner import plan
+from ..rewriting.rewrite import apply
+from .arguments import inputs_from, output_path
+from .result_lines import lines_of, with_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 
     from rewriter.core.messages import Message
     from rewriter.core.tables import Parts
-    from rewriter.model.selectors import Selectors
-    from rewriter.planning.plan import Plan
+
+    from ..model.selectors import Selectors
+    from ..planning.plan import Plan
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rewriter.commands.arguments import inputs_from
-from rewriter.commands.plots import difference_plot
-from rewriter.commands.plots.drawing import require_drawable
-from rewriter.files.reading import read_model
-from rewriter.rewriting.verification import Report, paired_weights, verify
+from ..files.reading import read_model
+from ..rewriting.verification import Report, paired_weights, verify
+from .arguments import inputs_from
+from .plots import difference_plot
+from .plots.drawing import require_drawable
 
 if TYPE_CHECKING:
     from pathlib import Path

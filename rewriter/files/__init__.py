@@ -1,3 +1,3 @@
 """Models to disk and back."""
 
-import rewriter.adapters  # noqa: F401  before any module here: see there
+from .. import adapters  # noqa: F401  before any module here: see there

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from rewriter.core import hints
 from rewriter.core.errors import FileError
 from rewriter.core.flags import require_flags
-from rewriter.files.formats import SAVED_MODEL_CONTENT, as_path, format_to_write
+
+from .formats import SAVED_MODEL_CONTENT, as_path, format_to_write
 
 if TYPE_CHECKING:
     from collections.abc import Callable

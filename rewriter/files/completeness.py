@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 
-from rewriter.adapters import keras, required
 from rewriter.core.errors import FileError
-from rewriter.files.archive import weights_member
-from rewriter.files.formats import Format
-from rewriter.model.walk import locate_layers
+
+from ..adapters import keras, required
+from ..model.walk import locate_layers
+from .archive import weights_member
+from .formats import Format
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

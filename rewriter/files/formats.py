@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import h5py
 
 from rewriter.core.errors import FileError
-from rewriter.files.archive import edit_member
+
+from .archive import edit_member
 
 if TYPE_CHECKING:
     import os

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import keras
 from rewriter.core import tables
 from rewriter.core.errors import FileError
 from rewriter.core.layout import layouts_in
-from rewriter.model.augmented_layers import is_exact, standard_class
-from rewriter.model.pairs import pair_of
-from rewriter.model.walk import locate_layers
-from rewriter.rewriting.save_method import origin_of
 from rewriter.version import __version__
+
+from ..adapters import keras
+from ..model.augmented_layers import is_exact, standard_class
+from ..model.pairs import pair_of
+from ..model.walk import locate_layers
+from ..rewriting.save_method import origin_of
 
 if TYPE_CHECKING:
     from rewriter.core.tables import Parts

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import keras
 from rewriter.core.errors import FileError
 from rewriter.core.layout import is_merged
-from rewriter.model import surgery
-from rewriter.model.augmented_layers import CONFIGURED, Augmented, augmented_class, signed_configs, standard_class
-from rewriter.model.pairs import Pair, layouts_for
-from rewriter.model.recurrent_loops import slice_outside_loops
-from rewriter.model.walk import locate_layers
+
+from ..adapters import keras
+from ..model import surgery
+from ..model.augmented_layers import CONFIGURED, Augmented, augmented_class, signed_configs, standard_class
+from ..model.pairs import Pair, layouts_for
+from ..model.recurrent_loops import slice_outside_loops
+from ..model.walk import locate_layers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

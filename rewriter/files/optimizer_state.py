@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from rewriter.adapters import keras, required
 from rewriter.core.errors import first_line
-from rewriter.files.completeness import holding, optimizer_shapes
-from rewriter.files.formats import Format
-from rewriter.rewriting.model_run import run_model
+
+from ..adapters import keras, required
+from ..rewriting.model_run import run_model
+from .completeness import holding, optimizer_shapes
+from .formats import Format
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from rewriter.adapters.capabilities import Checkpoints
+    from ..adapters.capabilities import Checkpoints
 
 
 _CONFIG, _STATE = "rewriter_optimizer.json", "rewriter_optimizer.npz"
@@ -26,7 +27,9 @@ _CONFIG, _STATE = "rewriter_optimizer.json", "rewriter_optimizer.npz"
 
 def read_uncounted(optimizer: Any) -> dict[str, float]:
     """Read the numbers of an optimizer that Keras does not save in ``.keras`` and ``.h5``, each exact in JSON."""
-    return {name: value.numpy().item() for name, value in keras.uncounted_variables(optimizer).items()}
+    return {
+        name: keras.ops.convert_to_numpy(value).item() for name, value in keras.uncounted_variables(optimizer).items()
+    }
 
 
 def restore_uncounted(model: Any, values: Mapping[str, float]) -> None:
@@ -128,7 +131,9 @@ def write_optimizer(folder: Path, optimizer: Any, state: Mapping[str, Any]) -> N
 
 def read_state(optimizer: Any) -> dict[str, Any]:
     """Read an optimizer's variables, numbered in the order in which Keras saves them; copies."""
-    return {str(index): value.numpy() for index, value in enumerate(keras.saved_variables(optimizer))}
+    return {
+        str(index): keras.ops.convert_to_numpy(value) for index, value in enumerate(keras.saved_variables(optimizer))
+    }
 
 
 def restore_optimizer(folder: Path, model: Any) -> None:

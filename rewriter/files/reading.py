@@ -5,26 +5,27 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import keras, required
 from rewriter.core import progress
 from rewriter.core.errors import FileError, RewriterError, first_line
 from rewriter.core.flags import require_flags
 from rewriter.core.layout import is_merged
-from rewriter.files import manifest
-from rewriter.files.formats import Format, as_path, format_of, read_manifest
-from rewriter.files.nested_layers import merge_at
-from rewriter.files.optimizer_state import (
+
+from ..adapters import keras, required
+from ..model.walk import locate_layers, require_model
+from ..optimizers.observed_model import observe_model
+from ..rewriting.invalidation import reset_functions
+from ..rewriting.save_method import take_over_saving
+from . import manifest
+from .formats import Format, as_path, format_of, read_manifest
+from .nested_layers import merge_at
+from .optimizer_state import (
     restore_from_checkpoint,
     restore_from_file,
     restore_optimizer,
     restore_uncounted,
 )
-from rewriter.files.untrusted.code_objects import explain, require_safe, require_safe_graph
-from rewriter.files.untrusted.integrity import allowance, checked_config, limited_variables
-from rewriter.model.walk import locate_layers, require_model
-from rewriter.optimizers.observed_model import observe_model
-from rewriter.rewriting.invalidation import reset_functions
-from rewriter.rewriting.save_method import take_over_saving
+from .untrusted.code_objects import explain, require_safe, require_safe_graph
+from .untrusted.integrity import allowance, checked_config, limited_variables
 
 if TYPE_CHECKING:
     import os

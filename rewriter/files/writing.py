@@ -5,23 +5,24 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import keras
 from rewriter.core import hints, progress
 from rewriter.core.errors import FileError, first_line
 from rewriter.core.log import log, log_lines
-from rewriter.files import manifest
-from rewriter.files.atomic_write import place, writable
-from rewriter.files.completeness import require_all_written, require_readable
-from rewriter.files.formats import Format, edit_config, format_to_write, names_format, write_manifest
-from rewriter.files.nested_layers import layers_missing_in_config, wrap_config
-from rewriter.files.optimizer_state import read_state, read_uncounted, write_optimizer
-from rewriter.model.walk import locate_layers, require_model, unknown_classes
-from rewriter.optimizers.joint_optimizer import is_joint
-from rewriter.optimizers.optimizer_choice import choose_standard_optimizer
-from rewriter.optimizers.outcomes import Outcome
-from rewriter.optimizers.state.pending_restore import restore_now
-from rewriter.rewriting.save_method import save_with
-from rewriter.rewriting.split import standard_form
+
+from ..adapters import keras
+from ..model.walk import locate_layers, require_model, unknown_classes
+from ..optimizers.joint_optimizer import is_joint
+from ..optimizers.optimizer_choice import choose_standard_optimizer
+from ..optimizers.outcomes import Outcome
+from ..optimizers.state.pending_restore import restore_now
+from ..rewriting.save_method import save_with
+from ..rewriting.split import standard_form
+from . import manifest
+from .atomic_write import place, writable
+from .completeness import require_all_written, require_readable
+from .formats import Format, edit_config, format_to_write, names_format, write_manifest
+from .nested_layers import layers_missing_in_config, wrap_config
+from .optimizer_state import read_state, read_uncounted, write_optimizer
 
 if TYPE_CHECKING:
     import os

@@ -1,3 +1,3 @@
 """What a model is made of, layer by layer, plain or merged."""
 
-import rewriter.adapters  # noqa: F401  before any module here: see there
+from .. import adapters  # noqa: F401  before any module here: see there

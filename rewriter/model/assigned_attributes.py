@@ -13,7 +13,7 @@ import inspect
 import itertools
 from typing import TYPE_CHECKING
 
-from rewriter.model.variable_holders import is_of_a_library
+from .variable_holders import is_of_a_library
 
 if TYPE_CHECKING:
     from types import CodeType

@@ -21,7 +21,6 @@ import inspect
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rewriter.adapters import LayerBase, keras
 from rewriter.core.derived_classes import base_of, derived_class
 from rewriter.core.errors import ModelError
 from rewriter.core.layout import (
@@ -32,15 +31,18 @@ from rewriter.core.layout import (
     places_among_weights,
     standard_weights,
 )
-from rewriter.model import surgery
-from rewriter.model.input_observation import observe, observe_loop
-from rewriter.model.pairs import DENSE, Pair, layouts_for
+
+from ..adapters import LayerBase, keras
+from . import surgery
+from .input_observation import observe, observe_loop
+from .pairs import DENSE, Pair, layouts_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from rewriter.adapters.capabilities import Fused
     from rewriter.core.layout import Layout
+
+    from ..adapters.capabilities import Fused
 
 # Files of users name this module and the classes in it: these are names, not places, and stay when the module moves.
 MODULE_IN_FILES = "rewriter.augmented"

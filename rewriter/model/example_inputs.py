@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from rewriter.adapters import keras
-from rewriter.model.walk import locate_layers
+from ..adapters import keras
+from .walk import locate_layers
 
 SIZE = 4  # for every dimension a model leaves open, the batch among them
 

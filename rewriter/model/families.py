@@ -11,12 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import keras
 from rewriter.core import hints
 from rewriter.core.errors import SelectorError
 from rewriter.core.messages import Message, Sentence
 from rewriter.core.suggestions import closest, did_you_mean
-from rewriter.model.pairs import DENSE, Pair, Weight
+
+from ..adapters import keras
+from .pairs import DENSE, Pair, Weight
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +50,11 @@ def _by_equation(layer: Any) -> Pair | Message:
     )
 
 
+def _depthwise(layer: Any) -> Pair:
+    """Name the kernel of a depthwise convolution: that of tf-keras has a name of its own, that of Keras 3 has not."""
+    return _kernel("depthwise_kernel" if hasattr(layer, "depthwise_kernel") else "kernel", -2, -1)
+
+
 @dataclass(frozen=True)
 class Family:
     """Layers whose weights are stacked alike.
@@ -68,7 +74,7 @@ class Family:
 FAMILIES = (
     Family("dense", ("Dense",), DENSE),
     Family("conv", ("SeparableConv1D", "SeparableConv2D"), _kernel("pointwise_kernel")),
-    Family("conv", ("DepthwiseConv1D", "DepthwiseConv2D"), _kernel("depthwise_kernel", -2, -1)),
+    Family("conv", ("DepthwiseConv1D", "DepthwiseConv2D"), _depthwise),
     Family("conv", ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"), _kernel("kernel", -2)),
     Family("conv", ("Conv1D", "Conv2D", "Conv3D"), _kernel("kernel")),
     Family("einsum", ("EinsumDense",), _by_equation),

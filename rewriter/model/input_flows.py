@@ -6,8 +6,9 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import keras
 from rewriter.core.input_flow import InputFlow
+
+from ..adapters import keras
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

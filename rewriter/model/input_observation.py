@@ -12,9 +12,10 @@ import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from rewriter.adapters import keras
 from rewriter.core.errors import ModelError
 from rewriter.core.layout import is_merged, layouts_in
+
+from ..adapters import keras
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

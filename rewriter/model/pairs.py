@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import keras
 from rewriter.core.layout import AUGMENTED_KERNEL, Layout, Part
-from rewriter.model.input_flows import flow_of
+
+from ..adapters import keras
+from .input_flows import flow_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,8 +78,9 @@ def layouts_for(layer: Any, pairs: Sequence[Pair]) -> tuple[Layout, ...]:
 
     def part(weight: Weight) -> Part:
         variable = getattr(layer, weight.attribute)
-        name = variable.name.rsplit(":", 1)[0]
-        return Part(weight.attribute, name, tuple(variable.shape), positions[id(variable)], weight.outgoing)
+        return Part(
+            weight.attribute, keras.name_of(variable), tuple(variable.shape), positions[id(variable)], weight.outgoing
+        )
 
     return tuple(
         Layout(
@@ -95,7 +97,7 @@ def layouts_for(layer: Any, pairs: Sequence[Pair]) -> tuple[Layout, ...]:
 def _scope_for(layer: Any, pair: Pair) -> str:
     """Return a scope for an augmented kernel whose weights have no scope: all would have one name."""
     # Of a SavedModel, Keras names the weights of a layer by their attributes alone; they keep that.
-    of_keras = any(getattr(layer, each).name.partition(":")[0] == each for each in pair.attributes)
+    of_keras = any(keras.name_of(getattr(layer, each)) == each for each in pair.attributes)
     return "" if of_keras else f"{layer.name}/"
 
 

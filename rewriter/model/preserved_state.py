@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rewriter.adapters import keras
-from rewriter.model.input_observation import unobserved
-from rewriter.model.variable_holders import (
+from ..adapters import keras
+from .input_observation import unobserved
+from .variable_holders import (
     held_variables,
     is_library_module,
     is_of_a_library,
@@ -39,7 +39,7 @@ def preserved(holder: Any, *inside: Any) -> Iterator[None]:
     variables = _variables_of(holders)
     plain = [(each, _plain_attributes(each)) for each in holders if is_of_a_users_class(each)]
     # Values that are read share the memory of the variables until these are assigned, so nothing is copied here.
-    values = [each.read_value() for each in variables]
+    values = [keras.ops.convert_to_tensor(each) for each in variables]
     try:
         with keras.kept_call_state(holder), unobserved():
             yield

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from rewriter.adapters import keras
 from rewriter.core.layout import is_merged
-from rewriter.model.augmented_layers import Augmented, augmented_class, standard_class
-from rewriter.model.walk import locate_layers
+
+from ..adapters import keras
+from .augmented_layers import Augmented, augmented_class, standard_class
+from .walk import locate_layers
 
 
 def slice_outside_loops(model: Any) -> list[tuple[Any, Any]]:

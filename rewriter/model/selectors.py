@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import keras
 from rewriter.core import hints
 from rewriter.core.errors import SelectorError
 from rewriter.core.suggestions import closest, did_you_mean
 
+from ..adapters import keras
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rewriter.model.walk import LocatedLayer
+    from .walk import LocatedLayer
 
 Selector = str | Callable[[Any], bool]
 Selectors = Selector | Iterable[Selector] | None

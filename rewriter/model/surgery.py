@@ -8,10 +8,11 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import keras
-from rewriter.adapters.records import NewWeight
 from rewriter.core.layout import attach_to_layer, augmented_kernels, detach, layouts_in, places_among_weights
 from rewriter.core.row_constraints import RowConstraint, RowLoss
+
+from ..adapters import keras
+from ..adapters.records import NewWeight
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,6 +112,6 @@ def _separated(kernel: Any, layout: Layout) -> dict[str, Any]:
     return {
         part.attribute: keras.new_variable_like(kernel, name, value, constraint=of_part)
         for part, name, value, of_part in zip(
-            layout.parts, layout.part_names(kernel.name), values, constraints, strict=True
+            layout.parts, layout.part_names(keras.name_of(kernel)), values, constraints, strict=True
         )
     }

@@ -11,7 +11,7 @@ import functools
 import types
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import keras
+from ..adapters import keras
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,7 +133,8 @@ def _members(value: Any) -> Iterator[tuple[str, Any]]:
     elif keras.graphs is not None and keras.graphs.is_traced_function(value):
         yield "", value.python_function
     elif keras.may_hold_users_code(value) or _is_of_a_user(value):
-        yield from ((f".{name}", each) for name, each in list(getattr(value, "__dict__", {}).items()))
+        held = list(getattr(value, "__dict__", {}).items())
+        yield from ((f".{name}", each) for name, each in held if not keras.is_bookkeeping(name))
         yield from ((f".{name}", each) for name, each in _code_of(type(value)))
 
 

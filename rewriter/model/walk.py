@@ -10,8 +10,9 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import keras
 from rewriter.core.errors import ModelError
+
+from ..adapters import keras
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,3 +1,3 @@
 """Rules that see a layer whole."""
 
-import rewriter.adapters  # noqa: F401  before any module here: see there
+from .. import adapters  # noqa: F401  before any module here: see there

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import keras
-from rewriter.optimizers import weight_decay
-from rewriter.optimizers.state import pending_restore
+from ..adapters import keras
+from . import weight_decay
+from .state import pending_restore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

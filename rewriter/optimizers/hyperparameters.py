@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import keras
 from rewriter.core.suggestions import closest, did_you_mean
-from rewriter.optimizers.saved_settings import argument_names
+
+from ..adapters import keras
+from .saved_settings import argument_names
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -21,15 +21,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import keras
 from rewriter.core.flags import require_flags
-from rewriter.optimizers.centered.optimizer import center, is_centered, mean_input
-from rewriter.optimizers.hyperparameters import require_number, require_one_of, scalar
-from rewriter.optimizers.joint_optimizer import JointOptimizer
+
+from ..adapters import keras
+from .centered.optimizer import center, is_centered, mean_input
+from .hyperparameters import require_number, require_one_of, scalar
+from .joint_optimizer import JointOptimizer
 
 if TYPE_CHECKING:
     from rewriter.core.layout import Layout
-    from rewriter.optimizers.joint_optimizer import Extent
+
+    from .joint_optimizer import Extent
 
 # By what is averaged: what is kept of V.
 _EXTENT: dict[str, Extent] = {"incoming": "unit", "outgoing": "incoming"}

@@ -14,23 +14,24 @@ import inspect
 import warnings
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from rewriter.adapters import keras
 from rewriter.core import hints
 from rewriter.core.flags import require_flags
 from rewriter.core.layout import ViewKey, layout_of
-from rewriter.optimizers import rule_errors
-from rewriter.optimizers.hyperparameters import (
+
+from ..adapters import keras
+from . import rule_errors
+from .hyperparameters import (
     require_count,
     require_known,
     require_learning_rate,
     require_number,
     scalar,
 )
-from rewriter.optimizers.layers_together import StepsTogether
-from rewriter.optimizers.rule_statistics import ObservingRule
-from rewriter.optimizers.saved_settings import KeptSettings
-from rewriter.optimizers.state.slots import require_slots_for
-from rewriter.optimizers.weight_decay import RowwiseWeightDecay, decayed_parts
+from .layers_together import StepsTogether
+from .rule_statistics import ObservingRule
+from .saved_settings import KeptSettings
+from .state.slots import require_slots_for
+from .weight_decay import RowwiseWeightDecay, decayed_parts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -243,7 +244,7 @@ class JointOptimizer(RowwiseWeightDecay, StepsTogether, ObservingRule, KeptSetti
         Args:
             **settings: Further settings of the SGD.
         """
-        shared = {name: getattr(self, name) for name in (*BOUNDS, *AVERAGING, "jit_compile")}
+        shared = {name: getattr(self, name) for name in (*BOUNDS, *AVERAGING, *keras.OPTIMIZER_SETTINGS)}
         with keras.strategy_scope(self):
             return keras.optimizer_classes("SGD")[0](keras.learning_rate_of(self), **shared, **settings)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import keras
 from rewriter.core.layout import layout_of
-from rewriter.model.input_observation import Observer, Observers
+
+from ..adapters import keras
+from ..model.input_observation import Observer, Observers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rewriter.adapters import OptimizerBase, keras
 from rewriter.core.layout import layout_of
-from rewriter.optimizers import rule_errors
+
+from ..adapters import OptimizerBase, keras
+from . import rule_errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

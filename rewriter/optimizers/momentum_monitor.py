@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from rewriter.adapters import Callback, keras
 from rewriter.core.errors import OptimizerError
 from rewriter.core.layout import augmented_kernels, layouts_in
-from rewriter.model.walk import locate_layers
-from rewriter.optimizers.centered.optimizer import is_centered, observer_of
-from rewriter.optimizers.hyperparameters import require_count
-from rewriter.optimizers.joint_momentum import JointMomentum
+
+from ..adapters import Callback, keras
+from ..model.walk import locate_layers
+from .centered.optimizer import is_centered, observer_of
+from .hyperparameters import require_count
+from .joint_momentum import JointMomentum
 
 if TYPE_CHECKING:
     import os
@@ -103,7 +104,7 @@ class JointMomentumMonitor(Callback):
         """Remember the weights, where the step is one to write."""
         del batch, logs
         if self._batches % self.every == 0 and self._writer is not None:
-            self._before = [each.kernel.numpy().copy() for each in self._watched]
+            self._before = [keras.ops.convert_to_numpy(each.kernel).copy() for each in self._watched]
         self._batches += 1
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -118,10 +119,10 @@ class JointMomentumMonitor(Callback):
 
         summaries, step = [], int(self.model.optimizer.iterations)
         for each, before in zip(self._watched, self._before, strict=True):
-            update = np.linalg.norm(each.kernel.numpy() - before, axis=0)
+            update = np.linalg.norm(keras.ops.convert_to_numpy(each.kernel) - before, axis=0)
             summaries.append(histogram_pb(f"{each.name}/update_norm", update))
             if each.momentum is not None:
-                summaries.append(histogram_pb(f"{each.name}/mean_momentum", each.momentum.numpy()))
+                summaries.append(histogram_pb(f"{each.name}/mean_momentum", keras.ops.convert_to_numpy(each.momentum)))
             if each.observer is not None:
                 norm = np.linalg.norm(np.asarray(each.observer.mean(each.observer.seen.dtype)))
                 summaries.append(scalar_pb(f"{each.name}/input_mean_norm", norm))

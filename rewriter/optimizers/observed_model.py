@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import keras
 from rewriter.core.layout import augmented_kernels, is_merged
-from rewriter.model.selectors import select
-from rewriter.model.walk import locate_layers
-from rewriter.optimizers.centered.optimizer import (
+
+from ..adapters import keras
+from ..model.selectors import select
+from ..model.walk import locate_layers
+from ..planning.centering import Centering, summary_of_centering
+from .centered.optimizer import (
     FIRST_MOMENTS,
     centered_slot,
     is_centered,
@@ -17,14 +19,13 @@ from rewriter.optimizers.centered.optimizer import (
     observer_of,
     state_of,
 )
-from rewriter.optimizers.rule_statistics import ObservingRule, observe_for_rule
-from rewriter.planning.centering import Centering, summary_of_centering
+from .rule_statistics import ObservingRule, observe_for_rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rewriter.optimizers.optimizer_choice import OptimizerChoice
-    from rewriter.planning.plan import Plan
+    from ..planning.plan import Plan
+    from .optimizer_choice import OptimizerChoice
 
 
 def start_from(optimizer: Any, model: Any, look: Callable[[], None]) -> None:

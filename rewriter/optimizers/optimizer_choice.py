@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import keras
 from rewriter.core import hints
 from rewriter.core.errors import OptimizerError
 from rewriter.core.layout import layout_of
 from rewriter.core.suggestions import closest, did_you_mean
-from rewriter.optimizers.centered.optimizer import is_centered, require_centerable
-from rewriter.optimizers.joint_momentum import JointMomentum
-from rewriter.optimizers.joint_optimizer import BOUNDS, is_joint
-from rewriter.optimizers.outcomes import LOST, Outcome
-from rewriter.optimizers.state import slots, warm_start
-from rewriter.optimizers.state.replaced_weights import require_up_to_date
+
+from ..adapters import keras
+from .centered.optimizer import is_centered, require_centerable
+from .joint_momentum import JointMomentum
+from .joint_optimizer import BOUNDS, is_joint
+from .outcomes import LOST, Outcome
+from .state import slots, warm_start
+from .state.replaced_weights import require_up_to_date
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

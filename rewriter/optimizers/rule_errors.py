@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rewriter.adapters import keras
 from rewriter.core.errors import OptimizerError, first_line
 from rewriter.core.layout import layout_of
-from rewriter.optimizers.hyperparameters import require_one_of
+
+from ..adapters import keras
+from .hyperparameters import require_one_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -126,7 +127,7 @@ def run_hook_for_all(optimizer: Any, layers: Sequence[Any]) -> None:
 def _described(variable: Any) -> str:
     layout = layout_of(variable)
     rows = "" if layout is None else f", kernel rows {_span(layout.kernel_rows)}, bias {_span(layout.bias_rows)}"
-    return f"{variable.name.partition(':')[0]} of shape {tuple(variable.shape)}{rows}"
+    return f"{keras.name_of(variable)} of shape {tuple(variable.shape)}{rows}"
 
 
 def _span(rows: slice) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rewriter.adapters import OptimizerBase, keras
 from rewriter.core.layout import layout_of
 from rewriter.core.suggestions import closest, did_you_mean
-from rewriter.optimizers.hyperparameters import require_number, require_one_of
-from rewriter.optimizers.layer_statistics import LayerStatistics
+
+from ..adapters import OptimizerBase, keras
+from .hyperparameters import require_number, require_one_of
+from .layer_statistics import LayerStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rewriter.adapters import OptimizerBase, keras
+from ..adapters import OptimizerBase, keras
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

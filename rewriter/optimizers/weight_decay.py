@@ -6,11 +6,12 @@ import functools
 import re
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import DecayBase, keras
 from rewriter.core import hints
 from rewriter.core.derived_classes import base_of, derived_class
 from rewriter.core.errors import OptimizerError
 from rewriter.core.layout import ViewKey, is_merged, layout_of, layouts_in
+
+from ..adapters import DecayBase, keras
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -82,7 +83,7 @@ def _parts_excluded(optimizer: Any, variable: Any, layout: Layout) -> tuple[str,
     kernel = keras.variable_key(optimizer, variable)
     return tuple(
         part.attribute
-        for part, name in zip(layout.parts, layout.part_names(variable.name), strict=True)
+        for part, name in zip(layout.parts, layout.part_names(keras.name_of(variable)), strict=True)
         if ViewKey(kernel, part.attribute) in keys or any(re.search(pattern, f"{name}:0") for pattern in patterns)
     )
 
@@ -107,7 +108,7 @@ def require_rows_known(optimizer: Any, variables: Sequence[Any]) -> None:
         if layout is not None and excluded and not (whole and len(excluded) == len(layout.parts)):
             raise OptimizerError(
                 f"weight decay of this {type(optimizer).__name__} leaves out {' and '.join(excluded)}. These are now "
-                f"rows of {variable.name.partition(':')[0]}, and this optimizer only knows whole variables. Give it to "
+                f"rows of {keras.name_of(variable)}, and this optimizer only knows whole variables. Give it to "
                 f"the model: rewriter.rewrite(model, optimizer=...), or {hints.KEEP_OPTIMIZER} if it is compiled "
                 "with it. Nothing was trained yet."
             )

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import keras
 from rewriter.core.messages import Sentence
+
+from ..adapters import keras
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from rewriter.core.layout import Layout
     from rewriter.core.messages import Message
-    from rewriter.planning.decisions import Decision
+
+    from .decisions import Decision
 
 
 class Centering(Sentence):

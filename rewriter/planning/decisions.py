@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rewriter.planning.reasons import Skip
+from .reasons import Skip
 
 if TYPE_CHECKING:
     from rewriter.core.layout import Layout

@@ -6,15 +6,16 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import keras
 from rewriter.core import hints, tables
 from rewriter.core.errors import PairError
 from rewriter.core.flags import require_flags
 from rewriter.core.layout import is_merged
 from rewriter.core.suggestions import closest, did_you_mean
-from rewriter.model.families import family_of_class
-from rewriter.model.pairs import Pair, Weight
-from rewriter.model.variable_holders import held_variables
+
+from ..adapters import keras
+from ..model.families import family_of_class
+from ..model.pairs import Pair, Weight
+from ..model.variable_holders import held_variables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import keras
 from rewriter.core import hints, tables
-from rewriter.model.assigned_attributes import assigned_attributes
-from rewriter.model.variable_holders import held_variables
-from rewriter.planning.reasons import Skip
+
+from ..adapters import keras
+from ..model.assigned_attributes import assigned_attributes
+from ..model.variable_holders import held_variables
+from .reasons import Skip
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rewriter.core.messages import Message
-    from rewriter.model.pairs import Pair
-    from rewriter.model.walk import LocatedLayer
+
+    from ..model.pairs import Pair
+    from ..model.walk import LocatedLayer
 
 
 class Surroundings:
@@ -41,11 +43,12 @@ class Surroundings:
         weights: dict[str, Any] = {attribute: getattr(layer, attribute, None) for attribute in pair.attributes}
         # The cheap questions first; the last, about the code of the class, is asked of each owner too.
         for attribute, weight in weights.items():
-            if not keras.is_variable(weight) or vars(layer).get(attribute) is not weight:
+            stored = keras.stored_attribute(layer, attribute)
+            if not keras.is_variable(weight) or vars(layer).get(stored) is not weight:
                 return Skip.REPLACED(attribute=attribute, kind=type(weight).__name__)
             if not keras.reads_as_stored(weight):
                 return Skip.STORED_OTHERWISE(attribute=attribute, kind=type(weight).__name__)
-            own = f"{located.paths[0]}.{attribute}"
+            own = f"{located.paths[0]}.{stored}"
             others = [held for held in self._holders[id(weight)] if held != own]
             if others:
                 return Skip.HELD_TWICE(names=(own, *others))

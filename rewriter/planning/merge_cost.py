@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from rewriter.planning.reasons import Skip
+from .reasons import Skip
 
 if TYPE_CHECKING:
     from rewriter.core.layout import Layout

@@ -11,23 +11,25 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from rewriter.adapters import keras, required
-from rewriter.adapters.records import Bias, Factor, NewVariableError
 from rewriter.core import hints, progress
 from rewriter.core.errors import ModelError, first_line
 from rewriter.core.layout import layout_of
-from rewriter.model.example_inputs import specs_of
-from rewriter.model.pairs import Pair, Weight
-from rewriter.model.preserved_state import preserved
-from rewriter.model.variable_holders import held_variables
-from rewriter.model.walk import locate_layers
-from rewriter.planning.reasons import Finding
+
+from ..adapters import keras, required
+from ..adapters.records import Bias, Factor, NewVariableError
+from ..model.example_inputs import specs_of
+from ..model.pairs import Pair, Weight
+from ..model.preserved_state import preserved
+from ..model.variable_holders import held_variables
+from ..model.walk import locate_layers
+from .reasons import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from rewriter.adapters.records import Dataflow
     from rewriter.core.messages import Message
+
+    from ..adapters.records import Dataflow
 
 
 _Use = Factor | Bias

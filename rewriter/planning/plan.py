@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from rewriter.core import hints, tables
 from rewriter.core.errors import ModelError, NotMergeableError
-from rewriter.planning import plan_tree
-from rewriter.planning.reasons import Skip
-from rewriter.planning.renamed_variables import Renamed, summary_of
+
+from . import plan_tree
+from .reasons import Skip
+from .renamed_variables import Renamed, summary_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
     from rewriter.core.layout import Layout
     from rewriter.core.messages import Message
     from rewriter.core.tables import Parts
-    from rewriter.planning.decisions import Decision, Place
-    from rewriter.planning.pair_discovery import Remark
+
+    from .decisions import Decision, Place
+    from .pair_discovery import Remark
 
 
 @dataclass(frozen=True)

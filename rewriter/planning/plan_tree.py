@@ -9,13 +9,15 @@ from rich.text import Text
 
 from rewriter.core import tables
 from rewriter.core.messages import listed
-from rewriter.planning.reasons import Merge, Skip
+
+from .reasons import Merge, Skip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from rewriter.core.tables import Parts
-    from rewriter.planning.decisions import Decision, Place
+
+    from .decisions import Decision, Place
 
 _Item = TypeVar("_Item")
 _STYLES = {"merge": "green", "merged": "cyan", "skip": "yellow"}

@@ -5,26 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import keras
 from rewriter.core import hints
 from rewriter.core.errors import ModelError, PairError
 from rewriter.core.flags import require_flags
 from rewriter.core.layout import layouts_in
 from rewriter.core.messages import Message
-from rewriter.model.augmented_layers import Augmented, pairs_in, standard_class
-from rewriter.model.families import family_of, names_of
-from rewriter.model.pairs import DENSE, Pair, layouts_for
-from rewriter.model.selectors import Selection, Selectors, select
-from rewriter.model.walk import LocatedLayer, locate_layers
-from rewriter.planning.centering import centering_of
-from rewriter.planning.decisions import Decision, Place
-from rewriter.planning.declared_pairs import declared_pairs_of, has_declared_pairs
-from rewriter.planning.merge_blockers import Surroundings, class_unknown
-from rewriter.planning.merge_cost import cost_blocker
-from rewriter.planning.pair_discovery import Discovery, Remark
-from rewriter.planning.pair_discovery import discover as find_pairs
-from rewriter.planning.plan import Plan
-from rewriter.planning.reasons import Finding, Merge, Skip
+
+from ..adapters import keras
+from ..model.augmented_layers import Augmented, pairs_in, standard_class
+from ..model.families import family_of, names_of
+from ..model.pairs import DENSE, Pair, layouts_for
+from ..model.selectors import Selection, Selectors, select
+from ..model.walk import LocatedLayer, locate_layers
+from .centering import centering_of
+from .decisions import Decision, Place
+from .declared_pairs import declared_pairs_of, has_declared_pairs
+from .merge_blockers import Surroundings, class_unknown
+from .merge_cost import cost_blocker
+from .pair_discovery import Discovery, Remark
+from .pair_discovery import discover as find_pairs
+from .plan import Plan
+from .reasons import Finding, Merge, Skip
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -128,7 +129,7 @@ def _places(model: Any, located: Iterable[LocatedLayer]) -> tuple[Place, ...]:
 
 
 def _count_of_numbers(layer: Any) -> int:
-    return sum(weight.shape.num_elements() or 0 for weight in keras.own_weights(layer))
+    return sum(keras.count_of_numbers(weight) for weight in keras.own_weights(layer))
 
 
 def _owns_kernel(layer: Any) -> bool:

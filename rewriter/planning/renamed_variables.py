@@ -10,9 +10,10 @@ import types
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import keras
 from rewriter.core import hints
-from rewriter.model.variable_holders import functions_of
+
+from ..adapters import keras
+from ..model.variable_holders import functions_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -1,3 +1,3 @@
 """Rewrites a model in place, undoes it, and proves both."""
 
-import rewriter.adapters  # noqa: F401  before any module here: see there
+from .. import adapters  # noqa: F401  before any module here: see there

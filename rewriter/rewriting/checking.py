@@ -7,24 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rewriter.adapters import keras
 from rewriter.core import hints
 from rewriter.core.errors import DifferenceError
 from rewriter.core.layout import is_merged, standard_weights
 from rewriter.core.log import log
-from rewriter.model.preserved_state import nothing_made
-from rewriter.model.variable_holders import has_users_code, held_layers
-from rewriter.model.walk import locate_layers
-from rewriter.rewriting.comparison import SAME, compare, compare_all
-from rewriter.rewriting.model_run import run_layer, run_model
-from rewriter.rewriting.probe_biases import ProbeBiases
+
+from ..adapters import keras
+from ..model.preserved_state import nothing_made
+from ..model.variable_holders import has_users_code, held_layers
+from ..model.walk import locate_layers
+from .comparison import SAME, compare, compare_all
+from .model_run import run_layer, run_model
+from .probe_biases import ProbeBiases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from rewriter.core.layout import Layout
-    from rewriter.rewriting.comparison import Difference
-    from rewriter.rewriting.model_run import Run
+
+    from .comparison import Difference
+    from .model_run import Run
 
 
 _FEW = 5  # layers that an error names
@@ -130,7 +132,7 @@ def checked_model(
 
 def _numbers_in(model: Any) -> int:
     """Count the numbers that a penalty may add up."""
-    return sum(weight.shape.num_elements() or 0 for weight in list(filter(keras.is_variable, model.weights)))
+    return sum(keras.count_of_numbers(weight) for weight in list(filter(keras.is_variable, model.weights)))
 
 
 def _by_how_much(difference: Difference) -> str:
@@ -219,7 +221,7 @@ def first_difference(model: Any, one: Run, other: Run) -> tuple[str, Difference]
 def widest(model: Any) -> int:
     """Return the length of the longest axis that is summed over: how many products an output number adds up at most."""
     return max(
-        (weight.shape[0] for weight in list(filter(keras.is_variable, model.weights)) if weight.shape.rank > 1),
+        (weight.shape[0] for weight in list(filter(keras.is_variable, model.weights)) if len(weight.shape) > 1),
         default=1,
     )
 

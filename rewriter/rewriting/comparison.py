@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rewriter.adapters import keras
+from ..adapters import keras
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import keras
 from rewriter.core.log import log
-from rewriter.model.variable_holders import variables_of
-from rewriter.model.walk import locate_layers
-from rewriter.optimizers.state.replaced_weights import OutdatedOptimizer, refuse_new_weights
+
+from ..adapters import keras
+from ..model.variable_holders import variables_of
+from ..model.walk import locate_layers
+from ..optimizers.state.replaced_weights import OutdatedOptimizer, refuse_new_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from rewriter.adapters.records import Replaced
+    from ..adapters.records import Replaced
 
 
 def reset_functions(model: Any, models: Iterable[Any] | None = None) -> None:

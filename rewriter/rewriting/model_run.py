@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from rewriter.adapters import keras
 from rewriter.core import hints, progress
 from rewriter.core.errors import ModelError, first_line
-from rewriter.model import example_inputs
-from rewriter.model.input_observation import observing_all
-from rewriter.model.preserved_state import preserved
-from rewriter.model.walk import locate_layers
-from rewriter.rewriting.comparison import arrays_of
+
+from ..adapters import keras
+from ..model import example_inputs
+from ..model.input_observation import observing_all
+from ..model.preserved_state import preserved
+from ..model.walk import locate_layers
+from .comparison import arrays_of
 
 _WIDE = 32  # for those after the batch, where a layer takes no fewer: a convolution with a large kernel
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rewriter.adapters import keras
 from rewriter.core.layout import is_merged
+
+from ..adapters import keras
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -56,14 +57,14 @@ class _Target:
     rows: slice | None
 
     def value(self) -> Any:
-        return self.variable.numpy().copy() if self.rows is None else self.variable[self.rows].numpy().copy()
+        return keras.ops.convert_to_numpy(self.variable if self.rows is None else self.variable[self.rows]).copy()
 
     def assign(self, value: Any) -> None:
         new = keras.ops.cast(value, self.variable.dtype)
         if self.rows is None:
             self.variable.assign(new)
         else:
-            self.variable[self.rows].assign(new)
+            keras.assign_rows(self.variable, self.rows, new)
 
 
 def _targets(layer: Any, layout: Layout, part: Part) -> list[_Target]:

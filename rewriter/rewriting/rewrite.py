@@ -12,40 +12,41 @@ import logging
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import keras
 from rewriter.core import hints, progress
 from rewriter.core.errors import DifferenceError
 from rewriter.core.flags import require_flags
 from rewriter.core.layout import layouts_in
 from rewriter.core.log import log
-from rewriter.model import surgery
-from rewriter.model.augmented_layers import augmented_class, is_exact, pairs_in, standard_class
-from rewriter.model.pairs import pair_of
-from rewriter.model.recurrent_loops import slice_outside_loops
-from rewriter.optimizers import weight_decay
-from rewriter.optimizers.centered.optimizer import center, uncenter
-from rewriter.optimizers.joint_optimizer import has_no_rule_for_others
-from rewriter.optimizers.observed_model import centering_lines, observe_model, start_from
-from rewriter.optimizers.optimizer_choice import CENTERED, KEEP, choose_optimizer
-from rewriter.optimizers.state import warm_start
-from rewriter.optimizers.state.pending_restore import restore_now
-from rewriter.optimizers.state.transfer import StateTransfer
-from rewriter.planning.planner import plan
-from rewriter.planning.reasons import Skip
-from rewriter.planning.renamed_variables import Renamed, summary_of, warnings_of
-from rewriter.rewriting.checking import checked_layer, checked_model
-from rewriter.rewriting.invalidation import invalidate_holders, invalidate_traces, reset_functions
-from rewriter.rewriting.model_run import look
-from rewriter.rewriting.save_method import origin_of, take_over_saving
-from rewriter.rewriting.split import require_changeable
+
+from ..adapters import keras
+from ..model import surgery
+from ..model.augmented_layers import augmented_class, is_exact, pairs_in, standard_class
+from ..model.pairs import pair_of
+from ..model.recurrent_loops import slice_outside_loops
+from ..optimizers import weight_decay
+from ..optimizers.centered.optimizer import center, uncenter
+from ..optimizers.joint_optimizer import has_no_rule_for_others
+from ..optimizers.observed_model import centering_lines, observe_model, start_from
+from ..optimizers.optimizer_choice import CENTERED, KEEP, choose_optimizer
+from ..optimizers.state import warm_start
+from ..optimizers.state.pending_restore import restore_now
+from ..optimizers.state.transfer import StateTransfer
+from ..planning.planner import plan
+from ..planning.reasons import Skip
+from ..planning.renamed_variables import Renamed, summary_of, warnings_of
+from .checking import checked_layer, checked_model
+from .invalidation import invalidate_holders, invalidate_traces, reset_functions
+from .model_run import look
+from .save_method import origin_of, take_over_saving
+from .split import require_changeable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from rewriter.adapters.records import Replaced
-    from rewriter.model.selectors import Selectors
-    from rewriter.optimizers.optimizer_choice import OptimizerChoice
-    from rewriter.planning.plan import Plan
+    from ..adapters.records import Replaced
+    from ..model.selectors import Selectors
+    from ..optimizers.optimizer_choice import OptimizerChoice
+    from ..planning.plan import Plan
 
 
 def rewrite(

@@ -7,34 +7,36 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import keras
 from rewriter.core import progress
 from rewriter.core.errors import ModelError
 from rewriter.core.layout import augmented_kernels, layouts_in
 from rewriter.core.log import log, log_lines
-from rewriter.model import surgery
-from rewriter.model.augmented_layers import Augmented, standard_class
-from rewriter.model.walk import locate_layers, require_layers
-from rewriter.optimizers.centered.optimizer import center_again, uncenter
-from rewriter.optimizers.optimizer_choice import choose_standard_optimizer, require_for_layer
-from rewriter.optimizers.state.pending_restore import require_loaded_in_its_form, restore_now
-from rewriter.optimizers.state.transfer import StateTransfer
-from rewriter.rewriting.checking import checked_layer, checked_model
-from rewriter.rewriting.invalidation import (
+
+from ..adapters import keras
+from ..model import surgery
+from ..model.augmented_layers import Augmented, standard_class
+from ..model.walk import locate_layers, require_layers
+from ..optimizers.centered.optimizer import center_again, uncenter
+from ..optimizers.optimizer_choice import choose_standard_optimizer, require_for_layer
+from ..optimizers.state.pending_restore import require_loaded_in_its_form, restore_now
+from ..optimizers.state.transfer import StateTransfer
+from .checking import checked_layer, checked_model
+from .invalidation import (
     invalidate_holders,
     invalidate_traces,
     models_sharing_layers,
     reset_functions,
     restore_traces,
 )
-from rewriter.rewriting.save_method import give_back_saving, origin_of, take_over_saving
+from .save_method import give_back_saving, origin_of, take_over_saving
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from rewriter.adapters.records import Replaced
     from rewriter.core.layout import Layout
-    from rewriter.optimizers.centered.optimizer import Suspended
+
+    from ..adapters.records import Replaced
+    from ..optimizers.centered.optimizer import Suspended
 
 # The layers that are in standard form for a while, and are to find all as they left it.
 _FOR_A_WHILE: weakref.WeakSet[Any] = weakref.WeakSet()

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rewriter.adapters import keras
 from rewriter.core import tables
 from rewriter.core.layout import augmented_kernels, standard_weights
-from rewriter.model.example_inputs import input_names, specs_of
-from rewriter.model.walk import locate_layers
-from rewriter.rewriting.checking import is_repeatable, widest
-from rewriter.rewriting.comparison import INCOMPARABLE, Difference, compare, compare_all
-from rewriter.rewriting.model_run import Run, run_model
+
+from ..adapters import keras
+from ..model.example_inputs import input_names, specs_of
+from ..model.walk import locate_layers
+from .checking import is_repeatable, widest
+from .comparison import INCOMPARABLE, Difference, compare, compare_all
+from .model_run import Run, run_model
 
 if TYPE_CHECKING:
     from rewriter.core.tables import Parts
@@ -223,11 +224,11 @@ def _by_paths_of(left: dict[str, _Value], right: dict[str, _Value]) -> dict[str,
 
 def _own_standard_weights(layer: Any) -> dict[str, Any]:
     # In the stored dtype: a view taken inside a call would be in the compute dtype.
-    named = {name: value.numpy() for name, value in standard_weights(layer).items()}
+    named = {name: keras.ops.convert_to_numpy(value) for name, value in standard_weights(layer).items()}
     merged = {id(augmented) for augmented in augmented_kernels(layer)}
     others = [weight for weight in keras.own_weights(layer) if id(weight) not in merged]
     for index, weight in enumerate(others):
-        named[keras.attribute_of(layer, weight) or f"weight {index}"] = weight.numpy()
+        named[keras.attribute_of(layer, weight) or f"weight {index}"] = keras.ops.convert_to_numpy(weight)
     return named
 
 

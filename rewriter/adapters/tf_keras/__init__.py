@@ -3,9 +3,10 @@
 Tried with tf-keras 2.18 to 2.21.
 """
 
-from rewriter.adapters.tf_keras import checkpoints, fused, graphs, legacy, loss_scale, ops
-from rewriter.adapters.tf_keras.bases import CenteredBase, DecayBase, LayerBase, OptimizerBase
-from rewriter.adapters.tf_keras.classes import (
+from . import checkpoints, fused, graphs, legacy, loss_scale, ops
+from .bases import CenteredBase, DecayBase, LayerBase, OptimizerBase
+from .classes import (
+    OPTIMIZER_SETTINGS,
     VERSION,
     Callback,
     Layer,
@@ -28,7 +29,7 @@ from rewriter.adapters.tf_keras.classes import (
     values_of,
     without_memory,
 )
-from rewriter.adapters.tf_keras.configs import (
+from .configs import (
     class_from_config,
     class_to_config,
     is_kind_of_object,
@@ -39,15 +40,15 @@ from rewriter.adapters.tf_keras.configs import (
     safe_mode_scope,
     set_class,
 )
-from rewriter.adapters.tf_keras.corrected_steps import corrected_additions, subtract_from_rows
-from rewriter.adapters.tf_keras.distribution import (
+from .corrected_steps import corrected_additions, subtract_from_rows
+from .distribution import (
     in_foreign_scope,
     is_chief,
     strategy_of,
     strategy_scope,
     update_on_every_replica,
 )
-from rewriter.adapters.tf_keras.files import (
+from .files import (
     FILE_ERRORS,
     load_model,
     model_from_config,
@@ -58,16 +59,19 @@ from rewriter.adapters.tf_keras.files import (
     saves_its_variables_as_keras_does,
     schedule_from_config,
 )
-from rewriter.adapters.tf_keras.graphs.context import current_graph, is_usable_here, notes_of_graph
-from rewriter.adapters.tf_keras.layers import (
+from .graphs.context import current_graph, is_usable_here, notes_of_graph
+from .layers import (
+    assign_rows,
     attribute_of,
     called_in_training,
+    count_of_numbers,
     exchange_weights,
     is_bookkeeping,
     is_graph_network,
     is_opaque,
     layers_below,
     may_hold_users_code,
+    name_of,
     new_variable_like,
     note_built,
     own_weights,
@@ -75,11 +79,12 @@ from rewriter.adapters.tf_keras.layers import (
     shorten,
     single_variables,
     states_of,
+    stored_attribute,
     stored_dtype,
     tracked_children,
     variable_and_wrapped,
 )
-from rewriter.adapters.tf_keras.models import (
+from .models import (
     autocast,
     built_specs,
     compilation,
@@ -98,7 +103,7 @@ from rewriter.adapters.tf_keras.models import (
     trained_variables,
     training_argument,
 )
-from rewriter.adapters.tf_keras.optimizers import (
+from .optimizers import (
     build_slots,
     check_before_build,
     decay_exclusions,
@@ -129,7 +134,7 @@ from rewriter.adapters.tf_keras.optimizers import (
     variable_key,
     variables_not_saved,
 )
-from rewriter.adapters.tf_keras.statistics import (
+from .statistics import (
     can_have_twin,
     decay_statistic,
     is_training_call,
@@ -144,6 +149,7 @@ from rewriter.adapters.tf_keras.statistics import (
 
 __all__ = [
     "FILE_ERRORS",
+    "OPTIMIZER_SETTINGS",
     "VERSION",
     "Callback",
     "CenteredBase",
@@ -155,6 +161,7 @@ __all__ = [
     "OptimizerBase",
     "Schedule",
     "Sequential",
+    "assign_rows",
     "attribute_of",
     "autocast",
     "build_slots",
@@ -167,6 +174,7 @@ __all__ = [
     "class_to_config",
     "compilation",
     "corrected_additions",
+    "count_of_numbers",
     "current_graph",
     "decay_exclusions",
     "decay_statistic",
@@ -214,6 +222,7 @@ __all__ = [
     "may_hold_users_code",
     "model_from_config",
     "model_to_config",
+    "name_of",
     "new_spec",
     "new_variable",
     "new_variable_like",
@@ -258,6 +267,7 @@ __all__ = [
     "state_beside_slots",
     "states_of",
     "statistic_like",
+    "stored_attribute",
     "stored_dtype",
     "strategy_of",
     "strategy_scope",

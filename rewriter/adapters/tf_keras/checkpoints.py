@@ -8,7 +8,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tf_keras.protobuf.saved_metadata_pb2 import SavedMetadata
 
-from rewriter.adapters.tf_keras.legacy import is_legacy
+from .legacy import is_legacy
 
 
 def awaited_names(layer: Any) -> list[str]:

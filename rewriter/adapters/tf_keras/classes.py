@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from rewriter.adapters.records import NewVariableError
+from ..records import NewVariableError
 
 VERSION: str = tf_keras.__version__
 
@@ -17,6 +17,8 @@ Optimizer: Any = tf_keras.optimizers.Optimizer
 Schedule: Any = tf_keras.optimizers.schedules.LearningRateSchedule
 Metric: Any = tf_keras.metrics.Metric
 Sequential: Any = tf_keras.Sequential
+# What every optimizer of this Keras can be told beside what those of every Keras can.
+OPTIMIZER_SETTINGS = ("jit_compile",)
 
 
 class Callback(tf_keras.callbacks.Callback):

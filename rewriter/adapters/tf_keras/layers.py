@@ -11,14 +11,25 @@ import tf_keras
 from tf_keras.src.mixed_precision.autocast_variable import AutoCastVariable, create_autocast_variable
 from tf_keras.src.saving.legacy.saved_model.load import RevivedLayer
 
-from rewriter.adapters.tf_keras.configs import set_class
-from rewriter.adapters.tf_keras.distribution import strategy_scope
-from rewriter.adapters.tf_keras.randomness import generator_states
+from .configs import set_class
+from .distribution import strategy_scope
+from .randomness import generator_states
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from rewriter.adapters.records import NewWeight
+    from ..records import NewWeight
+
+
+def stored_attribute(layer: Any, attribute: str) -> str:
+    """Name the attribute that holds what a layer shows under a public one: the same."""
+    del layer
+    return attribute
+
+
+def name_of(variable: Any) -> str:
+    """Return the name of a variable with its scope, without the index of an output: ``"dense/kernel"``."""
+    return str(variable.name).rsplit(":", 1)[0]
 
 
 def is_graph_network(layer: Any) -> bool:
@@ -104,6 +115,16 @@ def variable_and_wrapped(variable: Any) -> list[Any]:
     inner = stored_variable(variable)
     chain = [variable] if inner is variable else [variable, inner]
     return [*chain, *getattr(inner, "values", ())] if isinstance(inner, tf.distribute.DistributedValues) else chain
+
+
+def assign_rows(variable: Any, rows: slice, value: Any) -> None:
+    """Assign some rows of a variable, in place."""
+    variable[rows].assign(value)
+
+
+def count_of_numbers(variable: Any) -> int:
+    """Return how many numbers a variable has, 0 where its shape is not known."""
+    return variable.shape.num_elements() or 0
 
 
 def single_variables(variable: Any) -> list[Any]:

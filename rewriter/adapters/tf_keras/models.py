@@ -12,11 +12,11 @@ import tf_keras
 from tf_keras.src.engine.training_utils import RespectCompiledTrainableState
 from tf_keras.src.mixed_precision.autocast_variable import enable_auto_cast_variables
 
-from rewriter.adapters.tf_keras.distribution import strategy_scope
-from rewriter.adapters.tf_keras.graphs.functions import is_traced_function
-from rewriter.adapters.tf_keras.layers import instances_alive, is_graph_network, untrack
-from rewriter.adapters.tf_keras.legacy import OPTIMIZERS
-from rewriter.adapters.tf_keras.randomness import kept_random_state
+from .distribution import strategy_scope
+from .graphs.functions import is_traced_function
+from .layers import instances_alive, is_graph_network, untrack
+from .legacy import OPTIMIZERS
+from .randomness import kept_random_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

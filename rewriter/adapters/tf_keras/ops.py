@@ -27,6 +27,11 @@ def convert_to_tensor(value: Any, dtype: Any = None) -> Any:
     return tf.convert_to_tensor(value, dtype)
 
 
+def convert_to_numpy(value: Any) -> Any:
+    """Return the numbers of a variable, or of a tensor that is not symbolic, as an array."""
+    return value.numpy()
+
+
 def cast(value: Any, dtype: Any) -> Any:
     """Convert a tensor to another dtype."""
     return tf.cast(value, dtype)

@@ -10,10 +10,10 @@ import tf_keras
 from tf_keras.src.mixed_precision.loss_scale_optimizer import BaseLossScaleOptimizer
 from tf_keras.src.optimizers.legacy.optimizer_v2 import _var_key as legacy_variable_key
 
-from rewriter.adapters.records import DecayExclusions, Replaced, Slots
-from rewriter.adapters.tf_keras.distribution import strategy_scope
-from rewriter.adapters.tf_keras.layers import handles_of, is_bookkeeping
-from rewriter.adapters.tf_keras.legacy import is_legacy
+from ..records import DecayExclusions, Replaced, Slots
+from .distribution import strategy_scope
+from .layers import handles_of, is_bookkeeping
+from .legacy import is_legacy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

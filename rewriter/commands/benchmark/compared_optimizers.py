@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from rewriter.adapters import keras
-from rewriter.optimizers.joint_momentum import JointMomentum
-from rewriter.optimizers.joint_optimizer import is_joint
+from ...adapters import keras
+from ...optimizers.joint_momentum import JointMomentum
+from ...optimizers.joint_optimizer import is_joint
 
 # Small enough that no model leaves the region in which its numbers are ordinary, however many steps are timed.
 LEARNING_RATE = 1e-4

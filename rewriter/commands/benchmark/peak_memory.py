@@ -12,13 +12,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rewriter.commands.benchmark.compared_optimizers import joint_like, sgd
-from rewriter.commands.benchmark.training_steps import training_step
-from rewriter.commands.data_batches import batch_for
 from rewriter.core.errors import FileError
-from rewriter.files.reading import read_model
-from rewriter.rewriting.rewrite import rewrite
-from rewriter.rewriting.split import split
+
+from ...files.reading import read_model
+from ...rewriting.rewrite import rewrite
+from ...rewriting.split import split
+from ..data_batches import batch_for
+from .compared_optimizers import joint_like, sgd
+from .training_steps import training_step
 
 _STATUS = Path("/proc/self/status")
 _FORGET_PEAK = Path("/proc/self/clear_refs")

@@ -10,8 +10,9 @@ from rich.text import Text
 from rewriter.core import tables
 
 if TYPE_CHECKING:
-    from rewriter.commands.benchmark.timing import Ratio
     from rewriter.core.tables import Parts
+
+    from .timing import Ratio
 
 
 class Row(NamedTuple):

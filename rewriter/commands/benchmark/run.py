@@ -5,24 +5,25 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import keras
-from rewriter.commands.benchmark.compared_optimizers import joint_like, sgd
-from rewriter.commands.benchmark.peak_memory import Subject, peak_memory
-from rewriter.commands.benchmark.results import Benchmark, Row
-from rewriter.commands.benchmark.timing import time_in_turn
-from rewriter.commands.benchmark.training_steps import inference, training_step
-from rewriter.commands.data_batches import Batch, batch_for
-from rewriter.commands.plots.benchmark_plot import draw
-from rewriter.commands.plots.drawing import require_drawable
 from rewriter.core import progress
 from rewriter.core.errors import ModelError
-from rewriter.files.reading import read_model
-from rewriter.model.families import names_of
-from rewriter.optimizers.centered.optimizer import Centered
-from rewriter.planning.planner import plan
-from rewriter.rewriting.model_run import run_model
-from rewriter.rewriting.rewrite import rewrite
-from rewriter.rewriting.split import split
+
+from ...adapters import keras
+from ...files.reading import read_model
+from ...model.families import names_of
+from ...optimizers.centered.optimizer import Centered
+from ...planning.planner import plan
+from ...rewriting.model_run import run_model
+from ...rewriting.rewrite import rewrite
+from ...rewriting.split import split
+from ..data_batches import Batch, batch_for
+from ..plots.benchmark_plot import draw
+from ..plots.drawing import require_drawable
+from .compared_optimizers import joint_like, sgd
+from .peak_memory import Subject, peak_memory
+from .results import Benchmark, Row
+from .timing import time_in_turn
+from .training_steps import inference, training_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 import tf_keras
 
-from rewriter.adapters import keras
+from ...adapters import keras
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rewriter.commands.data_batches import Batch
+    from ..data_batches import Batch
 
 
 def training_step(model: Any, optimizer: Any, batch: Batch, jit_compile: bool = False) -> Callable[[], Any]:

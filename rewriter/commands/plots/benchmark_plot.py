@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rewriter.commands.plots import drawing
 from rewriter.core import tables
 
+from . import drawing
+
 if TYPE_CHECKING:
-    from rewriter.commands.benchmark.results import Benchmark
+    from ..benchmark.results import Benchmark
 
 
 def draw(benchmark: Benchmark, path: Path) -> None:

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rewriter.commands.plots import drawing
 from rewriter.core import tables
+
+from . import drawing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from rewriter.rewriting.verification import Comparison, Report, Weights
+    from ...rewriting.verification import Comparison, Report, Weights
 
 _WIDTH = 9.0  # inches
 _BAR = 0.22  # the height of a line, inches

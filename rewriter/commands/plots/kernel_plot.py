@@ -6,18 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rewriter.adapters import keras
-from rewriter.commands.plots import drawing
 from rewriter.core import tables
 from rewriter.core.layout import is_merged
+
+from ...adapters import keras
+from . import drawing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from rewriter.core.layout import Layout
-    from rewriter.planning.decisions import Decision
-    from rewriter.planning.plan import Plan
+
+    from ...planning.decisions import Decision
+    from ...planning.plan import Plan
 
 _WIDTH, _HEIGHT = 7.0, 3.0  # of a panel, inches
 # In the order in which Keras has them in a kernel's columns.
@@ -57,8 +59,10 @@ def augmented(decision: Decision) -> Any:
     assert layout is not None  # noqa: S101  the caller has looked
     with keras.autocast(None):
         if is_merged(layer):
-            return getattr(layer, layout.attribute).numpy().astype(np.float64)
-        return layout.stack([getattr(layer, each).numpy() for each in layout.attributes]).numpy().astype(np.float64)
+            return keras.ops.convert_to_numpy(getattr(layer, layout.attribute)).astype(np.float64)
+        return keras.ops.convert_to_numpy(layout.stack([getattr(layer, each) for each in layout.attributes])).astype(
+            np.float64
+        )
 
 
 def _draw_one(panel: Any, decision: Decision) -> None:

@@ -11,10 +11,11 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import keras
 from rewriter.core import hints
 from rewriter.core.errors import FileError, first_line
-from rewriter.files.untrusted.config_graph import flaw
+
+from ...adapters import keras
+from .config_graph import flaw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from rewriter.adapters import keras
+from ...adapters import keras
 
 _Node = tuple[str, int]  # a layer's name, and which of its calls
 

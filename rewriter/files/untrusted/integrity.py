@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 
-from rewriter.adapters import keras, required
 from rewriter.core.errors import FileError, first_line
-from rewriter.files.archive import weights_member
-from rewriter.files.formats import Format
+
+from ...adapters import keras, required
+from ..archive import weights_member
+from ..formats import Format
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,13 +22,13 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import keras
-from rewriter.optimizers.centered.coordinates import mean_outputs
+from ...adapters import keras
+from .coordinates import mean_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from rewriter.model.input_observation import Observer
+    from ...model.input_observation import Observer
 
 # The optimizers whose step does not grow with the gradient.
 _NORMALIZED = ("Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Adamax", "Nadam", "Lion")

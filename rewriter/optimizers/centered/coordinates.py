@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import keras
+from ...adapters import keras
 
 if TYPE_CHECKING:
-    from rewriter.model.input_observation import Observer
+    from ...model.input_observation import Observer
 
 
 def changed_gradient(observer: Observer, gradient: Any, sign: int = -1) -> Any:

@@ -18,21 +18,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rewriter.adapters import CenteredBase, keras
 from rewriter.core.derived_classes import derived_class, original_class, without
 from rewriter.core.errors import OptimizerError
-from rewriter.model.selectors import several
-from rewriter.optimizers.centered import coordinates
-from rewriter.optimizers.centered.bias_scale import bias_scale_of, refresh_bias_scales, scales_bias_steps
-from rewriter.optimizers.hyperparameters import require_number
-from rewriter.optimizers.layer_statistics import LayerStatistics
-from rewriter.optimizers.state.slots import ELEMENTWISE
+
+from ...adapters import CenteredBase, keras
+from ...model.selectors import several
+from ..hyperparameters import require_number
+from ..layer_statistics import LayerStatistics
+from ..state.slots import ELEMENTWISE
+from . import coordinates
+from .bias_scale import bias_scale_of, refresh_bias_scales, scales_bias_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from rewriter.model.input_observation import Observer
-    from rewriter.model.selectors import Selectors
+    from ...model.input_observation import Observer
+    from ...model.selectors import Selectors
 
 _STATE = "_rewriter_centered"
 # Files of users name this module and the class in it: these are names, not places, and stay when the module moves.

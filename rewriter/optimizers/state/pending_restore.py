@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import keras
 from rewriter.core.errors import ModelError, OptimizerError
 from rewriter.core.layout import AUGMENTED_KERNEL, is_merged, layout_of
-from rewriter.model.walk import locate_layers
+
+from ...adapters import keras
+from ...model.walk import locate_layers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import keras
 from rewriter.core import hints
 from rewriter.core.derived_classes import Mixin, derived_class
 from rewriter.core.errors import OptimizerError
-from rewriter.optimizers.state.slots import without_slots
+
+from ...adapters import keras
+from .slots import without_slots
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -63,7 +64,7 @@ def require_up_to_date(optimizer: Any, model: Any) -> None:
     if not isinstance(inner, OutdatedOptimizer):
         return
     unknown = without_slots(inner, keras.trained_variables(model))
-    names = ", ".join(variable.name.partition(":")[0] for variable in unknown[:3]) or "some that are gone"
+    names = ", ".join(keras.name_of(variable) for variable in unknown[:3]) or "some that are gone"
     raise OptimizerError(
         f"this {type(inner).__name__} has state for weights that are replaced since this model, or another over the "
         f"same layers, was rewritten or split ({names}). Two optimizers hold state for the same variables then, and "

@@ -9,15 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import keras
 from rewriter.core import hints
 from rewriter.core.derived_classes import original_class
 from rewriter.core.errors import OptimizerError
 
+from ...adapters import keras
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from rewriter.adapters.records import Slots
+    from ...adapters.records import Slots
 # The optimizers whose rule treats each number by itself, so that stacking changes nothing of what they do.
 ELEMENTWISE = frozenset(
     keras.optimizer_classes(

@@ -7,16 +7,17 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rewriter.adapters import keras
 from rewriter.core.layout import Layout, layout_of
-from rewriter.model.walk import locate_layers
-from rewriter.optimizers.centered.optimizer import kept_of_inputs
-from rewriter.optimizers.optimizer_choice import choose_optimizer, choose_standard_optimizer
+
+from ...adapters import keras
+from ...model.walk import locate_layers
+from ..centered.optimizer import kept_of_inputs
+from ..optimizer_choice import choose_optimizer, choose_standard_optimizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from rewriter.planning.plan import Plan
+    from ...planning.plan import Plan
 
 _ELSEWHERE = ""  # the path of what is trained and in no layer
 

@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rewriter.adapters import keras
-from rewriter.optimizers import weight_decay
-from rewriter.optimizers.centered.optimizer import centered_slot, is_centered, uncentering
-from rewriter.optimizers.joint_optimizer import is_joint
-from rewriter.optimizers.state import slots
-from rewriter.optimizers.state.slots import SlotSource
+from ...adapters import keras
+from .. import weight_decay
+from ..centered.optimizer import centered_slot, is_centered, uncentering
+from ..joint_optimizer import is_joint
+from . import slots
+from .slots import SlotSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from rewriter.adapters.records import Slots
     from rewriter.core.layout import Layout
+
+    from ...adapters.records import Slots
 
 
 class StateTransfer:

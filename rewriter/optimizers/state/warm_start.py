@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rewriter.adapters import keras
 from rewriter.core.layout import layout_of
-from rewriter.optimizers.hyperparameters import scalar
-from rewriter.optimizers.joint_momentum import JointMomentum
-from rewriter.optimizers.joint_optimizer import AVERAGING, BOUNDS
+
+from ...adapters import keras
+from ..hyperparameters import scalar
+from ..joint_momentum import JointMomentum
+from ..joint_optimizer import AVERAGING, BOUNDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rewriter.optimizers.state.slots import SlotSource
+    from .slots import SlotSource
 
 _SGD = keras.optimizer_classes("SGD")
 _AVERAGE = {"_model_variables_moving_average"}

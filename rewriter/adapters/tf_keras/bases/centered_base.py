@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from rewriter.adapters.tf_keras.graphs.context import notes_of_graph
-from rewriter.adapters.tf_keras.layers import stored_variable
 from rewriter.core.derived_classes import Mixin
+
+from ..graphs.context import notes_of_graph
+from ..layers import stored_variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

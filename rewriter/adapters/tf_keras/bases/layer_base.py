@@ -7,9 +7,10 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from rewriter.adapters.tf_keras.configs import has_public_name
-from rewriter.adapters.tf_keras.statistics import CAST_MASK
 from rewriter.core.derived_classes import Mixin
+
+from ..configs import has_public_name
+from ..statistics import CAST_MASK
 
 
 class LayerBase(Mixin):

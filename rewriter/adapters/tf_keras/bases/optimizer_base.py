@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import tf_keras
 from tensorflow.python.distribute import distribute_lib
 
-from rewriter.adapters.tf_keras.distribution import has_strategy
-from rewriter.adapters.tf_keras.layers import stored_variable
+from ..distribution import has_strategy
+from ..layers import stored_variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,7 @@
 """Optional: a product and an update that take fewer passes over memory than their plain forms."""
 
-from rewriter.adapters.tf_keras.fused.momentum_step import fused_update as update
-from rewriter.adapters.tf_keras.fused.product import fused_product as product
-from rewriter.adapters.tf_keras.fused.product import fuses_product as takes_product
+from .momentum_step import fused_update as update
+from .product import fused_product as product
+from .product import fuses_product as takes_product
 
 __all__ = ["product", "takes_product", "update"]

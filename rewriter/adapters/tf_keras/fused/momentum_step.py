@@ -22,8 +22,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from rewriter.adapters.tf_keras.corrected_steps import without_rows
-from rewriter.adapters.tf_keras.graphs import context
+from ..corrected_steps import without_rows
+from ..graphs import context
 
 # From how many numbers in W* on passes over it cost more than the operations that save them.
 _LARGE = 2**18

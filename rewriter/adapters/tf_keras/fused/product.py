@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from rewriter.adapters.tf_keras.graphs import context
-from rewriter.adapters.tf_keras.statistics import with_ones
+from ..graphs import context
+from ..statistics import with_ones
 
 if TYPE_CHECKING:
     from rewriter.core.layout import Layout

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tensorflow as tf
 
-from rewriter.adapters.records import Bias, Dataflow, Factor
-from rewriter.adapters.tf_keras.graphs import dimensions
-from rewriter.adapters.tf_keras.graphs.dimensions import Dimension
+from ...records import Bias, Dataflow, Factor
+from . import dimensions
+from .dimensions import Dimension
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from rewriter.adapters.tf_keras.graphs.dimensions import Dimensions, Numbers
+    from .dimensions import Dimensions, Numbers
 
 
 class Handle(NamedTuple):

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from rewriter.adapters.tf_keras.classes import no_new_variables
-from rewriter.adapters.tf_keras.graphs.dataflow import interpret
-from rewriter.adapters.tf_keras.layers import handles_of
+from ..classes import no_new_variables
+from ..layers import handles_of
+from .dataflow import interpret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from rewriter.adapters.records import Dataflow
+    from ...records import Dataflow
 
 
 def specs_like(nest: Any) -> Any:

@@ -1,0 +1,135 @@
+"""The hooks through which Keras 3 calls an optimizer, handed to methods of a rule that know no Keras."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from rewriter.core.derived_classes import Mixin
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class CenteredBase(Mixin):
+    """Base of the mixin that goes before the class of any optimizer of Keras 3."""
+
+
+class DecayBase:
+    """Base of the mixin whose weight decay leaves out rows, before the class of any optimizer of Keras 3.
+
+    Whatever is added to a user's class has a name that a user would not choose.
+    """
+
+    weight_decay: float | None
+
+    def _rewriter_decay(self, variables: Sequence[Any]) -> None:
+        """Decay some variables by one step; a subclass writes it, called only where there is a weight decay."""
+        raise NotImplementedError
+
+    def _rewriter_decay_as_keras(self, variables: Sequence[Any]) -> None:
+        """Decay some variables, each as a whole, as the optimizer's own class does."""
+        super()._apply_weight_decay(variables)  # type: ignore[misc]
+
+    def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
+        if self.weight_decay is not None:
+            self._rewriter_decay(variables)
+
+
+class OptimizerBase(keras.optimizers.Optimizer):
+    """Base of the optimizers of this library.
+
+    A subclass writes the methods that raise ``NotImplementedError`` here.
+
+    Args:
+        learning_rate: A number or a schedule.
+        jit_compile: Of no meaning here: a model says whether its step is compiled.
+        **settings: Those of every optimizer of Keras 3.
+    """
+
+    def __init__(self, learning_rate: Any, jit_compile: bool = True, **settings: Any) -> None:
+        del jit_compile
+        super().__init__(learning_rate=learning_rate, **settings)
+
+    def _rewriter_step(self, gradient: Any, variable: Any) -> None:
+        """Apply one step to one variable."""
+        raise NotImplementedError
+
+    def _rewriter_slots(self, variables: Sequence[Any], made_before: bool) -> Mapping[str, Sequence[Any]]:
+        """Return the first values of the slots, for each variable, by the attribute that is to hold the slots."""
+        raise NotImplementedError
+
+    def _rewriter_require_slots(self, variables: Sequence[Any]) -> None:
+        """Raise an error unless each of some variables has slots; called when the optimizer is built already."""
+        raise NotImplementedError
+
+    def _rewriter_build_observers(self, variables: Sequence[Any]) -> None:
+        """Make what is kept of the layers of the variables to train, where it is not there yet."""
+        raise NotImplementedError
+
+    def _rewriter_before_steps(self) -> None:
+        """Do what comes before the steps of all variables."""
+        raise NotImplementedError
+
+    def _rewriter_after_steps(self) -> None:
+        """Do what comes after the steps of all variables."""
+        raise NotImplementedError
+
+    def _rewriter_waits(self, variable: Any) -> bool:
+        """Tell whether the step of a variable is taken together with those of all others of which that is true."""
+        raise NotImplementedError
+
+    def _rewriter_step_together(self, steps: Sequence[tuple[Any, Any]]) -> None:
+        """Apply one step to all variables that wait, given with their gradients."""
+        raise NotImplementedError
+
+    def build(self, variables: Sequence[Any]) -> None:
+        """Make the slots; Keras calls it before the first step.
+
+        Args:
+            variables: The variables to train.
+
+        Raises:
+            ValueError: A slot's extent is none of those there are, or its name is taken.
+            OptimizerError: The slots were made before, and not for one of these variables.
+        """
+        if self.built:
+            self._rewriter_require_slots(variables)
+            return
+        super().build(variables)
+        for name, values in self._rewriter_slots(variables, getattr(self, "_slots_made", False)).items():
+            slots = []
+            for variable, value in zip(variables, values, strict=True):
+                scope = variable.path.replace("/", "_")
+                slots.append(self.add_variable(tuple(value.shape), dtype=variable._dtype, name=f"{scope}_{name}"))
+                slots[-1].assign(value)
+            setattr(self, name, slots)
+        self._slots_made = True
+        self._rewriter_build_observers(variables)
+
+    def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
+        self._rewriter_before_steps()
+        together = [pair for pair in zip(grads, trainable_variables, strict=True) if self._rewriter_waits(pair[1])]
+        waiting = {id(variable) for _, variable in together}
+        others = [pair for pair in zip(grads, trainable_variables, strict=True) if id(pair[1]) not in waiting]
+        if others:
+            super()._backend_update_step(*zip(*others, strict=True), learning_rate)
+        if together:
+            self._rewriter_step_together(together)
+        self._rewriter_after_steps()
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Apply one step to one variable; Keras calls it for each.
+
+        Args:
+            gradient: Its gradient.
+            variable: The variable.
+            learning_rate: The learning rate of now, which the rule reads by itself.
+        """
+        del learning_rate
+        self._rewriter_step(gradient, variable)
+
+    def _rewriter_settings(self) -> dict[str, Any]:
+        """Return the settings that every optimizer of Keras 3 has, the learning rate as it was given."""
+        return {**super().get_config(), "learning_rate": self._learning_rate}

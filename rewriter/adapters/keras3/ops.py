@@ -1,0 +1,111 @@
+"""Array operations: those of ``keras.ops``, and a few that are not there under these names."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import keras
+from keras.ops import (
+    cast,
+    cholesky,
+    concatenate,
+    cond,
+    convert_to_numpy,
+    convert_to_tensor,
+    divide_no_nan,
+    einsum,
+    expand_dims,
+    eye,
+    matmul,
+    maximum,
+    mean,
+    minimum,
+    ones,
+    ones_like,
+    qr,
+    reshape,
+    solve_triangular,
+    split,
+    sqrt,
+    square,
+    squeeze,
+    stack,
+    sum,  # noqa: A004
+    transpose,
+    where,
+    zeros,
+    zeros_like,
+)
+
+from rewriter.core import arrays
+
+from .classes import TENSORS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "cast",
+    "cholesky",
+    "concatenate",
+    "cond",
+    "convert_to_numpy",
+    "convert_to_tensor",
+    "divide_no_nan",
+    "eigh",
+    "einsum",
+    "expand_dims",
+    "eye",
+    "flatten",
+    "map_structure",
+    "matmul",
+    "maximum",
+    "mean",
+    "minimum",
+    "norm",
+    "ones",
+    "ones_like",
+    "owns",
+    "qr",
+    "reshape",
+    "solve_triangular",
+    "split",
+    "sqrt",
+    "square",
+    "squeeze",
+    "stack",
+    "sum",
+    "transpose",
+    "where",
+    "zeros",
+    "zeros_like",
+]
+
+
+def owns(value: Any) -> bool:
+    """Tell whether a value is a variable of Keras 3, or a tensor of its backend."""
+    return isinstance(value, (keras.Variable, *TENSORS))
+
+
+def norm(value: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """Return the Euclidean norm."""
+    return keras.ops.norm(value, axis=axis, keepdims=keepdims)
+
+
+def eigh(value: Any) -> tuple[Any, Any]:
+    """Return eigenvalues, in rising order, and eigenvectors of a symmetric matrix."""
+    return tuple(keras.ops.eigh(value))
+
+
+def flatten(nest: Any) -> list[Any]:
+    """List the leaves of a structure, those of a dict in the order of its keys."""
+    return list(keras.tree.flatten(nest))
+
+
+def map_structure(function: Callable[..., Any], *nests: Any) -> Any:
+    """Apply a function to the leaves of structures."""
+    return keras.tree.map_structure(function, *nests)
+
+
+arrays.register(sys.modules[__name__])

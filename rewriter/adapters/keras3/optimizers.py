@@ -1,0 +1,270 @@
+"""Optimizers: their slots, their settings, and what Keras keeps of them beside both."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import keras
+from keras.src.utils.tracking import DotNotTrackScope
+
+from ..records import DecayExclusions, Replaced, Slots
+from .layers import is_bookkeeping
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+
+@dataclass(frozen=True)
+class SlotsOfVariables(Slots):
+    """The slots of an optimizer, and the variables that it trains: it lists them itself.
+
+    Attributes:
+        trained: The variables, in the order of ``index``.
+    """
+
+    trained: list[Any] = field(default_factory=list)
+
+
+# Lists of variables that are no slots.
+_OTHERS = {"_variables", "_trainable_variables"}
+
+
+def inner_optimizer(optimizer: Any) -> Any:
+    """Return the optimizer inside a ``LossScaleOptimizer``, which has the slots; any other optimizer as it is."""
+    return optimizer.inner_optimizer if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) else optimizer
+
+
+def is_optimizer(value: Any) -> bool:
+    """Tell whether a value is an optimizer of Keras 3."""
+    return isinstance(value, keras.optimizers.Optimizer)
+
+
+def remember(variable: Any) -> Replaced:
+    """Note what tells optimizers that hold a variable."""
+    return Replaced(variable_key(None, variable), frozenset())
+
+
+def set_key(tensor: Any, key: Any) -> None:
+    """Do nothing: a tensor of Keras 3 is known to no optimizer."""
+
+
+def given_key(tensor: Any) -> Any:
+    """Return ``None``: no tensor has a key."""
+    del tensor
+
+
+def variable_key(optimizer: Any, variable: Any) -> Any:
+    """Read the key by which an optimizer knows a variable."""
+    return keras.optimizers.Optimizer._var_key(optimizer, variable)
+
+
+def optimizer_slots(optimizer: Any) -> Slots | None:
+    """Read the slots of an optimizer, ``None`` where it is not built."""
+    if not getattr(optimizer, "built", False):
+        return None
+    # Keras has no list of an optimizer's slots: any attribute with one variable for each that is trained is one.
+    index = dict(optimizer._trainable_variables_indices)
+    lists = {
+        name: list(value)
+        for name, value in vars(optimizer).items()
+        if name not in _OTHERS and name in getattr(optimizer, "slot_lists", vars(optimizer))
+        if isinstance(value, list) and len(value) == len(index)
+        if all(isinstance(slot, keras.Variable) for slot in value)
+    }
+    return SlotsOfVariables(index, lists, list(optimizer._variables), list(optimizer._trainable_variables))
+
+
+def state_beside_slots(optimizer: Any) -> list[str]:
+    """Name the attributes that hold state of an optimizer for single weights, beside its :func:`optimizer_slots`."""
+    slots = optimizer_slots(optimizer)
+    known = {id(slot) for of_one in (slots.lists.values() if slots else ()) for slot in of_one}
+    found = []
+    for name, value in vars(optimizer).items():
+        if name in _OTHERS or is_bookkeeping(name):
+            continue
+        waiting, seen = [value], set[int]()
+        while waiting:
+            each = waiting.pop()
+            if id(each) in seen:
+                continue
+            seen.add(id(each))
+            if isinstance(each, dict):
+                waiting += each.values()
+            elif isinstance(each, list | tuple | set | frozenset):
+                waiting += each
+            elif (isinstance(each, keras.Variable) and len(each.shape) and id(each) not in known) or (
+                is_optimizer(each) and (of_it := optimizer_slots(inner_optimizer(each))) and of_it.lists
+            ):
+                found.append(name)
+                break
+    return found
+
+
+def build_slots(optimizer: Any, variables: Sequence[Any]) -> None:
+    """Make the slots of an optimizer for some variables, where it has none yet."""
+    if not optimizer.built:
+        with keras.name_scope(optimizer.name, caller=optimizer):
+            optimizer.build(list(variables))
+
+
+def rebuild_slots(optimizer: Any, variables: Sequence[Any]) -> None:
+    """Build an optimizer again for other variables; all but its slots stays as it is."""
+    slots = optimizer_slots(optimizer)
+    replaced = [slot for of_one in slots.lists.values() for slot in of_one] if slots else []
+    for slot in replaced:
+        optimizer._untrack_variable(slot)
+    optimizer.built = False
+    optimizer._trainable_variables_indices = {}
+    build_slots(optimizer, variables)
+
+
+def put_slots(optimizer: Any, slots: Slots, moved: Mapping[int, Any] | None = None) -> None:
+    """Give an optimizer slots it had before, the very same variables.
+
+    Args:
+        optimizer: The optimizer.
+        slots: The slots.
+        moved: The variables that the slots at some places belong to from now on, instead of those they belonged to.
+    """
+    for variable in list(optimizer._variables):
+        optimizer._untrack_variable(variable)
+    for variable in slots.variables:
+        optimizer._track_variable(variable)
+    for name, variables in slots.lists.items():
+        setattr(optimizer, name, list(variables))
+    moved_keys = {place: variable_key(optimizer, variable) for place, variable in (moved or {}).items()}
+    optimizer._trainable_variables_indices = {moved_keys.get(place, key): place for key, place in slots.index.items()}
+    if isinstance(slots, SlotsOfVariables):
+        with DotNotTrackScope():
+            optimizer._trainable_variables = [
+                (moved or {}).get(place, variable) for place, variable in enumerate(slots.trained)
+            ]
+    optimizer.built = True
+
+
+def check_before_build(check: Callable[[Any, Sequence[Any]], None]) -> None:
+    """Call ``check(optimizer, variables)`` whenever an optimizer of this process is about to make its slots."""
+    base = next(cls for cls in keras.optimizers.Optimizer.__mro__ if "build" in vars(cls))
+    build = base.build
+
+    @functools.wraps(build)
+    def checked(optimizer: Any, variables: Sequence[Any]) -> None:
+        if not getattr(optimizer, "built", False):
+            check(optimizer, variables)
+        build(optimizer, variables)
+
+    base.build = checked
+
+
+def learning_rate_of(optimizer: Any) -> Any:
+    """Read the learning rate as given: a float, or the schedule itself."""
+    rate = optimizer._learning_rate
+    return rate if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule) else _number(rate)
+
+
+def iterations_of(optimizer: Any) -> int:
+    """Read how many steps an optimizer has made."""
+    return int(_number(optimizer.iterations))
+
+
+def _number(value: Any) -> float:
+    return float(keras.ops.convert_to_numpy(value))
+
+
+def setting_of(optimizer: Any, name: str) -> Any:
+    """Read a numeric setting of an optimizer, such as its momentum, as a Python number."""
+    return getattr(optimizer, name)
+
+
+def decay_exclusions(optimizer: Any) -> DecayExclusions:
+    """Read what the user gave to ``exclude_from_weight_decay``."""
+    keys = getattr(optimizer, "_exclude_from_weight_decay", None) or []
+    return DecayExclusions(list(keys), list(getattr(optimizer, "_exclude_from_weight_decay_names", None) or []))
+
+
+def exclude_from_decay(optimizer: Any, keys: Sequence[Any], patterns: Sequence[str] | None = None) -> None:
+    """Exclude variables from weight decay, by key and, where they are given, by patterns of names; built or not."""
+    optimizer._exclude_from_weight_decay = set(keys)
+    if patterns is not None:
+        optimizer._exclude_from_weight_decay_names = list(patterns)
+    optimizer._exclude_from_weight_decay_cache = {}
+
+
+def saved_variables(optimizer: Any) -> list[Any]:
+    """List the variables of an optimizer in the order in which Keras saves them."""
+    return list(optimizer.variables)
+
+
+def load_variables(optimizer: Any, values: Sequence[Any]) -> None:
+    """Give an optimizer, built, the values of :func:`saved_variables`; ``ValueError`` where they do not fit."""
+    optimizer.set_weights(values)
+
+
+def uncounted_variables(optimizer: Any) -> dict[str, Any]:
+    """Return nothing: Keras 3 saves all variables of an optimizer."""
+    del optimizer
+    return {}
+
+
+def recount_steps(optimizer: Any) -> None:
+    """Do nothing: an optimizer of Keras 3 counts its steps in a variable that is saved."""
+
+
+def serialized_setting(optimizer: Any, value: Any) -> Any:
+    """Return a setting of an optimizer as JSON data."""
+    del optimizer
+    if isinstance(value, keras.optimizers.schedules.LearningRateSchedule):
+        return keras.optimizers.schedules.serialize(value)
+    return _number(value) if keras.ops.is_tensor(value) or isinstance(value, keras.Variable) else value
+
+
+def place_among_slots(optimizer: Any, variable: Any) -> int | None:
+    """Return the place of a variable in each list of an optimizer's slots, ``None`` where it has none."""
+    place: int | None = optimizer._trainable_variables_indices.get(variable_key(optimizer, variable))
+    return place
+
+
+def uses_weight_decay(optimizer: Any, variable: Any) -> bool:
+    """Tell whether a variable was not excluded from an optimizer's weight decay."""
+    return bool(optimizer._use_weight_decay(variable))
+
+
+def descend(variable: Any, gradient: Any, rate: Any) -> None:
+    """Subtract ``rate * gradient`` from a variable."""
+    variable.assign(variable - rate * gradient)
+
+
+def is_constructed(optimizer: Any) -> bool:
+    """Tell whether the ``__init__`` of this library's optimizers ran; a subclass may forget to call it."""
+    return "_learning_rate" in vars(optimizer)
+
+
+def variables_not_saved(optimizer: Any) -> list[str]:
+    """List the attributes whose variables Keras does not save."""
+    saved = {id(variable) for variable in optimizer._variables}
+    return [
+        name for name, value in vars(optimizer).items() if isinstance(value, keras.Variable) and id(value) not in saved
+    ]
+
+
+def put_last(optimizer: Any, variables: Sequence[Any]) -> None:
+    """Have an optimizer save some variables, after all others and in this order; as soon as its slots are made."""
+    if not getattr(optimizer, "built", False):
+        return
+    drop_variables(optimizer, variables)
+    for variable in variables:
+        optimizer._track_variable(variable)
+
+
+def drop_variables(optimizer: Any, variables: Sequence[Any]) -> None:
+    """Have an optimizer save some variables no more."""
+    for variable in variables:
+        optimizer._untrack_variable(variable)
+
+
+def update_on_every_replica(optimizer: Any, variable: Any, update: Callable[[Any], None]) -> None:
+    """Run an update on a variable."""
+    del optimizer
+    update(variable)

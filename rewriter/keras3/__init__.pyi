@@ -1,0 +1,3 @@
+# To a type checker the names are those of the library.
+
+from rewriter import *  # noqa: F403
