@@ -64,24 +64,31 @@ def require_layers(model: Any) -> None:
         raise ModelError(f"{model.name} is not built: call the layer on a batch, so that what is in it has weights.")
 
 
+# What to do with a model of each Keras, by the name of its package.
+OF_KERAS = {
+    "tf_keras": "tf-keras: take rewriter",
+    "keras": "Keras 3: take rewriter.keras3; for what that cannot do yet, set TF_USE_LEGACY_KERAS=1 before TensorFlow "
+    "is imported, so that tf.keras is tf_keras, and build the model with that",
+}
+
+
 def require_model(model: Any) -> None:
-    """Raise ``ModelError`` unless the object is a tf-keras model; a model of Keras 3 is refused by name."""
+    """Raise ``ModelError`` unless the object is a model of this Keras; one of the other Keras is refused by name."""
     if isinstance(model, keras.Model):
         return
     if isinstance(model, keras.Layer):
         raise ModelError(
-            f"expected a tf_keras model, got the layer {model.name}, which cannot be saved or exported by itself: put "
-            "it in a model, as in tf_keras.Sequential([layer])."
+            f"expected a {keras.NAME} model, got the layer {model.name}, which cannot be saved or exported by itself: "
+            f"put it in a model, as in {keras.NAME}.Sequential([layer])."
         )
     given = f"{type(model).__module__}.{type(model).__qualname__}"
-    if any(cls.__module__.split(".")[0] == "keras" for cls in type(model).__mro__):
-        raise ModelError(
-            f"expected a tf_keras model, got {given}, which belongs to Keras 3. Save its weights and build the model "
-            "with tf_keras, or set TF_USE_LEGACY_KERAS=1 before TensorFlow is imported, so that tf.keras is tf_keras."
-        )
+    of_other = {cls.__module__.split(".")[0] for cls in type(model).__mro__} & OF_KERAS.keys()
+    if of_other:
+        (other,) = of_other
+        raise ModelError(f"expected a {keras.NAME} model, got {given}, which belongs to {OF_KERAS[other]}.")
     is_path = isinstance(model, str | os.PathLike)
     remedy = " Load a file with rewriter.load_model(path) first." if is_path else ""
-    raise ModelError(f"expected a tf_keras model, got {given}.{remedy}")
+    raise ModelError(f"expected a {keras.NAME} model, got {given}.{remedy}")
 
 
 def _visit(

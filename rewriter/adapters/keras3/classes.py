@@ -9,6 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
+# Its package.
+NAME = "keras"
 VERSION: str = keras.__version__
 
 Layer: Any = keras.Layer

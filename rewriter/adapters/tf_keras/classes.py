@@ -9,6 +9,8 @@ import tf_keras
 
 from ..records import NewVariableError
 
+# Its package.
+NAME = "tf_keras"
 VERSION: str = tf_keras.__version__
 
 Layer: Any = tf_keras.layers.Layer

@@ -5,16 +5,17 @@ layer's outputs. In the weights' coordinates all rows do that together. So with 
 fresh network it takes 100,000 steps of Adam at its usual rate. The remedy is a step in proportion to what there is to
 move. With ``b' = b + mᵀ W`` the mean outputs, and root mean squares over a layer, the bias step is multiplied by
 
-    √(1 + (rms(b') / rms(W))²),
+    √(1 + rows (rms(b') / rms(W))²),
 
-so that the bias moves as fast, for its size, as the weights do; but by so much at most that a step at the learning rate
+so that the bias moves them as fast as all rows together would; but by so much at most that a step at the learning rate
 is 2 % of rms(b'). All of it is the same for inputs ``x`` and for ``x + c`` with the bias that belongs to them. A factor
 of ``√(1 + ‖m‖²)`` does as much for a fresh network. It is not the same, and made the steps of trained networks rough
-(digits, trained, then moved 100 spreads from zero: training loss 0.016 for 8e-5).
+(digits, trained, then moved 100 spreads from zero: training loss 0.016 for 8e-5). Without ``rows`` it is too little
+where signs are steps: Lion, diabetes, a fresh network, 100 spreads from zero, 126 times the plain loss, 1.2 with it.
 
 In a trial in NumPy (20 epochs, digits, Adam at its default rate, a fresh network, features 0, 1, 10 and 100 spreads
 from zero) the training loss was 0.0045, 0.014, 0.34 and 2.5 plain; 0.0039, 0.0046, 0.025 and 1.0 centered without this;
-0.0037, 0.0040, 0.017 and 0.092 centered with it.
+0.0037, 0.0040, 0.017 and 0.092 centered with it, without ``rows``.
 """
 
 from __future__ import annotations
