@@ -271,7 +271,7 @@ def test_without_bias_and_frozen():
 
 @pytest.mark.parametrize(
     ("builder", "policy"),
-    [(conv_2d, "mixed_float16"), (attention, "float64"), (recurrent, "mixed_float16"), (recurrent, "mixed_bfloat16")],
+    [(conv_2d, "mixed_float16"), (attention, "float64"), (conv_2d, "mixed_bfloat16"), (recurrent, "mixed_float16")],
 )
 def test_dtypes(builder, policy):
     """Stored and computed in the dtypes of the unrewritten model, bit for bit, through a step of training."""
