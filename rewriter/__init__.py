@@ -24,14 +24,14 @@ from rewriter.version import __version__ as __version__
 _import, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 # Modules that files of rewritten models name, and where they are now: users' files stay readable whatever moves.
-_NAMED_IN_FILES = {
+NAMED_IN_FILES = {
     "augmented": "model.augmented_layers",
     "centered": "optimizers.centered.optimizer",
     "hidden": "files.nested_layers",
     "joint_momentum": "optimizers.joint_momentum",
 }
 # What must be there before Keras reads a model, trains one, or saves one.
-WITH_KERAS = (*_NAMED_IN_FILES.values(), "optimizers.build_guard", "files.writing")
+WITH_KERAS = (*NAMED_IN_FILES.values(), "optimizers.build_guard", "files.writing")
 
 
 def __getattr__(name: str) -> Any:
@@ -47,5 +47,5 @@ def _register(_: Any) -> None:
     # tf_keras.models.load_model reads a rewritten file of any format, however early or late tf_keras is imported.
     for module in WITH_KERAS:
         importlib.import_module(f"{__name__}.{module}")
-    for name, place in _NAMED_IN_FILES.items():
+    for name, place in NAMED_IN_FILES.items():
         sys.modules[f"{__name__}.{name}"] = sys.modules[f"{__name__}.{place}"]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 class Classes(Protocol):
     """What things are, the classes to ask for and to inherit from, and their registration."""
 
+    LIBRARY: Any
     NAME: Any
     VERSION: Any
     FILE_ERRORS: Any

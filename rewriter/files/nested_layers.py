@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # Files of users name this module and the class in it: these are names, not places, and stay when the module moves.
-MODULE_IN_FILES = "rewriter.hidden"
+MODULE_IN_FILES = f"{keras.LIBRARY}.hidden"
 REGISTERED_NAME = "rewriter>Rewritten"
 # The class name in files. Where the library is missing, Keras's error quotes it, so it says what to install.
 _LOADER = "RewrittenByKerasRewriter"
@@ -65,7 +65,13 @@ def wrap_config(config: dict[str, Any], places: dict[str, Any]) -> dict[str, Any
     if "module" not in config:
         return wrapped
     compile_config = {key: value for key, value in config.items() if key == "compile_config"}
-    return {**wrapped, "module": MODULE_IN_FILES, "class_name": _LOADER, "registered_name": None, **compile_config}
+    return {
+        **wrapped,
+        "module": MODULE_IN_FILES,
+        "class_name": _LOADER,
+        "registered_name": REGISTERED_NAME,
+        **compile_config,
+    }
 
 
 class Rewritten:

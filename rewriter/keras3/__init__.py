@@ -11,6 +11,7 @@ tf-keras.
 from __future__ import annotations
 
 import importlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,3 +36,5 @@ def __getattr__(name: str) -> Any:
 def _register(_: Any) -> None:
     for module in rewriter.WITH_KERAS:
         importlib.import_module(f"{__name__}.{module}")
+    for name, place in rewriter.NAMED_IN_FILES.items():
+        sys.modules[f"{__name__}.{name}"] = sys.modules[f"{__name__}.{place}"]

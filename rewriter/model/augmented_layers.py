@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from ..adapters.capabilities import Fused
 
 # Files of users name this module and the classes in it: these are names, not places, and stay when the module moves.
-MODULE_IN_FILES = "rewriter.augmented"
+MODULE_IN_FILES = f"{keras.LIBRARY}.augmented"
 REGISTERED_NAME = "rewriter>Augmented"
 # The class name in files. Where the library is missing, Keras's error quotes it, so it says what to install.
 _LOADER = "AugmentedByKerasRewriter"

@@ -68,8 +68,8 @@ class JointMomentum(JointOptimizer):
         ValueError: A hyperparameter is not in its legal range; the message says which that is.
     """
 
-    # Keras writes it into files: a stable name and not a place, see _NAMED_IN_FILES in rewriter/__init__.py.
-    __module__ = "rewriter.joint_momentum"
+    # Keras writes it into files: a stable name and not a place, see NAMED_IN_FILES in rewriter/__init__.py.
+    __module__ = f"{keras.LIBRARY}.joint_momentum"
 
     # The mean momentum of each layer, the full momentum of each other variable.
     slots = _Slots()

@@ -16,6 +16,7 @@ from keras import layers
 import rewriter.keras3
 from arrays import digest
 
+FOLDER = sys.argv[2]
 ROWS, OUT = 24, 3
 
 
@@ -23,11 +24,12 @@ def sequential(shape, *inner):
     return keras.Sequential([keras.Input(shape), *inner, layers.Dense(OUT)])
 
 
+@keras.saving.register_keras_serializable()
 class Subclassed(keras.Model):
     """Layers in a list, in a dict and as an attribute."""
 
-    def __init__(self):
-        super().__init__()
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
         self.blocks = [layers.Dense(6, activation="tanh"), layers.Dense(6)]
         self.heads = {"first": layers.Dense(OUT)}
         self.norm = layers.LayerNormalization()
@@ -71,12 +73,8 @@ def data(shape):
     return [generator.standard_normal((ROWS, *each)).astype("float32") for each in (shape, (OUT,))]
 
 
-def numbers(variables):
-    return [digest(keras.ops.convert_to_numpy(each)) for each in variables]
-
-
 def kept(name, rewritten):
-    """Train with Adam, plain or rewritten in the middle and split at the end; return all that it is then."""
+    """Train with Adam, through a file, plain or rewritten before and split after; return all that it is then."""
     make, shape = MODELS[name]
     keras.utils.clear_session()
     keras.utils.set_random_seed(1)
@@ -90,15 +88,16 @@ def kept(name, rewritten):
         merged = [each.path for each in model.trainable_variables if rewriter.keras3.layout_of(each) is not None]
         outputs = [digest(model.predict(x, verbose=0))]
     model.fit(x, y, **fitting)
+    path = f"{FOLDER}/{name}.keras"
+    model.save(path)
+    model = keras.saving.load_model(path)
+    model.fit(x, y, **fitting)
     if rewritten:
         rewriter.keras3.split(model)
     model.fit(x, y, **fitting)
     paths = [each.path for each in (*model.variables, *model.optimizer.variables)]
-    return {
-        "outputs": outputs,
-        "paths": paths,
-        "numbers": numbers([*model.variables, *model.optimizer.variables]),
-    }, merged
+    numbers = [keras.ops.convert_to_numpy(each) for each in (*model.variables, *model.optimizer.variables)]
+    return {"outputs": outputs, "paths": paths}, [np.float64(each) for each in numbers], len(merged)
 
 
 def joint():
@@ -133,6 +132,7 @@ def joint():
 
 results = {}
 for name in MODELS:
-    (plain, _), (rewritten, merged) = kept(name, False), kept(name, True)
-    results[name] = {"same": {each: plain[each] == rewritten[each] for each in plain}, "merged": len(merged)}
+    (said, plain, _), (said_rewritten, rewritten, merged) = kept(name, False), kept(name, True)
+    difference = max(float(np.abs(one - other).max(initial=0)) for one, other in zip(plain, rewritten, strict=True))
+    results[name] = {"same": said == said_rewritten, "difference": difference, "merged": merged}
 print(json.dumps({"backend": keras.config.backend(), "models": results, "joint": joint()}))

@@ -6,6 +6,7 @@ Tried with Keras 3.15, on JAX and TensorFlow.
 from . import ops
 from .bases import CenteredBase, DecayBase, LayerBase, OptimizerBase
 from .classes import (
+    LIBRARY,
     NAME,
     OPTIMIZER_SETTINGS,
     VERSION,
@@ -157,6 +158,7 @@ graphs = fused = checkpoints = legacy = loss_scale = None
 
 __all__ = [
     "FILE_ERRORS",
+    "LIBRARY",
     "NAME",
     "OPTIMIZER_SETTINGS",
     "VERSION",

@@ -9,7 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
-# Its package.
+# The library for this Keras, and the package of Keras itself.
+LIBRARY = "rewriter.keras3"
 NAME = "keras"
 VERSION: str = keras.__version__
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import keras
 from keras.src.api_export import get_name_from_symbol
+from keras.src.backend.common.name_scope import current_path
 from keras.src.saving.object_registration import GLOBAL_CUSTOM_NAMES
 from keras.src.saving.saving_lib import _walk_saveable
 from keras.src.saving.serialization_lib import _retrieve_class_or_fn
@@ -24,9 +27,31 @@ def register_class(cls: type, public_name: str, registered_name: str) -> None:
 def set_class(holder: Any, cls: type) -> None:
     """Give a layer or an optimizer another class, past Keras's attribute tracking."""
     object.__setattr__(holder, "__class__", cls)
+    if isinstance(holder, keras.Layer) and not holder.built:
+        object.__setattr__(holder, "build", _building(holder))
     names = getattr(cls, "_rewriter_names_in_files", None)
     if names is not None:
         register_class(cls, *names)
+
+
+def _building(layer: Any) -> Any:
+    """Return what builds a layer as its class does, in its name scope: Keras wraps the method of each layer it makes.
+
+    That wrapper calls the method of the former class.
+    """
+    build = type(layer).build.__get__(layer)
+
+    @functools.wraps(build)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        with layer._open_name_scope():
+            layer._path = current_path()
+            build(*args, **kwargs)
+        layer._build_shapes_dict = inspect.signature(build).bind(*args, **kwargs).arguments
+        layer.built = True
+        layer._post_build()
+        layer._lock_state()
+
+    return wrapped
 
 
 def has_public_name(cls: type) -> bool:

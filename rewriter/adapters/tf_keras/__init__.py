@@ -6,6 +6,7 @@ Tried with tf-keras 2.18 to 2.21.
 from . import checkpoints, fused, graphs, legacy, loss_scale, ops
 from .bases import CenteredBase, DecayBase, LayerBase, OptimizerBase
 from .classes import (
+    LIBRARY,
     NAME,
     OPTIMIZER_SETTINGS,
     VERSION,
@@ -150,6 +151,7 @@ from .statistics import (
 
 __all__ = [
     "FILE_ERRORS",
+    "LIBRARY",
     "NAME",
     "OPTIMIZER_SETTINGS",
     "VERSION",

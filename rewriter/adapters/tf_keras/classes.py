@@ -9,7 +9,8 @@ import tf_keras
 
 from ..records import NewVariableError
 
-# Its package.
+# The library for this Keras, and the package of Keras itself.
+LIBRARY = "rewriter"
 NAME = "tf_keras"
 VERSION: str = tf_keras.__version__
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _STATE = "_rewriter_centered"
 # Files of users name this module and the class in it: these are names, not places, and stay when the module moves.
-MODULE_IN_FILES = "rewriter.centered"
+MODULE_IN_FILES = f"{keras.LIBRARY}.centered"
 REGISTERED_NAME = "rewriter>Centered"
 # What cannot be taken in other coordinates, and why.
 _REFUSED = {

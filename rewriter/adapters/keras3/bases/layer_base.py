@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
+
 from rewriter.core.derived_classes import Mixin
 
 
@@ -24,6 +26,26 @@ class LayerBase(Mixin):
     def _rewriter_mark_copy(self) -> None:
         """Give the variables of a copied layer their marks."""
         raise NotImplementedError
+
+    def save_own_variables(self, store: Any) -> None:
+        """Save the weights as they are: Keras's own layers would look for each by its name."""
+        if self._rewriter_saves_by_itself():
+            super().save_own_variables(store)  # type: ignore[misc]
+        else:
+            keras.Layer.save_own_variables(self, store)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load the weights as they are."""
+        if self._rewriter_saves_by_itself():
+            super().load_own_variables(store)  # type: ignore[misc]
+        else:
+            keras.Layer.load_own_variables(self, store)
+
+    def _rewriter_saves_by_itself(self) -> bool:
+        """Tell whether a user's class says how the layer is saved."""
+        cls = self._rewriter_standard_class()
+        owner = next(each for each in cls.__mro__ if "save_own_variables" in vars(each))
+        return not owner.__module__.startswith("keras.")
 
     def __setstate__(self, state: Any) -> None:
         super().__setstate__(state)  # type: ignore[misc]
