@@ -8,10 +8,13 @@ move. With ``b' = b + mᵀ W`` the mean outputs, and root mean squares over a la
     √(1 + rows (rms(b') / rms(W))²),
 
 so that the bias moves them as fast as all rows together would; but by so much at most that a step at the learning rate
-is 2 % of rms(b'). All of it is the same for inputs ``x`` and for ``x + c`` with the bias that belongs to them. A factor
-of ``√(1 + ‖m‖²)`` does as much for a fresh network. It is not the same, and made the steps of trained networks rough
-(digits, trained, then moved 100 spreads from zero: training loss 0.016 for 8e-5). Without ``rows`` it is too little
-where signs are steps: Lion, diabetes, a fresh network, 100 spreads from zero, 126 times the plain loss, 1.2 with it.
+is 2 % of rms(b'). For Lion it is the root of ``rows``. All of it is the same for inputs ``x`` and for ``x + c`` with
+the bias that belongs to them. A factor of ``√(1 + ‖m‖²)`` does as much for a fresh network. It is not the same, and
+made the steps of trained networks rough (digits, trained, then moved 100 spreads from zero: training loss 0.016 for
+8e-5).
+
+Lion at its default rate on a fresh network, features 100 spreads from zero, training loss over that of plain Lion:
+diabetes 126, 1.0 and 1.2, digits 0.12, 0.17 and 4.6, without ``rows``, with their root and with all of them.
 
 In a trial in NumPy (20 epochs, digits, Adam at its default rate, a fresh network, features 0, 1, 10 and 100 spreads
 from zero) the training loss was 0.0045, 0.014, 0.34 and 2.5 plain; 0.0039, 0.0046, 0.025 and 1.0 centered without this;
@@ -38,6 +41,8 @@ _PERIOD = 32
 # Of how many units at most the mean squares are: they say enough of a layer, and to read all of a large one costs. Of a
 # recurrent cell they are of all, as its first units are those of one gate.
 _UNITS = 64
+# A sign is as large near the aim as far from it, so with all rows Lion would go past it, there and back.
+_POWER_OF_SIGNS = 0.5
 _LARGEST_MOVE = 0.02  # of the root mean square of the mean outputs
 
 
@@ -63,11 +68,12 @@ def refresh_bias_scales(optimizer: Any, observed: Iterable[tuple[Any, Observer]]
         optimizer: The optimizer.
         observed: Augmented kernels, and what their layers saw.
     """
+    power = _POWER_OF_SIGNS if isinstance(optimizer, keras.optimizer_classes("Lion")) else 1.0
     refreshed = [
         (
             observer.bias_scale,
             functools.partial(_units_of, observer, kernel),
-            functools.partial(_scale_and_move, observer),
+            functools.partial(_scale_and_move, observer, power),
         )
         for kernel, observer in observed
         if observer.bias_scale is not None
@@ -82,11 +88,11 @@ def _units_of(observer: Observer, kernel: Any) -> Any:
     return weights if observer.flow.by_unit or observer.flow.states else weights[:, :_UNITS]
 
 
-def _scale_and_move(observer: Observer, weights: Any) -> Any:
+def _scale_and_move(observer: Observer, power: float, weights: Any) -> Any:
     """Return by how much more than 1 a bias step is multiplied, 0 where all weights are zero, and how far it may go."""
     ops = keras.ops
     of_outputs = ops.mean(ops.square(mean_outputs(observer, weights)))
     of_weights = ops.mean(ops.square(weights[observer.layout.kernel_rows]))
-    rows = weights[observer.layout.kernel_rows].shape[0]
-    natural = ops.sqrt(1 + rows * ops.divide_no_nan(of_outputs, of_weights))
+    moving = weights[observer.layout.kernel_rows].shape[0] ** power
+    natural = ops.sqrt(1 + moving * ops.divide_no_nan(of_outputs, of_weights))
     return ops.cast(ops.stack([natural - 1, _LARGEST_MOVE * ops.sqrt(of_outputs)]), observer.bias_scale.dtype)
