@@ -38,6 +38,7 @@ class Fused(Protocol):
     def update(
         self, variable: Any, slot: Any, gradient: Any, rate: Any, momentum: Any, nesterov: bool, inputs: Any = None
     ) -> None: ...
+    def velocity_step(self, optimizer: Any, gradient: Any, variable: Any) -> Any: ...
 
 
 class Checkpoints(Protocol):

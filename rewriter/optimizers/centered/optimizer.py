@@ -148,14 +148,18 @@ class Centered(CenteredBase):
         observer = observer_of(self, variable)
         return gradient if observer is None else coordinates.changed_gradient(observer, gradient)
 
-    def _rewriter_change_step(self, variable: Any, step: Callable[[], None]) -> None:
+    def _rewriter_change_step(self, gradient: Any, variable: Any, step: Callable[[], None]) -> None:
         """Take the step, and subtract ``mᵀ ΔW`` from the bias of an augmented kernel whose input is known."""
         observer = observer_of(self, variable)
         if observer is None or self._rewriter_corrects_step(variable):
             step()
             return
         rows = observer.layout.bias_rows
-        if self._rewriter_adds_its_steps:
+        fused = None if gradient is None else keras.fused
+        moved = None if fused is None else fused.velocity_step(self, gradient, variable)
+        if moved is not None:
+            keras.subtract_from_rows(variable, rows, self._rewriter_to_subtract(observer, moved))
+        elif self._rewriter_adds_its_steps:
             with keras.corrected_additions(variable, rows, lambda moved: self._rewriter_to_subtract(observer, moved)):
                 step()
         else:

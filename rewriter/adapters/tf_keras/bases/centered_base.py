@@ -34,8 +34,11 @@ class CenteredBase(Mixin):
         """Return a gradient in the coordinates in which the step is taken."""
         raise NotImplementedError
 
-    def _rewriter_change_step(self, variable: Any, step: Any) -> None:
-        """Take the step of one variable, by calling ``step()``, and correct it; the variable is given as stored."""
+    def _rewriter_change_step(self, gradient: Any, variable: Any, step: Any) -> None:
+        """Take the step of one variable, by calling ``step()``, and correct it; the variable is given as stored.
+
+        The gradient is that of the step, ``None`` if it is taken together with others.
+        """
         raise NotImplementedError
 
     def _rewriter_twin_of(self, variable: Any) -> Any:
@@ -142,7 +145,7 @@ class CenteredBase(Mixin):
         if waits is not None and waits(stored):
             optimizer.update_step(gradient, variable)
         else:
-            self._rewriter_change_step(stored, lambda: optimizer.update_step(gradient, variable))
+            self._rewriter_change_step(gradient, stored, lambda: optimizer.update_step(gradient, variable))
 
     def _rewriter_step_together(self, steps: Sequence[tuple[Any, Any]]) -> None:
         """Take the steps of variables that wait for each other; each is corrected as if it were taken alone."""
@@ -150,7 +153,7 @@ class CenteredBase(Mixin):
 
         def take(left: Sequence[tuple[Any, Any]]) -> None:
             if left:
-                self._rewriter_change_step(left[0][1], lambda: take(left[1:]))
+                self._rewriter_change_step(None, left[0][1], lambda: take(left[1:]))
             else:
                 optimizer._rewriter_step_together(steps)
 
