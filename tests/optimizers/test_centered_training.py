@@ -435,3 +435,19 @@ def test_a_step_that_was_compiled_before_is_compiled_again(generator):
         model.train_on_batch(*data[6])
         trained.append(model.get_weights())
     assert all(np.allclose(*both, rtol=0, atol=1e-12) for both in zip(*trained, strict=True))
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_what_was_read_before_a_step_stays_as_it_was(generator, momentum):
+    """A tensor that is read shares the memory of the variable until that is changed."""
+    model = stack()
+    rewriter.rewrite(model, Centered(optimizers.SGD(RATE, momentum)))
+    model.compile(model.optimizer, "mse")
+    x, y = data_for(generator, model, steps=1)[0]
+    model.train_on_batch(x, y)
+    for _ in range(2):
+        read = [each.read_value() for each in [*model.trainable_variables, *model.optimizer.variables]]
+        copied = [each.numpy().copy() for each in read]
+        model.train_on_batch(x, y)
+        assert [bits(each.numpy()) for each in read] == [*map(bits, copied)]
+        assert all(np.abs(each - now).max() > 0 for each, now in zip(copied, model.get_weights(), strict=False))
