@@ -65,13 +65,7 @@ def wrap_config(config: dict[str, Any], places: dict[str, Any]) -> dict[str, Any
     if "module" not in config:
         return wrapped
     compile_config = {key: value for key, value in config.items() if key == "compile_config"}
-    return {
-        **wrapped,
-        "module": MODULE_IN_FILES,
-        "class_name": _LOADER,
-        "registered_name": REGISTERED_NAME,
-        **compile_config,
-    }
+    return {**wrapped, **keras.loader_to_config(MODULE_IN_FILES, _LOADER, REGISTERED_NAME), **compile_config}
 
 
 class Rewritten:

@@ -69,6 +69,12 @@ def class_to_config(cls: type) -> dict[str, Any]:
     return {key: described[key] for key in ("module", "class_name", "registered_name")}
 
 
+def loader_to_config(module: str, name: str, registered: str) -> dict[str, Any]:
+    """Describe a class of this library in a config, by its module, which Keras imports when it reads the file."""
+    del registered
+    return {"module": module, "class_name": name, "registered_name": None}
+
+
 def class_from_config(config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
     """Find the class that :func:`class_to_config` described; ``TypeError`` where it cannot be found."""
     return _retrieve_class_or_fn(
