@@ -38,7 +38,9 @@ class Fused(Protocol):
     def update(
         self, variable: Any, slot: Any, gradient: Any, rate: Any, momentum: Any, nesterov: bool, inputs: Any = None
     ) -> None: ...
-    def velocity_step(self, optimizer: Any, gradient: Any, variable: Any) -> Any: ...
+    def velocity_step(
+        self, optimizer: Any, gradient: Any, variable: Any, rows: slice, correction: Callable[[Any], Any]
+    ) -> bool: ...
 
 
 class Checkpoints(Protocol):

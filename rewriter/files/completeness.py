@@ -138,7 +138,7 @@ def _counted_weights(model: Any) -> list[Any]:
         for layer in layers
         if keras.saves_its_variables_as_keras_does(layer)
         for weight in keras.own_weights(layer)
-        if None not in tuple(weight.shape)
+        if keras.has_known_shape(weight)
     }
     return list(weights.values())
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from .distribution import has_strategy
 from .graphs.context import is_compiled_by_xla
 
 if TYPE_CHECKING:
@@ -59,13 +58,16 @@ def without_rows(value: Any, rows: slice, subtracted: Any) -> Any:
 
 
 def subtract_from_rows(variable: Any, rows: slice, value: Any) -> None:
-    """Subtract from the last rows of a variable, which was just updated.
+    """Subtract from the last rows of a variable."""
+    # Of zeros above them: see `without_rows`.
+    variable.assign_sub(tf.pad(value, [[rows.start, 0], [0, 0]]))
 
-    In a graph what is read is the memory of the variable, and is changed in place; to assign it moves nothing then. If
-    it is a copy, it is assigned. A scattered update would cost every later read: see :func:`without_rows`.
+
+def subtract_in_place(variable: Any, rows: slice, value: Any) -> None:
+    """Subtract from the last rows of a variable, in a graph in which nothing has read it since it was updated.
+
+    What is read is the memory of the variable, and is changed in place; to assign it moves nothing then. If it is a
+    copy, it is assigned. An earlier read of the same memory would see the change, so this is for a step that is known.
     """
-    if tf.executing_eagerly() or is_compiled_by_xla() or has_strategy():
-        variable.assign_sub(tf.pad(value, [[rows.start, 0], [0, 0]]))
-    else:
-        changed = tf.raw_ops.InplaceSub(x=variable.read_value(), i=[*range(rows.start, rows.stop)], v=value)
-        variable.assign(changed, read_value=False)
+    changed = tf.raw_ops.InplaceSub(x=variable.read_value(), i=[*range(rows.start, rows.stop)], v=value)
+    variable.assign(changed, read_value=False)

@@ -122,6 +122,11 @@ def assign_rows(variable: Any, rows: slice, value: Any) -> None:
     variable[rows].assign(value)
 
 
+def has_known_shape(variable: Any) -> bool:
+    """Tell whether all sizes of a variable are known."""
+    return bool(variable.shape.is_fully_defined())
+
+
 def count_of_numbers(variable: Any) -> int:
     """Return how many numbers a variable has, 0 where its shape is not known."""
     return variable.shape.num_elements() or 0

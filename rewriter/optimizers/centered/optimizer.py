@@ -15,6 +15,7 @@ factors* (1998); Wiesler, Richard, Schlüter, Ney, *Mean-normalized stochastic g
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -155,19 +156,19 @@ class Centered(CenteredBase):
             step()
             return
         rows = observer.layout.bias_rows
+        correction = functools.partial(self._rewriter_to_subtract, observer)
         fused = None if gradient is None else keras.fused
-        moved = None if fused is None else fused.velocity_step(self, gradient, variable)
-        if moved is not None:
-            keras.subtract_from_rows(variable, rows, self._rewriter_to_subtract(observer, moved))
-        elif self._rewriter_adds_its_steps:
-            with keras.corrected_additions(variable, rows, lambda moved: self._rewriter_to_subtract(observer, moved)):
+        if fused is not None and fused.velocity_step(self, gradient, variable, rows, correction):
+            return
+        if self._rewriter_adds_its_steps:
+            with keras.corrected_additions(variable, rows, correction):
                 step()
         else:
             # In one product with the difference: as that of two products it would be a thousand times less exact.
             before = keras.ops.convert_to_tensor(variable)
             step()
             moved = keras.ops.convert_to_tensor(variable) - before
-            keras.subtract_from_rows(variable, rows, self._rewriter_to_subtract(observer, moved))
+            keras.subtract_from_rows(variable, rows, correction(moved))
 
     def _rewriter_to_subtract(self, observer: Observer, moved: Any) -> Any:
         moved = keras.ops.convert_to_tensor(moved)

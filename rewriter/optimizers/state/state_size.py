@@ -82,7 +82,7 @@ def _trained(plan: Plan, model: Any, merged: bool) -> Iterator[_Trained]:
         path, dtype = paths.get(id(variable), _ELSEWHERE), keras.stored_dtype(variable)
         layout, part = stacked.get(id(variable), (layout_of(variable), None))
         if layout is None:
-            if variable.shape.is_fully_defined():
+            if keras.has_known_shape(variable):
                 yield _Trained(path, tuple(variable.shape), dtype)
         elif merged and (part is None or part is layout.parts[0]):
             yield _Trained(path, layout.shape, dtype, layout)
