@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import gc
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -263,17 +262,3 @@ def may_hold_users_code(value: Any) -> bool:
         keras.optimizers.schedules.LearningRateSchedule,
     )
     return isinstance(value, kinds)
-
-
-def instances_alive(*classes: type) -> list[Any]:
-    """List every object there is of some classes."""
-    kinds = {kind for cls in classes for kind in _with_subclasses(cls)}
-    # The type: a dead weak proxy raises when it is asked for its class.
-    return [each for each in gc.get_objects() if type(each) in kinds]
-
-
-def _with_subclasses(cls: type) -> Iterator[type]:
-    yield cls
-    subclass: type
-    for subclass in cls.__subclasses__():
-        yield from _with_subclasses(subclass)

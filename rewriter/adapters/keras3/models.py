@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from ..instances import instances_alive
 from .classes import Spec, dtype_of
-from .layers import instances_alive, is_graph_network
+from .layers import is_graph_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

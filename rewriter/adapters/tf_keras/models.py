@@ -12,9 +12,10 @@ import tf_keras
 from tf_keras.src.engine.training_utils import RespectCompiledTrainableState
 from tf_keras.src.mixed_precision.autocast_variable import enable_auto_cast_variables
 
+from ..instances import instances_alive
 from .distribution import strategy_scope
 from .graphs.functions import is_traced_function
-from .layers import instances_alive, is_graph_network, untrack
+from .layers import is_graph_network, untrack
 from .legacy import OPTIMIZERS
 from .randomness import kept_random_state
 
