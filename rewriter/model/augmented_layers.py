@@ -34,7 +34,7 @@ from rewriter.core.layout import (
 
 from ..adapters import LayerBase, keras
 from . import surgery
-from .input_observation import observe, observe_loop
+from .input_observation import seen_by, tell_of_loop, twinned
 from .pairs import DENSE, Pair, layouts_for
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from rewriter.core.layout import Layout
 
     from ..adapters.capabilities import Fused
+    from .input_observation import Seen
 
 # Files of users name this module and the classes in it: these are names, not places, and stay when the module moves.
 MODULE_IN_FILES = f"{keras.LIBRARY}.augmented"
@@ -96,11 +97,18 @@ def _fresh_views(layer: Any) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _shared_views(layer: Any) -> Iterator[None]:
-    """Inside, all reads of the layer's views share one split, so that a call has one gradient concatenation."""
+def _shared_views(layer: Any, seen: Sequence[Seen] = ()) -> Iterator[None]:
+    """Inside, all reads of the layer's views share one split, so that a call has one gradient concatenation.
+
+    What the call has seen is told with the views of the kernels that it reads.
+    """
     if is_merged(layer):
         # A cell that is called in a loop goes on with the views made before the loop.
-        fresh = {id(layer): _fresh_views(layer)} if _views_of(layer) is None else {}
+        made = _views_of(layer)
+        views = _fresh_views(layer) if made is None else made
+        for each in seen:
+            views = {**views, each.kernel: each.tell(views[each.kernel])}
+        fresh = {} if views is made else {id(layer): views}
     else:
         # As stored, so that what flows back is summed over the steps in that dtype, as it is without a merge: where
         # precision is mixed, each read inside the loop casts.
@@ -285,15 +293,13 @@ def _call_with_shared_views(standard: Any) -> Callable[..., Any]:
     parameters = [*inspect.signature(standard.call).parameters][1:]
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if args:
-            observe(self, args[0])
-        with _shared_views(self):
+        with _shared_views(self, seen_by(self, args[0]) if args else ()):
             # Bound, so that where it is a tf.function the traces of this layer are its own, and can be forgotten.
             outputs = standard.call.__get__(self, standard)(*args, **kwargs)
-        if args:
-            given = dict(zip(parameters, args, strict=False)) | kwargs
-            observe_loop(self, args[0], given.get("mask"), outputs)
-        return outputs
+        if not args:
+            return outputs
+        given = dict(zip(parameters, args, strict=False)) | kwargs
+        return tell_of_loop(self, args[0], given.get("mask"), outputs)
 
     return call
 
@@ -302,9 +308,12 @@ def _call_by_product(otherwise: Callable[..., Any], fused: Fused) -> Callable[..
     def call(self: Any, inputs: Any) -> Any:
         if not fused.takes_product(inputs):
             return otherwise(self, inputs)
-        observer = observe(self, inputs, twins=True)
-        inputs, dtype = keras.ops.cast(inputs, self.compute_dtype), self.compute_dtype
+        seen, dtype = seen_by(self, inputs), self.compute_dtype
+        observer = twinned(self, seen)
+        inputs = keras.ops.cast(inputs, dtype)
         kernel, layout = keras.ops.convert_to_tensor(self.augmented_kernel), layouts_in(self)[0]
+        for each in seen:
+            kernel = each.tell(kernel)
         twin = None if observer is None else keras.ops.cast(observer.twin, dtype)
         mean = None if observer is None else functools.partial(observer.padded_mean, dtype, keep=True)
         made = None if observer is None else observer.products.append

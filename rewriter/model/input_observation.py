@@ -18,7 +18,7 @@ from rewriter.core.layout import is_merged, layouts_in
 from ..adapters import keras
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from contextlib import AbstractContextManager
 
     from rewriter.core.input_flow import InputFlow
@@ -82,10 +82,18 @@ class Observer:
         """
         return self._in_graph().products
 
-    def add(self, sums: Any) -> None:
-        """Add the sums of a call."""
-        self.seen.assign_add(sums, read_value=False)
+    def tell(self, sums: Any, tensors: Any) -> Any:
+        """Add the sums of a call.
+
+        Args:
+            sums: The sums.
+            tensors: A tensor that the call computes its result with, or a structure of them.
+
+        Returns:
+            The same, with which the call goes on: a Keras may add when the gradient flows back through them.
+        """
         self._changes += 1
+        return keras.tell(self.seen, sums, tensors, now=_OBSERVED.get() == "always")
 
     def forget(self, decay: float) -> None:
         """Let what was seen up to now weigh less, after a step."""
@@ -180,31 +188,46 @@ def _observing(which: Literal["never", "always"]) -> Iterator[None]:
         _OBSERVED.reset(token)
 
 
-def observe(layer: Any, inputs: Any, twins: bool = False) -> Observer | None:
-    """Add what a layer is called with to the observers of its augmented kernels, if the call is one of training.
+class Seen(NamedTuple):
+    """What a call of a layer has seen for one observer, not told yet."""
+
+    observer: Observer
+    sums: Any
+
+    def tell(self, tensor: Any) -> Any:
+        """Tell it, with a tensor as in :meth:`Observer.tell`."""
+        return self.observer.tell(self.sums, tensor)
+
+    @property
+    def kernel(self) -> str:
+        """The layer's attribute that is its kernel, a view that every call reads."""
+        return self.observer.layout.attributes[0]
+
+
+def seen_by(layer: Any, inputs: Any) -> list[Seen]:
+    """Return what a layer is called with, for each observer of its augmented kernels, if the call is one of training.
 
     Args:
         layer: A merged layer. One that reads a state too is called in a loop, where it cannot be observed.
         inputs: The first argument of its call.
-        twins: Whether the call can make use of a twin.
-
-    Returns:
-        The observer whose twin the call is to use, ``None`` for a call as ever.
     """
-    twinned = None
+    seen = []
     for layout in layouts_in(layer):
         known = _observers_of(layer, layout) if layout.flow is not None and not layout.flow.states else []
         if known and layout.flow is not None and layout.flow.told:
             _require_features(layer, inputs, layout.flow.inputs)
-        for observer in known:
-            observer.add(_sums(layer, observer, inputs, keras.mask_of(inputs)))
-        with_twin = [observer for observer in known if observer.twin is not None]
-        if twins and len(with_twin) == 1 and keras.can_have_twin(getattr(layer, layout.attribute)):
-            twinned = with_twin[0]
-    return twinned
+        seen += [Seen(observer, _sums(layer, observer, inputs, keras.mask_of(inputs))) for observer in known]
+    return seen
 
 
-def observe_loop(layer: Any, inputs: Any, mask: Any, outputs: Any) -> None:
+def twinned(layer: Any, seen: Iterable[Seen]) -> Observer | None:
+    """Return the observer whose twin a call that can make use of one is to use, ``None`` for a call as ever."""
+    with_twin = [each.observer for each in seen if each.observer.twin is not None]
+    one = with_twin[0] if len(with_twin) == 1 else None
+    return one if one is not None and keras.can_have_twin(getattr(layer, one.layout.attribute)) else None
+
+
+def tell_of_loop(layer: Any, inputs: Any, mask: Any, outputs: Any) -> Any:
     """Add what a layer has given to its merged cell in a loop to the observers of the cell's augmented kernels.
 
     Of its states the layer tells no more than it returns: all, or the last ones. The mean of these stands for the mean
@@ -215,6 +238,9 @@ def observe_loop(layer: Any, inputs: Any, mask: Any, outputs: Any) -> None:
         inputs: The first argument of its call.
         mask: The mask that the call was given, ``None`` if it was given none.
         outputs: What the call returned.
+
+    Returns:
+        What it returns now.
     """
     cell = getattr(layer, "cell", None)
     for layout in layouts_in(cell) if cell is not None and is_merged(cell) else ():
@@ -224,7 +250,8 @@ def observe_loop(layer: Any, inputs: Any, mask: Any, outputs: Any) -> None:
             of_inputs, of_states = _sums(cell, observer, first, mask), _sums(cell, observer, returned, of_outputs)
             scaled = keras.ops.divide_no_nan(of_states[:-1], of_states[-1]) * of_inputs[-1]
             seen = keras.ops.concatenate([of_inputs[:-1], scaled, of_inputs[-1:]], axis=0)
-            observer.add(seen)
+            outputs = observer.tell(seen, outputs)
+    return outputs
 
 
 def _observers_of(layer: Any, layout: Layout) -> list[Observer]:

@@ -55,9 +55,9 @@ class LayerStatistics:
             if layout is None or layout.flow is None:
                 continue
             if key not in self.observers.of:
-                seen = keras.statistic_like(variable, name, (layout.flow.features + 1,))
+                seen = keras.statistic_like(variable, name, (layout.flow.features + 1,), self.decay)
                 twin = keras.twin_of(variable) if centers else None
-                scale = keras.statistic_like(variable, "bias_scale", (2,), summed=False) if scales else None
+                scale = keras.statistic_like(variable, "bias_scale", (2,)) if scales else None
                 self.observers.add(variable, key, Observer(layout, seen, twin, scale))
             kept += self.observers.of[key].variables
         return kept

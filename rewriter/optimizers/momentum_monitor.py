@@ -124,7 +124,7 @@ class JointMomentumMonitor(Callback):
             if each.momentum is not None:
                 summaries.append(histogram_pb(f"{each.name}/mean_momentum", keras.ops.convert_to_numpy(each.momentum)))
             if each.observer is not None:
-                norm = np.linalg.norm(np.asarray(each.observer.mean(each.observer.seen.dtype)))
+                norm = np.linalg.norm(keras.ops.convert_to_numpy(each.observer.mean(each.observer.seen.dtype)))
                 summaries.append(scalar_pb(f"{each.name}/input_mean_norm", norm))
         for summary in summaries:
             self._writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))

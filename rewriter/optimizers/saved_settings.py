@@ -88,7 +88,8 @@ def _kept(optimizer: Any, name: str) -> Any:
         raise TypeError(
             f"{type(optimizer).__name__} keeps a function as {name}, which no file holds; take its name instead."
         )
-    return np.asarray(value).tolist() if keras.ops.owns(value) or isinstance(value, np.ndarray | np.generic) else value
+    value = keras.ops.convert_to_numpy(value) if keras.ops.owns(value) else value
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
 def _changed(optimizer: Any, again: Any) -> dict[str, tuple[Any, Any]]:

@@ -73,7 +73,7 @@ def _array(value: Any) -> Any:
     if keras.is_tensor(value):
         with contextlib.suppress(BufferError, RuntimeError, TypeError, ValueError):
             return np.asarray(memoryview(value))
-    return np.asarray(value)
+    return keras.ops.convert_to_numpy(value) if keras.ops.owns(value) else np.asarray(value)
 
 
 def _has_same_bits(left: Any, right: Any) -> bool:
@@ -98,7 +98,7 @@ def arrays_of(nest: Any) -> list[Any]:
     """
     tensors = [keras.values_of(tensor) for tensor in keras.ops.flatten(nest)]
     return [
-        np.asarray(tensor)
+        _array(tensor)
         for tensor in tensors
         if isinstance(tensor, np.ndarray) or keras.is_tensor(tensor) or keras.is_variable(tensor)
     ]

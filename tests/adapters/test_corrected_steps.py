@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from rewriter.adapters.tf_keras.corrected_steps import corrected_additions, subtract_from_rows, subtract_in_place
+from rewriter.adapters.tf_keras.corrected_steps import corrected_step, subtract_in_place
 
 
 @pytest.mark.parametrize("way", ["eagerly", "graph", "in place", "XLA"])
@@ -18,8 +18,12 @@ def test_rows_are_subtracted_from(generator, way, reads):
     before = variable.read_value()
 
     def step():
-        variable.assign_add(moved)
-        (subtract_in_place if way == "in place" else subtract_from_rows)(variable, slice(4, 5), tf.constant(row))
+        if way == "in place":
+            variable.assign_add(moved)
+            subtract_in_place(variable, slice(4, 5), tf.constant(row))
+        else:
+            with corrected_step(variable, slice(4, 5), lambda _: tf.constant(row)):
+                variable.assign_add(moved)
         return variable + 0.0
 
     after = (step if way == "eagerly" else tf.function(step, jit_compile=way == "XLA"))()
@@ -36,7 +40,7 @@ def test_what_is_added_is_corrected(generator, way):
     variable = tf.Variable(start)
 
     def step():
-        with corrected_additions(variable, slice(4, 5), lambda value: 2 * value[:1]):
+        with corrected_step(variable, slice(4, 5), lambda value: 2 * value[:1], only_adds=True):
             variable.assign_add(tf.constant(moved))
             variable.assign_sub(tf.constant(3 * moved))
 

@@ -61,6 +61,7 @@ from .files import (
     saves_its_variables_as_keras_does,
     schedule_from_config,
 )
+from .layer_statistics import statistic_like, tell
 from .layers import (
     assign_rows,
     attribute_of,
@@ -142,15 +143,13 @@ from .optimizers import (
 )
 from .statistics import (
     can_have_twin,
-    corrected_additions,
+    corrected_step,
     decay_statistic,
     is_training_call,
     mask_of,
     mask_of_outputs,
     refresh_if,
     share_over_replicas,
-    statistic_like,
-    subtract_from_rows,
     sum_of_features,
     twin_of,
 )
@@ -187,7 +186,7 @@ __all__ = [
     "class_from_config",
     "class_to_config",
     "compilation",
-    "corrected_additions",
+    "corrected_step",
     "count_of_numbers",
     "current_graph",
     "decay_exclusions",
@@ -287,8 +286,8 @@ __all__ = [
     "stored_dtype",
     "strategy_of",
     "strategy_scope",
-    "subtract_from_rows",
     "sum_of_features",
+    "tell",
     "traced_functions",
     "tracked_children",
     "trained_variables",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,8 @@ Metric: Any = keras.Metric
 Sequential: Any = keras.Sequential
 # What every optimizer of this Keras can be told beside what those of every Keras can.
 OPTIMIZER_SETTINGS = ("loss_scale_factor", "gradient_accumulation_steps")
+
+_TORCH = "keras.src.backend.torch.optimizers"
 
 
 class Callback(keras.callbacks.Callback):
@@ -117,9 +120,27 @@ def layer_classes(*names: str) -> tuple[Any, ...]:
 
 
 def optimizer_classes(*names: str) -> tuple[Any, ...]:
-    """Return the optimizer classes of some names; those that there are not are left out."""
-    found = (getattr(keras.optimizers, name, None) for name in names)
-    return tuple(each for each in found if each is not None)
+    """Return the optimizer classes of some names; those that there are not are left out.
+
+    Behind each is the one of torch that Keras makes in its place, where there is one.
+    """
+    public = [cls for name in names if (cls := getattr(keras.optimizers, name, None)) is not None]
+    return tuple(each for cls in public for each in (cls, *_made_in_torch(cls)))
+
+
+def _made_in_torch(cls: type) -> list[type]:
+    if keras.config.backend() != "torch":
+        return []
+    try:
+        module = importlib.import_module(f"{_TORCH}.torch_{cls.__name__.lower()}")
+    except ModuleNotFoundError:
+        return []
+    return [getattr(module, cls.__name__)]
+
+
+def public_class(cls: type) -> type:
+    """Return the class of Keras in whose place it makes one of torch; any other class as it is."""
+    return cls.__mro__[2] if cls.__module__.startswith(_TORCH) else cls
 
 
 def new_spec(shape: Any, dtype: Any) -> Any:

@@ -14,6 +14,8 @@ from keras.src.saving.object_registration import GLOBAL_CUSTOM_NAMES
 from keras.src.saving.saving_lib import _walk_saveable
 from keras.src.saving.serialization_lib import _retrieve_class_or_fn
 
+from .classes import public_class
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -61,7 +63,7 @@ def has_public_name(cls: type) -> bool:
 
 def class_to_config(cls: type) -> dict[str, Any]:
     """Describe a class as Keras describes it in a config: module, class name, registered name."""
-    public = get_name_from_symbol(cls)
+    public = get_name_from_symbol(public_class(cls))
     if public is None:
         registered = keras.saving.get_registered_name(cls)
         return {"module": cls.__module__, "class_name": cls.__name__, "registered_name": registered}

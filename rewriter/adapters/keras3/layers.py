@@ -12,6 +12,7 @@ from keras.src.backend.common.variables import AutocastScope
 
 from .classes import Dtype
 from .configs import set_class
+from .layer_statistics import forget_statistics, note_layer, without_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -66,7 +67,8 @@ def note_built(layer: Any, _: Any) -> None:
 
 def own_weights(layer: Any) -> list[Any]:
     """List the variables that belong to the layer itself, not to a layer inside it, in Keras's order."""
-    return [*getattr(layer, "_trainable_variables", ()), *getattr(layer, "_non_trainable_variables", ())]
+    trained = without_statistics(getattr(layer, "_trainable_variables", ()))
+    return [*trained, *getattr(layer, "_non_trainable_variables", ())]
 
 
 def states_of(layer: Any) -> list[Any]:
@@ -180,10 +182,13 @@ def exchange_weights(
             stored = stored_attribute(layer, attribute)
             variable = vars(layer).pop(stored)
             losses += _losses_of(variable, loss)
+            forget_statistics(layer, variable)
             layer._tracker.untrack(variable)
         set_class(layer, cls)
         for weight in new:
             _add_weight(layer, *weight)
+        for weight in new:
+            note_layer(weight.variable, layer)
         _attach_losses(own_weights(layer), losses)
     if hasattr(layer, "_torch_params"):
         layer._track_variables()

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..instances import instances_alive
 from .classes import Spec, dtype_of
+from .layer_statistics import without_statistics
 from .layers import is_graph_network
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def reset_traced_functions(model: Any) -> None:
 
 def trained_variables(model: Any) -> list[Any]:
     """List the variables that ``fit`` trains."""
-    return list(model.trainable_variables)
+    return without_statistics(model.trainable_variables)
 
 
 def holders_alive() -> list[Any]:
@@ -119,7 +120,8 @@ def kept_call_state(holder: Any) -> Iterator[None]:
     """
     layers = list(holder._flatten_layers())
     before = [(each, list(each._losses), set(each._loss_ids)) for each in layers]
-    seeds = [(generator.state, np.asarray(generator.state)) for each in layers for generator in each._seed_generators]
+    states = [generator.state for each in layers for generator in each._seed_generators]
+    seeds = [(state, keras.ops.convert_to_numpy(state)) for state in states]
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  a user's code may draw from it
     try:
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import keras
 from keras.src.utils.tracking import DotNotTrackScope
 
 from ..records import DecayExclusions, Replaced, Slots
+from .layer_statistics import attach, detach, is_kept_by_layer, statistics_of, with_statistics, without_statistics
 from .layers import is_bookkeeping
 
 if TYPE_CHECKING:
@@ -21,19 +23,27 @@ class SlotsOfVariables(Slots):
     """The slots of an optimizer, and the variables that it trains: it lists them itself.
 
     Attributes:
-        trained: The variables, in the order of ``index``.
+        trained: The variables, and the statistics that layers keep among them, in the order of the optimizer.
+        whole: The lists with all that the optimizer has in them: ``None`` for a statistic.
     """
 
     trained: list[Any] = field(default_factory=list)
+    whole: dict[str, list[Any]] = field(default_factory=dict)
 
 
+# On an optimizer: the loss scale around it.
+_WRAPPER = "_rewriter_wrapper"
 # Lists of variables that are no slots.
 _OTHERS = {"_variables", "_trainable_variables"}
 
 
 def inner_optimizer(optimizer: Any) -> Any:
     """Return the optimizer inside a ``LossScaleOptimizer``, which has the slots; any other optimizer as it is."""
-    return optimizer.inner_optimizer if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) else optimizer
+    if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return optimizer
+    inner = optimizer.inner_optimizer
+    object.__setattr__(inner, _WRAPPER, weakref.ref(optimizer))  # what is done to the one concerns the other
+    return inner
 
 
 def is_optimizer(value: Any) -> bool:
@@ -64,16 +74,29 @@ def optimizer_slots(optimizer: Any) -> Slots | None:
     """Read the slots of an optimizer, ``None`` where it is not built."""
     if not getattr(optimizer, "built", False):
         return None
-    # Keras has no list of an optimizer's slots: any attribute with one variable for each that is trained is one.
-    index = dict(optimizer._trainable_variables_indices)
-    lists = {
+    trained, whole = list(optimizer._trainable_variables), _whole_lists(optimizer)
+    own = [place for place, variable in enumerate(trained) if not is_kept_by_layer(variable)]
+    index = {variable_key(optimizer, trained[place]): new for new, place in enumerate(own)}
+    lists = {name: [slots[place] for place in own] for name, slots in whole.items()}
+    return SlotsOfVariables(index, lists, list(optimizer._variables), trained, whole)
+
+
+def _whole_lists(optimizer: Any) -> dict[str, list[Any]]:
+    """Return the lists of slots as an optimizer has them.
+
+    Keras has no list of these: any attribute with one variable for each that is trained is one.
+    """
+    trained = optimizer._trainable_variables
+    return {
         name: list(value)
         for name, value in vars(optimizer).items()
         if name not in _OTHERS and name in getattr(optimizer, "slot_lists", vars(optimizer))
-        if isinstance(value, list) and len(value) == len(index)
-        if all(isinstance(slot, keras.Variable) for slot in value)
+        if isinstance(value, list) and len(value) == len(trained)
+        if all(
+            isinstance(slot, keras.Variable) or (slot is None and is_kept_by_layer(variable))
+            for slot, variable in zip(value, trained, strict=True)
+        )
     }
-    return SlotsOfVariables(index, lists, list(optimizer._variables), list(optimizer._trainable_variables))
 
 
 def state_beside_slots(optimizer: Any) -> list[str]:
@@ -106,7 +129,8 @@ def build_slots(optimizer: Any, variables: Sequence[Any]) -> None:
     """Make the slots of an optimizer for some variables, where it has none yet."""
     if not optimizer.built:
         with keras.name_scope(optimizer.name, caller=optimizer):
-            optimizer.build(list(variables))
+            optimizer.build(with_statistics(variables))
+        _tell_wrapper(optimizer)
 
 
 def rebuild_slots(optimizer: Any, variables: Sequence[Any]) -> None:
@@ -132,16 +156,32 @@ def put_slots(optimizer: Any, slots: Slots, moved: Mapping[int, Any] | None = No
         optimizer._untrack_variable(variable)
     for variable in slots.variables:
         optimizer._track_variable(variable)
-    for name, variables in slots.lists.items():
+    assert isinstance(slots, SlotsOfVariables), "they are an optimizer's of this Keras"  # noqa: S101
+    for name, variables in slots.whole.items():
         setattr(optimizer, name, list(variables))
-    moved_keys = {place: variable_key(optimizer, variable) for place, variable in (moved or {}).items()}
-    optimizer._trainable_variables_indices = {moved_keys.get(place, key): place for key, place in slots.index.items()}
-    if isinstance(slots, SlotsOfVariables):
-        with DotNotTrackScope():
-            optimizer._trainable_variables = [
-                (moved or {}).get(place, variable) for place, variable in enumerate(slots.trained)
-            ]
+    own = [place for place, variable in enumerate(slots.trained) if not is_kept_by_layer(variable)]
+    now = {own[place]: variable for place, variable in (moved or {}).items()}
+    _train(optimizer, [now.get(place, variable) for place, variable in enumerate(slots.trained)])
     optimizer.built = True
+
+
+def _train(optimizer: Any, variables: Sequence[Any]) -> None:
+    """Note which variables an optimizer trains, in the order of its lists."""
+    optimizer._trainable_variables_indices = {
+        variable_key(optimizer, variable): place for place, variable in enumerate(variables)
+    }
+    with DotNotTrackScope():
+        optimizer._trainable_variables = list(variables)
+    _tell_wrapper(optimizer)
+
+
+def _tell_wrapper(optimizer: Any) -> None:
+    """Have the ``LossScaleOptimizer`` around an optimizer know which variables it trains."""
+    wrapper = getattr(optimizer, _WRAPPER, lambda: None)()
+    if wrapper is not None and getattr(wrapper, "built", False):
+        wrapper._trainable_variables_indices = dict(optimizer._trainable_variables_indices)
+        with DotNotTrackScope():
+            wrapper._trainable_variables = list(optimizer._trainable_variables)
 
 
 def check_before_build(check: Callable[[Any, Sequence[Any]], None]) -> None:
@@ -153,7 +193,9 @@ def check_before_build(check: Callable[[Any, Sequence[Any]], None]) -> None:
     def checked(optimizer: Any, variables: Sequence[Any]) -> None:
         if not getattr(optimizer, "built", False):
             check(optimizer, variables)
-        build(optimizer, variables)
+        # A loss scale has no slots, and is to know of each gradient whether it is one.
+        scales = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        build(optimizer, with_statistics(variables) if scales else variables)
 
     base.build = checked
 
@@ -194,12 +236,14 @@ def exclude_from_decay(optimizer: Any, keys: Sequence[Any], patterns: Sequence[s
 
 def saved_variables(optimizer: Any) -> list[Any]:
     """List the variables of an optimizer in the order in which Keras saves them."""
-    return list(optimizer.variables)
+    return [*optimizer.variables, *kept_by_layers(optimizer)]
 
 
 def load_variables(optimizer: Any, values: Sequence[Any]) -> None:
     """Give an optimizer, built, the values of :func:`saved_variables`; ``ValueError`` where they do not fit."""
     optimizer.set_weights(values)
+    for statistic, value in zip(kept_by_layers(optimizer), values[len(optimizer.variables) :], strict=False):
+        statistic.assign(value)
 
 
 def uncounted_variables(optimizer: Any) -> dict[str, Any]:
@@ -251,17 +295,42 @@ def variables_not_saved(optimizer: Any) -> list[str]:
 
 def put_last(optimizer: Any, variables: Sequence[Any]) -> None:
     """Have an optimizer save some variables, after all others and in this order; as soon as its slots are made."""
+    kept = [variable for variable in variables if is_kept_by_layer(variable)]
+    for statistic in kept:
+        attach(statistic)
     if not getattr(optimizer, "built", False):
         return
-    drop_variables(optimizer, variables)
-    for variable in variables:
+    for variable in without_statistics(variables):
+        optimizer._untrack_variable(variable)
         optimizer._track_variable(variable)
+    _train_with_statistics(optimizer)
 
 
 def drop_variables(optimizer: Any, variables: Sequence[Any]) -> None:
     """Have an optimizer save some variables no more."""
     for variable in variables:
-        optimizer._untrack_variable(variable)
+        if is_kept_by_layer(variable):
+            detach(variable)
+        else:
+            optimizer._untrack_variable(variable)
+    if getattr(optimizer, "built", False):
+        _train_with_statistics(optimizer)
+
+
+def _train_with_statistics(optimizer: Any) -> None:
+    """Have an optimizer know the statistics of its kernels, where the model has them: a step goes by position."""
+    before = list(optimizer._trainable_variables)
+    now = with_statistics(before)
+    places = {id(variable): place for place, variable in enumerate(before)}
+    for name, slots in _whole_lists(optimizer).items():
+        found = [places.get(id(variable)) for variable in now]
+        setattr(optimizer, name, [None if place is None else slots[place] for place in found])
+    _train(optimizer, now)
+
+
+def kept_by_layers(optimizer: Any) -> list[Any]:
+    """List the statistics that layers keep for an optimizer, in the order of the variables that it trains."""
+    return [each for variable in optimizer._trainable_variables for each in statistics_of(variable)]
 
 
 def update_on_every_replica(optimizer: Any, variable: Any, update: Callable[[Any], None]) -> None:

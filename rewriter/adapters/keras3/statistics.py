@@ -1,87 +1,133 @@
-"""What layers see in training: not there for Keras 3 yet. Nothing is observed, and who asks for it is refused."""
+"""What layers see in training: what is summed in a call, and how a step is corrected for it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+import contextlib
+from typing import TYPE_CHECKING, Any
 
-from rewriter.core.errors import OptimizerError
+import keras
+from keras.src.backend.common import global_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from contextlib import AbstractContextManager
-
-
-def _refuse() -> NoReturn:
-    raise OptimizerError(
-        "what the layers of a model see in training is known for tf_keras alone so far, and centered coordinates need "
-        "it: take the optimizer as it is, optimizer='keep'."
-    )
+    from collections.abc import Callable, Iterator, Sequence
 
 
 def is_training_call() -> bool:
-    """Return ``False``: nobody observes."""
-    return False
+    """Tell whether the call that is under way may be one of training: whether nobody said that it is not.
+
+    What is not known is taken for training: nothing is added unless a gradient is taken too.
+    """
+    context = global_state.get_global_attribute("current_call_ctx")
+    training = None if context is None else context.get_value("training")
+    return training is None or not isinstance(training, bool | int) or bool(training)
 
 
 def can_have_twin(variable: Any) -> bool:
-    """Return ``False``."""
+    """Return ``False``: what flows back to a variable has its shape here."""
     del variable
     return False
+
+
+def twin_of(variable: Any) -> Any:
+    """Return ``None``: there are no twins."""
+    del variable
 
 
 def mask_of(inputs: Any) -> Any:
     """Return the mask that came with an input of a layer, ``None`` where there is none."""
-    return getattr(inputs, "_keras_mask", None)
+    return keras.src.backend.get_keras_mask(inputs)
 
 
 def mask_of_outputs(layer: Any, mask: Any) -> Any:
-    """Raise ``OptimizerError``."""
-    del layer, mask
-    _refuse()
+    """Return the mask of a recurrent layer in the order of its outputs: that of its inputs, or the reverse of it."""
+    return keras.ops.flip(mask, axis=1) if getattr(layer, "go_backwards", False) else mask
 
 
 def sum_of_features(inputs: Any, axes: Sequence[int], dtype: Any, guarded: bool, mask: Any = None) -> Any:
-    """Raise ``OptimizerError``."""
-    del inputs, axes, dtype, guarded, mask
-    _refuse()
+    """Add up the features of a layer's input over all its positions, those left out that a mask leaves out.
 
+    Args:
+        inputs: A tensor; of a sparse one the zeros too.
+        axes: The axes that are features, counted from the end, in the order in which they are wanted; all others are
+            positions.
+        dtype: In which to add up, whatever the input has.
+        guarded: Of no meaning here: where a loss scale skips a step, the optimizer is not called.
+        mask: What positions count, along the first axes of ``inputs``; any other mask says nothing of positions.
 
-def twin_of(variable: Any) -> Any:
-    """Raise ``OptimizerError``."""
-    del variable
-    _refuse()
-
-
-def statistic_like(variable: Any, name: str, shape: Sequence[int], summed: bool = True) -> Any:
-    """Raise ``OptimizerError``."""
-    del variable, name, shape, summed
-    _refuse()
+    Returns:
+        A vector: the sum of each feature, and the number of positions.
+    """
+    del guarded
+    ops = keras.ops
+    values = ops.cast(ops.convert_to_tensor(inputs, sparse=False), dtype)
+    rank = len(values.shape)
+    features = [axis % rank for axis in axes]
+    positions = [axis for axis in range(rank) if axis not in features]
+    counted = positions
+    count = ops.ones((), dtype)
+    masked = 0 if mask is None else len(mask.shape)
+    if masked and list(range(masked)) == positions[:masked]:
+        # Not by a product, in which what is masked would be seen if it is not finite.
+        spread = ops.reshape(ops.cast(mask, "bool"), (*ops.shape(mask), *(1,) * (rank - masked)))
+        values = ops.where(spread, values, ops.zeros_like(values))
+        count, counted = ops.sum(ops.cast(mask, dtype)), positions[masked:]
+    for axis in counted:
+        count = count * ops.cast(ops.convert_to_tensor(ops.shape(values)[axis]), dtype)
+    total = ops.sum(values, axis=tuple(positions))
+    if len(features) > 1:
+        total = ops.reshape(ops.transpose(total, [sorted(features).index(each) for each in features]), (-1,))
+    return ops.concatenate([total, ops.reshape(count, (1,))], axis=0)
 
 
 def share_over_replicas(statistics: Sequence[Any]) -> None:
-    """Do nothing: there are none."""
+    """Do nothing: what is added to a statistic is summed over the replicas before."""
     del statistics
 
 
-def corrected_additions(variable: Any, rows: slice, correction: Callable[[Any], Any]) -> AbstractContextManager[None]:
-    """Raise ``OptimizerError``."""
-    del variable, rows, correction
-    _refuse()
-
-
-def subtract_from_rows(variable: Any, rows: slice, value: Any) -> None:
-    """Raise ``OptimizerError``."""
-    del variable, rows, value
-    _refuse()
+def decay_statistic(statistic: Any, decay: float, value: Any) -> None:
+    """Do nothing: a statistic counts less when the next step adds to it."""
+    del statistic, decay, value
 
 
 def refresh_if(predicate: Any, refreshed: Sequence[tuple[Any, Callable[[], Any], Callable[[Any], Any]]]) -> None:
-    """Raise ``OptimizerError``."""
-    del predicate, refreshed
-    _refuse()
+    """Give variables new values where something is true.
+
+    Args:
+        predicate: A scalar of truth.
+        refreshed: Each variable, what reads that of which its new value is made, and what makes it of that.
+    """
+    # What is read is read before: XLA would copy all that the branch of a condition reads.
+    old = [keras.ops.convert_to_tensor(variable) for variable, _, _ in refreshed]
+    given = [read() for _, read, _ in refreshed]
+
+    def new() -> list[Any]:
+        return [make(of) for (_, _, make), of in zip(refreshed, given, strict=True)]
+
+    values = keras.ops.cond(predicate, new, lambda: old)
+    for (variable, _, _), value in zip(refreshed, values, strict=True):
+        variable.assign(value)
 
 
-def decay_statistic(statistic: Any, decay: float, value: Any) -> None:
-    """Raise ``OptimizerError``."""
-    del statistic, decay, value
-    _refuse()
+@contextlib.contextmanager
+def corrected_step(
+    variable: Any, rows: slice, correction: Callable[[Any], Any], only_adds: bool = False
+) -> Iterator[None]:
+    """Inside, a step of a variable is taken; something is subtracted from some rows for it.
+
+    Args:
+        variable: The variable, that of Keras or the one of TensorFlow inside it.
+        rows: Its last rows.
+        correction: Given how far all rows move, returns what is to be subtracted from these; linear.
+        only_adds: Of no meaning here.
+    """
+    del only_adds
+    # In one product with the difference: as that of two products it would be a thousand times less exact.
+    before = keras.ops.copy(keras.ops.convert_to_tensor(variable))
+    yield
+    after = keras.ops.convert_to_tensor(variable)
+    subtracted = correction(after - before)
+    if keras.config.backend() == "tensorflow":
+        last = variable if not isinstance(variable, keras.Variable) else variable.value
+        last[rows].assign(after[rows] - subtracted)
+    else:
+        variable.assign(keras.ops.concatenate([after[: rows.start], after[rows] - subtracted], axis=0))

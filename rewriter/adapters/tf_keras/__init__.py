@@ -43,7 +43,7 @@ from .configs import (
     safe_mode_scope,
     set_class,
 )
-from .corrected_steps import corrected_additions, subtract_from_rows
+from .corrected_steps import corrected_step
 from .distribution import (
     in_foreign_scope,
     is_chief,
@@ -148,6 +148,7 @@ from .statistics import (
     share_over_replicas,
     statistic_like,
     sum_of_features,
+    tell,
     twin_of,
 )
 
@@ -179,7 +180,7 @@ __all__ = [
     "class_from_config",
     "class_to_config",
     "compilation",
-    "corrected_additions",
+    "corrected_step",
     "count_of_numbers",
     "current_graph",
     "decay_exclusions",
@@ -279,8 +280,8 @@ __all__ = [
     "stored_dtype",
     "strategy_of",
     "strategy_scope",
-    "subtract_from_rows",
     "sum_of_features",
+    "tell",
     "traced_functions",
     "tracked_children",
     "trained_variables",

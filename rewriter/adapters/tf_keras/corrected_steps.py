@@ -14,17 +14,34 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def corrected_additions(variable: Any, rows: slice, correction: Callable[[Any], Any]) -> Iterator[None]:
-    """Inside, something is subtracted from some rows of all that is added to a variable, or subtracted from it.
-
-    The methods of the variable itself are replaced, and nothing else changes. What an optimizer adds is a tensor that
-    it has made anyway; a copy of the variable from before would cost as much as many an optimizer does.
+def corrected_step(
+    variable: Any, rows: slice, correction: Callable[[Any], Any], only_adds: bool = False
+) -> Iterator[None]:
+    """Inside, a step of a variable is taken; something is subtracted from some rows for it.
 
     Args:
         variable: The variable.
         rows: Its last rows.
-        correction: Given what is added, returns what is to be subtracted from these rows of it; linear.
+        correction: Given how far all rows move, returns what is to be subtracted from these; linear.
+        only_adds: The step does nothing but add to the variable or subtract from it. Then it is corrected on its way:
+            what an optimizer adds is a tensor that it has made anyway, and a copy of the variable from before would
+            cost as much as many an optimizer does.
     """
+    if only_adds:
+        with _corrected_additions(variable, rows, correction):
+            yield
+        return
+    # In one product with the difference: as that of two products it would be a thousand times less exact.
+    before = tf.convert_to_tensor(variable)
+    yield
+    subtracted = correction(tf.convert_to_tensor(variable) - before)
+    # Of zeros above them: see `without_rows`.
+    variable.assign_sub(tf.pad(subtracted, [[rows.start, 0], [0, 0]]))
+
+
+@contextlib.contextmanager
+def _corrected_additions(variable: Any, rows: slice, correction: Callable[[Any], Any]) -> Iterator[None]:
+    """Inside, all that is added to a variable is corrected; its methods are replaced, and nothing else changes."""
 
     def add(value: Any, *_: Any, **__: Any) -> None:
         _add(variable, rows, value, correction(value), 1)
@@ -55,12 +72,6 @@ def without_rows(value: Any, rows: slice, subtracted: Any) -> Any:
         # XLA makes one loop of this. It would copy the whole tensor to scatter into it, or to take it apart.
         return value - tf.pad(subtracted, [[rows.start, 0], [0, 0]])
     return tf.tensor_scatter_nd_sub(value, [[row] for row in range(rows.start, rows.stop)], subtracted)
-
-
-def subtract_from_rows(variable: Any, rows: slice, value: Any) -> None:
-    """Subtract from the last rows of a variable."""
-    # Of zeros above them: see `without_rows`.
-    variable.assign_sub(tf.pad(value, [[rows.start, 0], [0, 0]]))
 
 
 def subtract_in_place(variable: Any, rows: slice, value: Any) -> None:

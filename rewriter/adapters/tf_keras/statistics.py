@@ -126,15 +126,30 @@ def can_have_twin(variable: Any) -> bool:
     return not (has_strategy() or in_part_of_a_graph() or isinstance(variable, tf.distribute.DistributedValues))
 
 
-def statistic_like(variable: Any, name: str, shape: Sequence[int], summed: bool = True) -> Any:
+def tell(statistic: Any, sums: Any, tensors: Any, now: bool = False) -> Any:
+    """Add what a call has seen to a statistic; return tensors that the call uses, as they are."""
+    del now
+    statistic.assign_add(sums, read_value=False)
+    return tensors
+
+
+def statistic_like(variable: Any, name: str, shape: Sequence[int], decay: float | None = None) -> Any:
     """Make a variable of zeros for a statistic of an augmented kernel.
 
     Under ``tf.distribute`` each replica has one of its own, and outside of replicas it reads as their sum, or as that
     of the first if all have the same. It has float32, or float64 if the kernel has, under mixed precision too.
+
+    Args:
+        variable: The augmented kernel.
+        name: What its name begins with.
+        shape: Its shape.
+        decay: By what :func:`decay_statistic` will multiply it, if it is one of those to which the calls of a layer
+            add; ``None`` if all replicas have the same.
     """
     inner = stored_variable(variable)
     dtype = tf.float64 if stored_dtype(variable) == tf.float64 else tf.float32
-    aggregation = tf.VariableAggregation.SUM if summed else tf.VariableAggregation.ONLY_FIRST_REPLICA
+    same = decay is None
+    aggregation = tf.VariableAggregation.ONLY_FIRST_REPLICA if same else tf.VariableAggregation.SUM
     with tf.init_scope(), strategy_scope(inner), tf.compat.v1.name_scope(None):
         return tf.Variable(
             tf.zeros(shape, dtype),

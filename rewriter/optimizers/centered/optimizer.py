@@ -160,15 +160,8 @@ class Centered(CenteredBase):
         fused = None if gradient is None else keras.fused
         if fused is not None and fused.velocity_step(self, gradient, variable, rows, correction):
             return
-        if self._rewriter_adds_its_steps:
-            with keras.corrected_additions(variable, rows, correction):
-                step()
-        else:
-            # In one product with the difference: as that of two products it would be a thousand times less exact.
-            before = keras.ops.convert_to_tensor(variable)
+        with keras.corrected_step(variable, rows, correction, only_adds=self._rewriter_adds_its_steps):
             step()
-            moved = keras.ops.convert_to_tensor(variable) - before
-            keras.subtract_from_rows(variable, rows, correction(moved))
 
     def _rewriter_to_subtract(self, observer: Observer, moved: Any) -> Any:
         moved = keras.ops.convert_to_tensor(moved)
@@ -181,7 +174,7 @@ class Centered(CenteredBase):
 
     @property
     def _rewriter_adds_its_steps(self) -> bool:
-        """Whether the optimizer only adds to a variable or subtracts from it, as tf-keras's elementwise ones do."""
+        """Whether the optimizer only adds to a variable or subtracts from it, as Keras's elementwise ones do."""
         return original_class(type(self)) in ELEMENTWISE
 
     def _rewriter_end_step(self) -> None:

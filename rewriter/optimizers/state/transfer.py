@@ -135,4 +135,5 @@ class StateTransfer:
     def _is_stacked(self, layer: Any, layout: Layout, name: str, whole: Any, values: Sequence[Any]) -> bool:
         """Tell whether a slot in the coordinates of the step is what it was when it was taken apart, bit for bit."""
         taken_apart = uncentering(self._inner, getattr(layer, layout.attribute))(name, whole)
-        return np.array_equal(np.asarray(taken_apart), np.asarray(layout.stack(values)), equal_nan=True)
+        before, now = (keras.ops.convert_to_numpy(each) for each in (taken_apart, layout.stack(values)))
+        return np.array_equal(before, now, equal_nan=True)

@@ -8,6 +8,8 @@ import keras
 
 from rewriter.core.derived_classes import Mixin
 
+from ..layer_statistics import hidden_statistics
+
 
 class LayerBase(Mixin):
     """Base of the mixin that goes before the class of a merged layer.
@@ -29,17 +31,19 @@ class LayerBase(Mixin):
 
     def save_own_variables(self, store: Any) -> None:
         """Save the weights as they are: Keras's own layers would look for each by its name."""
-        if self._rewriter_saves_by_itself():
-            super().save_own_variables(store)  # type: ignore[misc]
-        else:
-            keras.Layer.save_own_variables(self, store)
+        with hidden_statistics(self):
+            if self._rewriter_saves_by_itself():
+                super().save_own_variables(store)  # type: ignore[misc]
+            else:
+                keras.Layer.save_own_variables(self, store)
 
     def load_own_variables(self, store: Any) -> None:
         """Load the weights as they are."""
-        if self._rewriter_saves_by_itself():
-            super().load_own_variables(store)  # type: ignore[misc]
-        else:
-            keras.Layer.load_own_variables(self, store)
+        with hidden_statistics(self):
+            if self._rewriter_saves_by_itself():
+                super().load_own_variables(store)  # type: ignore[misc]
+            else:
+                keras.Layer.load_own_variables(self, store)
 
     def _rewriter_saves_by_itself(self) -> bool:
         """Tell whether a user's class says how the layer is saved."""

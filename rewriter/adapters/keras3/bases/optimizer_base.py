@@ -6,14 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from rewriter.core.derived_classes import Mixin
+from ..layer_statistics import is_kept_by_layer, with_statistics, without_statistics
+from .told_optimizer import ToldOptimizer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-
-class CenteredBase(Mixin):
-    """Base of the mixin that goes before the class of any optimizer of Keras 3."""
+    from collections.abc import Iterator, Mapping, Sequence
 
 
 class DecayBase:
@@ -37,7 +34,7 @@ class DecayBase:
             self._rewriter_decay(variables)
 
 
-class OptimizerBase(keras.optimizers.Optimizer):
+class OptimizerBase(ToldOptimizer, keras.optimizers.Optimizer):
     """Base of the optimizers of this library.
 
     A subclass writes the methods that raise ``NotImplementedError`` here.
@@ -95,18 +92,28 @@ class OptimizerBase(keras.optimizers.Optimizer):
             OptimizerError: The slots were made before, and not for one of these variables.
         """
         if self.built:
-            self._rewriter_require_slots(variables)
+            self._rewriter_require_slots(without_statistics(variables))
+            self._rewriter_build_observers(without_statistics(variables))
             return
-        super().build(variables)
-        for name, values in self._rewriter_slots(variables, getattr(self, "_slots_made", False)).items():
-            slots = []
-            for variable, value in zip(variables, values, strict=True):
-                scope = variable.path.replace("/", "_")
-                slots.append(self.add_variable(tuple(value.shape), dtype=variable._dtype, name=f"{scope}_{name}"))
-                slots[-1].assign(value)
-            setattr(self, name, slots)
+        trained = without_statistics(variables)
+        self._rewriter_build_observers(trained)
+        made = self._rewriter_slots(trained, getattr(self, "_slots_made", False))
+        super().build(with_statistics(trained))
+        for name, values in made.items():
+            of_trained = iter(zip(trained, values, strict=True))
+            setattr(self, name, [self._rewriter_slot_of(each, name, of_trained) for each in with_statistics(trained)])
         self._slots_made = True
-        self._rewriter_build_observers(variables)
+        self._rewriter_build_observers(trained)
+
+    def _rewriter_slot_of(self, variable: Any, name: str, of_trained: Iterator[tuple[Any, Any]]) -> Any:
+        """Make the slot of a variable, ``None`` for a statistic that a layer keeps."""
+        if is_kept_by_layer(variable):
+            return None
+        _, value = next(of_trained)
+        scope = variable.path.replace("/", "_")
+        slot = self.add_variable(tuple(value.shape), dtype=variable._dtype, name=f"{scope}_{name}")
+        slot.assign(value)
+        return slot
 
     def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
         self._rewriter_before_steps()

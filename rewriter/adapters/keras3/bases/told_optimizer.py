@@ -1,0 +1,57 @@
+"""What every optimizer of Keras 3 does that wants to know what layers see: it adds up what they tell, and saves it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from ..distribution import sum_over_replicas
+from ..layer_statistics import add, is_kept_by_layer
+from ..optimizers import kept_by_layers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class ToldOptimizer:
+    """Mixin before an optimizer of Keras 3.
+
+    Keras would put what layers tell in the place of what they told before, and, of several gradients that are
+    accumulated, the largest.
+    """
+
+    def _overwrite_variables_directly_with_gradients(
+        self,
+        grads: Sequence[Any],
+        vars: Sequence[Any],  # noqa: A002  Keras's name
+    ) -> tuple[Sequence[Any], Sequence[Any]]:
+        optimizer: Any = self
+        pairs = [*zip(grads, vars, strict=True)]
+        told = [(variable, gradient) for gradient, variable in pairs if is_kept_by_layer(variable)]
+        every = optimizer.gradient_accumulation_steps
+        is_first = keras.ops.equal(optimizer._iterations % every, 0) if every else True
+        sums = sum_over_replicas([seen for _, seen in told])
+        for (statistic, _), seen in zip(told, sums, strict=True):
+            add(statistic, seen, is_first)
+        left = [pair for pair in pairs if not is_kept_by_layer(pair[1])]
+        given = ([gradient for gradient, _ in left], [variable for _, variable in left])
+        result: tuple[Sequence[Any], Sequence[Any]] = super()._overwrite_variables_directly_with_gradients(*given)  # type: ignore[misc]
+        return result
+
+    def save_own_variables(self, store: Any) -> None:
+        """Save the state, and behind it what the layers told."""
+        super().save_own_variables(store)  # type: ignore[misc]
+        for place, statistic in enumerate(kept_by_layers(self), len(store)):
+            store[str(place)] = keras.ops.convert_to_numpy(statistic)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load the state, and what the layers told."""
+        optimizer: Any = self
+        statistics, own = kept_by_layers(self), len(optimizer.variables)
+        if len(store.keys()) != own + len(statistics):
+            super().load_own_variables(store)  # type: ignore[misc]
+            return  # Keras has said that they do not fit
+        super().load_own_variables({str(place): store[str(place)] for place in range(own)})  # type: ignore[misc]
+        for place, statistic in enumerate(statistics, own):
+            statistic.assign(store[str(place)][()])

@@ -1,0 +1,169 @@
+"""Sums that a layer keeps of what it sees: its calls tell them with the gradient, and its optimizer adds them up.
+
+On JAX a step sees the variables that are trained, and those of the optimizer, and no others. So a sum is a trained
+variable of the layer, one with ``overwrite_with_gradient``: what flows back to it is what the calls have seen, and the
+optimizer adds that to it. Nothing is added where no gradient is taken, whatever a call is told of training.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+# On a statistic: how much of it still counts one step later, and the kernel that it is of.
+_DECAY, _KERNEL = "_rewriter_decay", "_rewriter_kernel"
+# On a kernel: the statistics of it, and the layer that holds it.
+_STATISTICS, _LAYER = "_rewriter_statistics", "_rewriter_layer"
+
+
+def statistic_like(variable: Any, name: str, shape: Sequence[int], decay: float | None = None) -> Any:
+    """Make a variable of zeros for a statistic of an augmented kernel.
+
+    It has float32, or float64 if the kernel has, under mixed precision too.
+
+    Args:
+        variable: The augmented kernel.
+        name: Its name, in the scope of the kernel's.
+        shape: Its shape.
+        decay: How much of it still counts one step later, if it is one of those to which the calls of a layer add, and
+            that the layer is to keep; ``None`` for one that the optimizer alone sets.
+    """
+    scope, slash, _ = variable.path.rpartition("/")
+    dtype = "float64" if keras.backend.standardize_dtype(variable._dtype) == "float64" else "float32"
+    told = decay is not None
+    statistic = keras.Variable(
+        "zeros", shape=tuple(shape), dtype=dtype, trainable=told, autocast=False, aggregation="only_first_replica"
+    )
+    statistic._name, statistic._path = name, f"{scope}{slash}{name}"
+    if told:
+        statistic.overwrite_with_gradient = True
+        for each in (statistic, statistic._value):
+            object.__setattr__(each, _DECAY, decay)
+        object.__setattr__(statistic, _KERNEL, weakref.ref(variable))
+    return statistic
+
+
+def is_kept_by_layer(variable: Any) -> bool:
+    """Tell whether a variable is a statistic that a layer keeps."""
+    return hasattr(variable, _DECAY)
+
+
+def without_statistics(variables: Iterable[Any]) -> list[Any]:
+    """List variables without the statistics among them."""
+    return [each for each in variables if not is_kept_by_layer(each)]
+
+
+def with_statistics(variables: Iterable[Any]) -> list[Any]:
+    """List variables with the statistics of each behind it, in the order in which a model trains them."""
+    return [each for of in without_statistics(variables) for each in (of, *statistics_of(of))]
+
+
+def statistics_of(kernel: Any) -> list[Any]:
+    """List the statistics of an augmented kernel."""
+    return list(getattr(kernel, _STATISTICS, ()))
+
+
+def note_layer(kernel: Any, layer: Any) -> None:
+    """Note which layer holds a kernel, and have it hold the kernel's statistics, behind the kernel."""
+    object.__setattr__(kernel, _LAYER, weakref.ref(layer))
+    forget_statistics(layer, kernel)
+    trained = layer._trainable_variables
+    place = next((place for place, each in enumerate(trained, 1) if each is kernel), None)
+    if place is not None:
+        trained[place:place] = statistics_of(kernel)
+        _track_in_torch(layer)
+
+
+@contextlib.contextmanager
+def hidden_statistics(layer: Any) -> Iterator[None]:
+    """Inside, a layer does not list its statistics among its weights."""
+    held = list(layer._trainable_variables)
+    layer._trainable_variables[:] = without_statistics(held)
+    try:
+        yield
+    finally:
+        layer._trainable_variables[:] = held
+
+
+def forget_statistics(layer: Any, kernel: Any) -> None:
+    """Have a layer hold the statistics of a kernel no more."""
+    known = {id(each) for each in statistics_of(kernel)}
+    layer._trainable_variables[:] = [each for each in layer._trainable_variables if id(each) not in known]
+    _track_in_torch(layer)
+
+
+def attach(statistic: Any) -> None:
+    """Have the layer of a kernel keep a statistic."""
+    _change(statistic, lambda known: [*known, statistic])
+
+
+def detach(statistic: Any) -> None:
+    """Have the layer of a kernel keep a statistic no more."""
+    _change(statistic, lambda known: known)
+
+
+def _change(statistic: Any, changed: Any) -> None:
+    kernel = getattr(statistic, _KERNEL)()
+    layer = getattr(kernel, _LAYER, lambda: None)()
+    if kernel is None:
+        return
+    if layer is not None:
+        forget_statistics(layer, kernel)
+    object.__setattr__(kernel, _STATISTICS, changed([each for each in statistics_of(kernel) if each is not statistic]))
+    if layer is not None:
+        note_layer(kernel, layer)
+
+
+def _track_in_torch(layer: Any) -> None:
+    if hasattr(layer, "_torch_params"):
+        layer._track_variables()
+
+
+def tell(statistic: Any, sums: Any, tensors: Any, now: bool = False) -> Any:
+    """Tell a statistic what a call has seen.
+
+    Args:
+        statistic: The statistic.
+        sums: What the call has seen.
+        tensors: Tensors that the call computes with. If several flow on, it is told several times: of what it keeps
+            only the ratio counts.
+        now: Add it at once; else it is what flows back to the statistic when a gradient flows back to the tensors.
+
+    Returns:
+        The tensors, with which the call goes on.
+    """
+    if now:
+        statistic.assign(statistic + sums)
+        return tensors
+    seen = keras.ops.stop_gradient(sums)
+    return keras.tree.map_structure(lambda tensor: _told(tensor, keras.ops.convert_to_tensor(statistic), seen), tensors)
+
+
+@keras.ops.custom_gradient  # type: ignore[untyped-decorator]
+def _told(tensor: Any, statistic: Any, seen: Any) -> Any:
+    del statistic
+
+    def gradients(*args: Any, upstream: Any = None) -> Any:
+        flowing = args[0] if upstream is None else upstream  # torch gives it by name
+        return flowing, seen, keras.ops.zeros_like(seen)
+
+    return keras.ops.copy(tensor) if keras.config.backend() == "torch" else tensor, gradients
+
+
+def add(statistic: Any, sums: Any, is_first: Any) -> None:
+    """Add to a statistic what its layer has seen, at a step.
+
+    Args:
+        statistic: The statistic.
+        sums: What flowed back to it.
+        is_first: Whether the optimizer has moved the weights since sums were added the last time: then what is there
+            counts less.
+    """
+    decay = keras.ops.where(is_first, getattr(statistic, _DECAY), 1.0)
+    statistic.assign(keras.ops.cast(decay, statistic.dtype) * statistic + sums)
