@@ -36,7 +36,7 @@ def command(
 
     Example:  rewriter benchmark base.keras --batch-size 128 --jit-compile
     """
-    with common.working(imports, quiet, "benchmark.run") as benchmark:
+    with common.working(imports, quiet, model, "benchmark.run") as benchmark:
         result = benchmark.benchmark_file(
             model,
             batch_size=batch_size,

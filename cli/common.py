@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from rewriter.choice import keras_of_file
 from rewriter.core import tables
 from rewriter.core.errors import FileError, first_line
+from rewriter.core.keras_packages import LIBRARY, TF_KERAS
 from rewriter.core.progress import stage
 
 from .progress_bars import drawn
@@ -115,13 +117,14 @@ def _silent_standard_error() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def working(imports: list[str] | None, quiet: bool, module: str) -> Iterator[Any]:
-    """Import TensorFlow and the library, quietly, and then the user's modules; inside, progress is drawn.
+def working(imports: list[str] | None, quiet: bool, model: Path, module: str) -> Iterator[Any]:
+    """Import Keras and the library, quietly, and then the user's modules; inside, progress is drawn.
 
     Args:
         imports: The user's modules.
         quiet: Draw nothing.
-        module: Which module of ``rewriter.commands`` does the work.
+        model: The model's file: it says which Keras it needs.
+        module: Which module of the library's ``commands`` does the work.
 
     Yields:
         That module.
@@ -129,17 +132,21 @@ def working(imports: list[str] | None, quiet: bool, module: str) -> Iterator[Any
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.simplefilter("ignore")
     with drawn(quiet):
-        with stage("loading TensorFlow"), _silent_standard_error():
-            importlib.import_module("tf_keras")
-            # It looks for devices at the first operation, and says what it does not find.
-            importlib.import_module("tensorflow").config.list_logical_devices()
+        package = keras_of_file(model)
+        with stage(f"loading {'TensorFlow' if package == TF_KERAS else 'Keras'}"), _silent_standard_error():
+            keras = importlib.import_module(package)
+            # Keras 3 looks for TensorFlow when it first makes a config, whatever its backend is.
+            keras.saving.serialize_keras_object(keras.initializers.Zeros())
+            if "tensorflow" in sys.modules:
+                # It looks for devices at the first operation, and says what it does not find.
+                importlib.import_module("tensorflow").config.list_logical_devices()
         for name in ("tensorflow", "absl"):
             logging.getLogger(name).setLevel(logging.ERROR)
         sys.path.insert(0, str(Path.cwd()))
         for name in imports or ():
             _import(name)
         with importlib.import_module("rewriter.core.log").warned():  # what the library logs, the command prints
-            yield importlib.import_module(f"rewriter.commands.{module}")
+            yield importlib.import_module(f"{LIBRARY[package]}.commands.{module}")
 
 
 def _import(name: str) -> None:

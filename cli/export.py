@@ -19,6 +19,6 @@ def command(
 
     Example:  rewriter export joint.keras tuned.keras
     """
-    with common.working(imports, quiet, "export") as export:
+    with common.working(imports, quiet, model, "export") as export:
         result = export.export_file(model, output, overwrite=overwrite, data=data, safe_mode=not allow_lambda)
     common.show(result, as_json)

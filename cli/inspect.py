@@ -27,7 +27,7 @@ def command(
 
     Example:  rewriter inspect base.keras --exclude 'head'
     """
-    with common.working(imports, quiet, "inspect") as inspect:
+    with common.working(imports, quiet, model, "inspect") as inspect:
         inspected = inspect.inspect_file(
             model,
             include=include,

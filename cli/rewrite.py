@@ -54,7 +54,7 @@ def command(
     if (keep_optimizer or centered) and (learning_rate is not None or momentum is not None):
         option = "--centered" if centered else "--keep-optimizer"
         raise typer.BadParameter(f"{option} keeps learning rate and momentum too; give one or the other.")
-    with common.working(imports, quiet, "rewrite") as rewrite:
+    with common.working(imports, quiet, model, "rewrite") as rewrite:
         result = rewrite.rewrite_file(
             model,
             output,

@@ -23,7 +23,7 @@ def command(
 
     Example:  rewriter verify joint.keras tuned.keras
     """
-    with common.working(imports, quiet, "verify") as verify:
+    with common.working(imports, quiet, model, "verify") as verify:
         report = verify.verify_files(model, other, data=data, safe_mode=not allow_lambda, plot=plot)
     common.show(report, as_json, plot)
     raise typer.Exit(0 if report.same else 1)

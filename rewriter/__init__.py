@@ -4,8 +4,9 @@
     model.fit(...)                          # ordinary Keras from here on
     rewriter.export(model, "tuned.keras")   # plain Keras again, bit for bit
 
-The public names are listed in ``__init__.pyi``. Importing this package imports no TensorFlow; the first use of a name
-does.
+The public names are listed in ``__init__.pyi``. Importing this package imports no Keras. The functions take a model of
+tf-keras or of Keras 3. Classes, such as ``JointMomentum``, are those for tf-keras, and those for Keras 3 are in
+``rewriter.keras3``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from typing import Any
 import lazy_loader
 import wrapt
 
+from rewriter.choice import BY_FILE, BY_MODEL, Chosen
 from rewriter.core import errors
+from rewriter.core.keras_packages import KERAS, LIBRARY, TF_KERAS
 from rewriter.core.suggestions import closest, did_you_mean
 from rewriter.version import __version__ as __version__
 
@@ -37,9 +40,27 @@ WITH_KERAS = (*NAMED_IN_FILES.values(), "optimizers.build_guard", "files.writing
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}.{did_you_mean(closest(name, __all__))}")
-    if not hasattr(errors, name):
-        importlib.import_module("tf_keras")  # first: _register imports modules then, and this one may be among them
+    if name == "keras3":
+        return importlib.import_module(LIBRARY[KERAS])
+    if name in BY_MODEL | BY_FILE:
+        return _CHOSEN[name]
+    return _import(name) if hasattr(errors, name) else _of(TF_KERAS, name)
+
+
+def _of(package: str, name: str) -> Any:
+    """Return a public name for the Keras of a package."""
+    if package == KERAS:
+        return getattr(importlib.import_module(LIBRARY[KERAS]), name)
+    importlib.import_module("tf_keras")  # first: _register imports modules then, and this one may be among them
     return _import(name)
+
+
+_CHOSEN = {name: Chosen(name, _of) for name in BY_MODEL | BY_FILE}
+
+
+@wrapt.when_imported("keras")
+def _register_keras3(_: Any) -> None:
+    importlib.import_module(f"{__name__}.keras3")
 
 
 @wrapt.when_imported("tf_keras")

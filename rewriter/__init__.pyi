@@ -1,6 +1,7 @@
 # The public names, each with its place. Type checkers read them here, and __init__.py makes them importable.
 
 from . import callbacks as callbacks
+from . import keras3 as keras3
 from . import testing as testing
 from .core.errors import DifferenceError as DifferenceError
 from .core.errors import FileError as FileError

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rewriter.adapters import keras
 from rewriter.core.layout import layout_of
-from rewriter.optimizers.joint_optimizer import JointOptimizer
-from rewriter.optimizers.saved_settings import argument_names
-from rewriter.rewriting.rewrite import rewrite
+
+from .adapters import keras
+from .optimizers.joint_optimizer import JointOptimizer
+from .optimizers.saved_settings import argument_names
+from .rewriting.rewrite import rewrite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +40,7 @@ def check_joint_optimizer(cls: type[JointOptimizer], **settings: Any) -> None:
         OptimizerError: A step failed, or a slot starts with something else than its extent says.
     """
     if not (isinstance(cls, type) and issubclass(cls, JointOptimizer)):
-        raise TypeError(f"expected a subclass of rewriter.JointOptimizer, got {cls!r}.")
+        raise TypeError(f"expected a subclass of {keras.LIBRARY}.JointOptimizer, got {cls!r}.")
     _check_that_it_is_made(cls, settings)
     _check_learning_rate(cls, settings)
     _check_variables(cls, settings)
@@ -148,7 +149,8 @@ def _model(cls: Any, settings: dict[str, Any], eagerly: bool, make: Callable[[],
     """Make a model of two merged layers and one that is not, always from the same start."""
     generator = np.random.default_rng(0)
     dense, normalization = keras.layer_classes("Dense", "LayerNormalization")
-    model = keras.Sequential([dense(4, activation="tanh", input_shape=(3,)), normalization(), dense(2)])
+    model = keras.Sequential([dense(4, activation="tanh"), normalization(), dense(2)])
+    model.build((None, 3))
     model.set_weights([generator.uniform(0.1, 0.9, weight.shape) for weight in model.get_weights()])
     optimizer = cls(**settings) if make is None else make()
     model.compile("sgd", "mse", run_eagerly=eagerly)

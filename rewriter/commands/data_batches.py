@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rewriter.core import hints
+from rewriter.core.arrays import rank_of
 from rewriter.core.errors import FileError, ModelError, first_line
 
 from ..adapters import keras
@@ -103,7 +104,7 @@ def _arrays(path: Path, rows: int) -> dict[str, Any]:
             arrays = {name: keras.ops.convert_to_tensor(file[name][:rows]) for name in file.files}
     except (zipfile.BadZipFile, EOFError, OSError, TypeError, ValueError) as error:
         raise FileError(f"{path}: no .npz file of arrays, {first_line(error)}") from error
-    if not all(array.shape.rank and array.shape[0] for array in arrays.values()):
+    if not all(len(array.shape) and array.shape[0] for array in arrays.values()):
         raise FileError(f"{path} has an array without rows; each needs as many as the batch.")
     return arrays
 
@@ -130,4 +131,4 @@ def _require_as_many_rows(path: Path, arrays: dict[str, Any]) -> None:
 
 def _is_fixed(model: Any) -> bool:
     specs = keras.ops.flatten(keras.input_specs(model))
-    return any(spec is not None and spec.shape.rank and spec.shape[0] is not None for spec in specs)
+    return any(spec is not None and rank_of(spec.shape) and spec.shape[0] is not None for spec in specs)

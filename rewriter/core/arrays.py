@@ -21,3 +21,8 @@ def register(operations: Any) -> None:
 def ops_of(value: Any) -> Any:
     """Return the module with the array operations for a value; for an array, that of the first Keras in use."""
     return next((each for each in _REGISTERED if each.owns(value)), _REGISTERED[0] if _REGISTERED else np)
+
+
+def rank_of(shape: Any) -> int:
+    """Return how many axes a shape has, 0 where that is not known."""
+    return len(shape) if getattr(shape, "rank", 0) is not None else 0

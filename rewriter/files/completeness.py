@@ -99,7 +99,7 @@ def require_readable(model: Any, destination: Path) -> None:
             name = type(keras.inner_optimizer(model.optimizer)).__name__
             raise FileError(
                 f"{destination}: not written, Keras's .keras format would silently leave out the state of the legacy "
-                f"{name}, {count} variables. Use .h5, or compile the model with tf_keras.optimizers.{name}."
+                f"{name}, {count} variables. Use .h5, or compile the model with {keras.NAME}.optimizers.{name}."
             )
 
 
@@ -123,7 +123,9 @@ def require_all_written(model: Any, written: Path, kind: Format, destination: Pa
         missing = needed - there
         if missing:
             shapes = ", ".join(f"{count} of shape {shape}" for shape, count in missing.items())
-            other = ".h5 or a SavedModel" if kind is Format.KERAS else "a SavedModel"
+            other = ".h5" if kind is Format.KERAS else ".keras"
+            if keras.checkpoints is not None and kind is not Format.SAVED_MODEL:
+                other += " or a SavedModel"
             raise FileError(
                 f"{destination}: not written, Keras has left out {missing.total()} of the {needed.total()} {what} "
                 f"({shapes}). Use {other}."

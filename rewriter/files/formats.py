@@ -1,4 +1,4 @@
-"""The three file formats of tf-keras, and where each keeps the manifest of a rewritten model."""
+"""The three file formats of Keras, and where each keeps the manifest of a rewritten model."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SAVED_MODEL_CONTENT = {_SAVED_MODEL, "keras_metadata.pb", "fingerprint.pb", "var
 
 
 class Format(Enum):
-    """A file format of tf-keras."""
+    """A file format of Keras."""
 
     KERAS = "keras"
     H5 = "h5"

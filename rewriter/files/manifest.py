@@ -18,6 +18,7 @@ from ..rewriting.save_method import origin_of
 if TYPE_CHECKING:
     from rewriter.core.tables import Parts
 
+_KERAS_VERSION = f"{keras.NAME}_version"
 FORMAT_VERSION = 1
 
 
@@ -45,7 +46,7 @@ def describe(model: Any, source_sha256: str | None = None) -> dict[str, Any]:
     return {
         "format_version": FORMAT_VERSION,
         "library_version": __version__,
-        "tf_keras_version": keras.VERSION,
+        _KERAS_VERSION: keras.VERSION,
         "source_sha256": source_sha256 or origin.get("source_sha256"),
         "settings": origin.get("settings", {}),
         "layers": merged,
@@ -70,7 +71,8 @@ def render(manifest: dict[str, Any]) -> Parts:
         )
         for layer in manifest["layers"]
     ]
-    versions = f"keras-rewriter {manifest['library_version']} with tf-keras {manifest['tf_keras_version']}"
+    keras_version = f"{keras.NAME.replace('_', '-')} {manifest[_KERAS_VERSION]}"
+    versions = f"keras-rewriter {manifest['library_version']} with {keras_version}"
     return [
         f"rewritten by {versions}, file format {manifest['format_version']}",
         f"source sha256: {manifest.get('source_sha256') or ('none, rewritten in memory' if known else 'not known')}",
@@ -107,10 +109,9 @@ def require_readable(manifest: Any, path: str) -> None:
             f"{__version__}, which reads formats up to {FORMAT_VERSION}. Upgrade with pip install -U keras-rewriter."
         )
     match manifest:
-        case {"library_version": str(), "tf_keras_version": str(), "layers": list(layers)} if all(
-            map(_is_layer, layers)
-        ):
-            return
+        case {"library_version": str(), "layers": list(layers)} if all(map(_is_layer, layers)):
+            if isinstance(manifest.get(_KERAS_VERSION), str):
+                return
     raise FileError(f"{path}: its rewriter manifest is damaged.")
 
 

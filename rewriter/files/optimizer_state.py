@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 _CONFIG, _STATE = "rewriter_optimizer.json", "rewriter_optimizer.npz"
+_NUMBERS_OF_NEW = 2
 
 
 def read_uncounted(optimizer: Any) -> dict[str, float]:
@@ -55,8 +56,8 @@ def restore_from_file(path: Path, kind: Format, model: Any) -> str:
         # Keras writes the optimizer that compile was given, and wraps it again only under the same policy.
         keras.set_optimizer(model, required(keras.loss_scale, "a loss scale").wrap(model.optimizer))
     stored = held.optimizer
-    # A state that was saved before the first step is a count of iterations.
-    if len(stored) <= 1:
+    # A state that was saved before the first step is a count of iterations, and in Keras 3 the learning rate.
+    if not any(stored) and len(stored) <= _NUMBERS_OF_NEW:
         return ""
     if stored != optimizer_shapes(model.optimizer):
         needed = len(optimizer_shapes(model.optimizer))

@@ -39,14 +39,14 @@ def export(model: Any, path: str | os.PathLike[str], overwrite: bool = False, in
     call this, as all of them make the weights; the chief's file is kept.
 
     Args:
-        model: A tf-keras model, rewritten or not.
+        model: A Keras model, rewritten or not.
         path: Where to; the ending says the format: ``.keras``, ``.h5``, or none for a SavedModel folder.
         overwrite: Replace what is there.
         inputs: A batch that the model takes: its outputs, and those of each layer, are compared in both forms.
             ``None`` makes one from what the model says of its inputs.
 
     Raises:
-        ModelError: ``model`` is no tf-keras model, or ``inputs`` is no batch that it takes.
+        ModelError: ``model`` is no Keras model, or ``inputs`` is no batch that it takes.
         DifferenceError: A layer computes something else in standard form.
         FileError: ``path`` exists, has no parent folder, or an ending that names no format; or Keras cannot save the
             model, or not all of it, in that format. Nothing is written then.
@@ -85,14 +85,14 @@ def save_model(
     With several workers of a ``tf.distribute`` strategy each must call this; the chief's file is kept.
 
     Args:
-        model: A tf-keras model.
+        model: A Keras model.
         path: Where to, as in :func:`export`.
         overwrite: Replace what is there.
         source_sha256: Digest of the file the model was rewritten from, for the manifest.
-        **options: What ``tf_keras.Model.save`` takes beside these: ``include_optimizer``, ``signatures``, ``options``.
+        **options: What Keras's ``Model.save`` takes beside these: ``include_optimizer``, ``signatures``, ``options``.
 
     Raises:
-        ModelError: ``model`` is no tf-keras model.
+        ModelError: ``model`` is no Keras model.
         FileError: As in :func:`export`.
         TypeError: As in :func:`export`.
     """
@@ -131,7 +131,7 @@ def _warn_of_a_bare_name(cls: type, destination: Path) -> None:
     if bare and format_to_write(destination) is not Format.KERAS:
         log.warning(
             "%s is not registered, and so %s can only be read with custom_objects={%r: %s}; "
-            "tf_keras.saving.register_keras_serializable registers it.",
+            f"{keras.NAME}.saving.register_keras_serializable registers it.",
             cls.__name__,
             destination.name,
             cls.__name__,
@@ -167,6 +167,11 @@ def _write(
 ) -> None:
     """Write a model as Keras does, in one step, and only if the file holds all of it."""
     kind = format_to_write(destination)
+    if kind is Format.SAVED_MODEL and keras.checkpoints is None:
+        raise FileError(
+            f"{destination}: Keras 3 writes .keras and .h5 files. For a SavedModel, to serve and not to train: with "
+            "rewriter.standard_form(model): model.export(...)."
+        )
     given = options or {}
     classes = ", ".join(unknown_classes(model))
     unknown = (
@@ -188,7 +193,7 @@ def _write(
         with warnings.catch_warnings():
             # Keras recommends .keras over .h5 each time; the user has chosen .h5.
             warnings.filterwarnings("ignore", message="You are saving your model as an HDF5 file")
-            type(model).save(model, str(temporary), save_format=kind.value, **given)
+            keras.save(model, str(temporary), kind.value, **given)
         # Still beside its place: what is incomplete is never seen under the name that was asked for.
         finish(temporary)
         require_all_written(model, temporary, kind, destination, given.get("include_optimizer", True))
@@ -233,7 +238,8 @@ def _save(model: Any, filepath: Any, overwrite: bool, save_format: str | None, *
     if names_format(filepath, save_format):
         save_model(model, filepath, overwrite=overwrite, **options)
     else:
-        type(model).save(model, filepath, overwrite=overwrite, save_format=save_format, **options)
+        named = {} if save_format is None else {"save_format": save_format}
+        type(model).save(model, filepath, overwrite=overwrite, **named, **options)
 
 
 save_with(_save)

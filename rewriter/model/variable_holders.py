@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import CodeType
 
-_LIBRARIES = ("builtins", "tf_keras", "tensorflow", "keras", "numpy", "rewriter")
+_LIBRARIES = ("builtins", "tf_keras", "tensorflow", "keras", "jax", "jaxlib", "torch", "numpy", "rewriter")
 _HOLDS_NOTHING = (str, bytes, int, float, type)
 _BUILT_BY_KERAS = frozenset({"build", "__init__"})  # what these read is what the layer is made of
 

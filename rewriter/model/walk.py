@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rewriter.core.errors import ModelError
+from rewriter.core.keras_packages import CALLED, LIBRARY, keras_of
 
 from ..adapters import keras
 
@@ -39,7 +40,7 @@ def locate_layers(model: Any) -> list[LocatedLayer]:
     """List every layer inside a model, in Keras's order, each once however often it is shared.
 
     Args:
-        model: A tf-keras model, or a layer with layers inside it.
+        model: A Keras model, or a layer with layers inside it.
 
     Raises:
         ModelError: It is neither.
@@ -57,19 +58,11 @@ def unknown_classes(model: Any) -> list[str]:
 
 
 def require_layers(model: Any) -> None:
-    """Raise ``ModelError`` unless the object is a tf-keras model, or a built layer that may have layers inside it."""
+    """Raise ``ModelError`` unless the object is a Keras model, or a built layer that may have layers inside it."""
     if not isinstance(model, keras.Layer) or isinstance(model, keras.Model):
         require_model(model)
     elif not model.built:
         raise ModelError(f"{model.name} is not built: call the layer on a batch, so that what is in it has weights.")
-
-
-# What to do with a model of each Keras, by the name of its package.
-OF_KERAS = {
-    "tf_keras": "tf-keras: take rewriter",
-    "keras": "Keras 3: take rewriter.keras3; for what that cannot do yet, set TF_USE_LEGACY_KERAS=1 before TensorFlow "
-    "is imported, so that tf.keras is tf_keras, and build the model with that",
-}
 
 
 def require_model(model: Any) -> None:
@@ -82,10 +75,11 @@ def require_model(model: Any) -> None:
             f"put it in a model, as in {keras.NAME}.Sequential([layer])."
         )
     given = f"{type(model).__module__}.{type(model).__qualname__}"
-    of_other = {cls.__module__.split(".")[0] for cls in type(model).__mro__} & OF_KERAS.keys()
-    if of_other:
-        (other,) = of_other
-        raise ModelError(f"expected a {keras.NAME} model, got {given}, which belongs to {OF_KERAS[other]}.")
+    other = keras_of(model)
+    if other not in {None, keras.NAME}:
+        raise ModelError(
+            f"expected a {keras.NAME} model, got {given}, which belongs to {CALLED[other]}: take {LIBRARY[other]}."
+        )
     is_path = isinstance(model, str | os.PathLike)
     remedy = " Load a file with rewriter.load_model(path) first." if is_path else ""
     raise ModelError(f"expected a {keras.NAME} model, got {given}.{remedy}")

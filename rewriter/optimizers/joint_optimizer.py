@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 Extent = Literal["unit", "incoming", "layer", "full"]
 
-# The settings of every optimizer of tf-keras, beside its learning rate, its name and jit_compile.
+# The settings of every optimizer of Keras, beside its learning rate, its name and jit_compile.
 BOUNDS = ("weight_decay", "clipnorm", "clipvalue", "global_clipnorm")
 AVERAGING = ("use_ema", "ema_momentum", "ema_overwrite_frequency")
 # The axes of W* that a slot of each extent has been averaged over, where it is made of slots of full size.
@@ -52,7 +52,7 @@ _NO_RULE = "{} must implement update_layer(self, gradient, variable, layout)."
 class JointOptimizer(RowwiseWeightDecay, StepsTogether, ObservingRule, KeptSettings):
     """A Keras optimizer whose rule sees a layer whole: kernel and bias in one variable, ``W* = [W; b]``.
 
-    It is compiled, wrapped in a ``LossScaleOptimizer``, distributed and saved as any optimizer of tf-keras. Weight
+    It is compiled, wrapped in a ``LossScaleOptimizer``, distributed and saved as any optimizer of Keras. Weight
     decay, clipping and moving averages are done here; a subclass writes :meth:`update_layer` and, where it wants
     another rule than gradient descent for the variables that are no augmented kernels, :meth:`update_other`. A rule
     that needs all layers at once writes :meth:`update_layers` instead; one that needs to know what its layers see names
@@ -66,17 +66,17 @@ class JointOptimizer(RowwiseWeightDecay, StepsTogether, ObservingRule, KeptSetti
     Args:
         learning_rate: η, a number of at least 0 or a ``LearningRateSchedule``.
         weight_decay: Decoupled weight decay, times the learning rate; of an augmented kernel on the kernel rows only.
-            Variables that are no augmented kernels decay as in every tf-keras optimizer.
+            Variables that are no augmented kernels decay as in every Keras optimizer.
         decay_bias: Let the bias rows decay too.
-        clipnorm: As in every tf-keras optimizer; an augmented kernel is clipped whole.
-        clipvalue: As in every tf-keras optimizer.
-        global_clipnorm: As in every tf-keras optimizer.
-        use_ema: As in every tf-keras optimizer.
-        ema_momentum: As in every tf-keras optimizer, in [0, 1].
-        ema_overwrite_frequency: As in every tf-keras optimizer.
-        jit_compile: As in every tf-keras optimizer.
+        clipnorm: As in every Keras optimizer; an augmented kernel is clipped whole.
+        clipvalue: As in every Keras optimizer.
+        global_clipnorm: As in every Keras optimizer.
+        use_ema: As in every Keras optimizer.
+        ema_momentum: As in every Keras optimizer, in [0, 1].
+        ema_overwrite_frequency: As in every Keras optimizer.
+        jit_compile: As in every Keras optimizer.
         name: Name of the optimizer; that of its class if not given.
-        **kwargs: What tf-keras adds when it loads an optimizer.
+        **kwargs: What Keras adds when it loads an optimizer.
 
     Attributes:
         slots: What a subclass keeps for each variable: the name of each slot and its extent. For an augmented kernel
@@ -124,7 +124,7 @@ class JointOptimizer(RowwiseWeightDecay, StepsTogether, ObservingRule, KeptSetti
         if not hasattr(inspect.getattr_static(type(self), "slots"), "__get__"):
             rule_errors.require_extents(self, _AVERAGED)
         # Keras only logs a name that it does not know, and trains without that setting.
-        require_known(type(self), kwargs.keys() - {"is_legacy_optimizer"})
+        require_known(type(self), kwargs.keys() - {"is_legacy_optimizer", *keras.OPTIMIZER_SETTINGS})
         require_flags(decay_bias=decay_bias, use_ema=use_ema)
         require_learning_rate(learning_rate)
         for setting, value in (
@@ -238,7 +238,7 @@ class JointOptimizer(RowwiseWeightDecay, StepsTogether, ObservingRule, KeptSetti
     def standard_optimizer(self, **settings: Any) -> Any:
         """Return the optimizer of an exported or split model: a fresh SGD of the same learning rate and clipping.
 
-        It is made under the distribution strategy of this one. Override it where another optimizer of tf-keras is
+        It is made under the distribution strategy of this one. Override it where another optimizer of Keras is
         nearer; none that is joint, as the standard form has no layers for it to see.
 
         Args:

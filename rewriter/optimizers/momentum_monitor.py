@@ -78,7 +78,7 @@ class JointMomentumMonitor(Callback):
             raise OptimizerError(
                 f"JointMomentumMonitor watches JointMomentum, and {self.model.name} trains with {kind}, which keeps no "
                 "mean momentum of a unit and no mean of inputs. Call rewriter.rewrite(model, optimizer=...) with a "
-                "rewriter.JointMomentum(...) or rewriter.Centered(...), or leave it out."
+                f"{keras.LIBRARY}.JointMomentum(...) or {keras.LIBRARY}.Centered(...), or leave it out."
             )
         keras.build_slots(optimizer, keras.trained_variables(self.model))
         trained = {id(variable) for variable in keras.trained_variables(self.model)}

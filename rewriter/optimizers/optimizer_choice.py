@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rewriter.core import hints
 from rewriter.core.errors import OptimizerError
+from rewriter.core.keras_packages import CALLED, keras_of
 from rewriter.core.layout import layout_of
 from rewriter.core.suggestions import closest, did_you_mean
 
@@ -88,7 +89,7 @@ def choose_optimizer(
     current = keras.optimizer_of(model)
     if not keras.is_optimizer(optimizer):
         raise OptimizerError(
-            f"optimizer must be None, 'keep', 'centered' or a tf_keras optimizer, got {optimizer!r} of type "
+            f"optimizer must be None, 'keep', 'centered' or an optimizer of {keras.NAME}, got {optimizer!r} of type "
             f"{type(optimizer).__module__}.{type(optimizer).__name__}.{_meant(optimizer)}"
         )
     if keras.strategy_of(model) is not keras.strategy_of(optimizer):
@@ -118,8 +119,8 @@ def require_for_layer(model: Any, optimizer: Any) -> None:
         raise OptimizerError(f"split takes optimizer= for a layer that is no model; {model.name} has its own.")
     if not keras.is_optimizer(optimizer) or is_joint(optimizer):
         raise OptimizerError(
-            f"optimizer= must be an optimizer of tf_keras that is not joint, as the split layer has no W* for one; got "
-            f"{optimizer!r}."
+            f"optimizer= must be an optimizer of {keras.NAME} that is not joint, as the split layer has no W* for one; "
+            f"got {optimizer!r}."
         )
     require_up_to_date(optimizer, model)
     slots.require_own(optimizer, list(filter(keras.is_variable, model.variables)))
@@ -142,7 +143,7 @@ def _choose_centered(model: Any) -> OptimizerChoice:
     if current is None:
         raise OptimizerError(
             f"{hints.CENTERED} centers the optimizer that a model is compiled with, and {model.name} is not compiled: "
-            "call model.compile(optimizer=..., loss=...) first, or give one, optimizer=rewriter.Centered(...)."
+            "call model.compile(optimizer=..., loss=...) first, or give one, optimizer={keras.LIBRARY}.Centered(...)."
         )
     require_centerable(keras.inner_optimizer(current))
     kept = _choose_own(model)
@@ -154,7 +155,7 @@ def _choose_centered(model: Any) -> OptimizerChoice:
 def _choose_default(model: Any, given: dict[str, Any]) -> OptimizerChoice:
     """Choose a joint optimizer: the one that a model has, or joint momentum; none for a layer that is no model."""
     if not isinstance(model, keras.Model):
-        what = "none, a layer has none: make one for your training loop, as in rewriter.JointMomentum()"
+        what = f"none, a layer has none: make one for your training loop, as in {keras.LIBRARY}.JointMomentum()"
         return OptimizerChoice(None, None, (Outcome.OPTIMIZER(what=what),))
     current = keras.optimizer_of(model)
     if (is_joint(current) or is_centered(current)) and not given:
@@ -168,11 +169,20 @@ def _meant(given: Any) -> str:
     if isinstance(given, type):
         return f" Make one: {given.__name__}(...)."
     if not isinstance(given, str):
-        other = type(given).__module__.split(".")[0] == "keras"
-        return " That is one of Keras 3; make one of tf_keras.optimizers." if other else ""
+        return _of_other_keras(given)
     return did_you_mean(closest(given, [KEEP, CENTERED])) or (
-        " A name has no settings: make one, as in tf_keras.optimizers.Adam(1e-3) or rewriter.JointMomentum(0.01)."
+        f" A name has no settings: make one, as in {keras.NAME}.optimizers.Adam(1e-3) or "
+        f"{keras.LIBRARY}.JointMomentum(0.01)."
     )
+
+
+def _of_other_keras(given: Any) -> str:
+    other = keras_of(given)
+    if other in {None, keras.NAME}:
+        return ""
+    ours = any(cls.__module__.startswith("rewriter.") for cls in type(given).__mro__)
+    where = keras.LIBRARY if ours else f"{keras.NAME}.optimizers"
+    return f" That is one of {CALLED[other]}; make one of {where}."
 
 
 def choose_standard_optimizer(model: Any) -> OptimizerChoice:
@@ -187,8 +197,8 @@ def choose_standard_optimizer(model: Any) -> OptimizerChoice:
     standard = inner.standard_optimizer()
     if not keras.is_optimizer(standard) or is_joint(standard):
         raise OptimizerError(
-            f"{_name(optimizer)}.standard_optimizer must return an optimizer of tf_keras that is not joint, for the "
-            f"model in standard form. It returned {standard!r}."
+            f"{_name(optimizer)}.standard_optimizer must return an optimizer of {keras.NAME} that is not joint, for "
+            f"the model in standard form. It returned {standard!r}."
         )
     standard = _scaled_like(optimizer, standard)
     lines = [

@@ -66,7 +66,7 @@ def pair(
             layer uncentered. Only the number of features is checked; if it is not so, training suffers.
 
     Raises:
-        PairError: It is no layer of tf-keras, or one of a known family. Or a weight is named twice, or belongs to a
+        PairError: It is no layer of Keras, or one of a known family. Or a weight is named twice, or belongs to a
             pair that is declared for a class of the layer. Or a built layer has no such weights, or they cannot be
             stacked; for a class, :func:`rewriter.plan` raises these two.
     """
@@ -76,7 +76,7 @@ def pair(
     )
     cls = layer_or_class if isinstance(layer_or_class, type) else type(layer_or_class)
     if not issubclass(cls, keras.Layer):
-        raise PairError(f"rewriter.pair takes a tf_keras layer or a class of layers, got {layer_or_class!r}.")
+        raise PairError(f"rewriter.pair takes a layer or a class of layers, got {layer_or_class!r}.")
     if not declaration.kernels or not declaration.biases:
         raise PairError(f"{cls.__name__}: a pair has a kernel and a bias at least; got {kernel!r} and {bias!r}.")
     family = family_of_class(cls)

@@ -97,7 +97,7 @@ def discover(model: Any, inputs: Any = None) -> Discovery:
     """Find which weights of a model belong together, by what it computes; nothing is run or changed.
 
     Args:
-        model: A built tf-keras model.
+        model: A built Keras model.
         inputs: A batch it takes; ``None`` goes by what the model says of its inputs.
 
     Raises:

@@ -45,7 +45,7 @@ def plan(
     """Decide what the pass would do to each layer of a model; touches nothing.
 
     Args:
-        model: A tf-keras model, rewritten or not.
+        model: A Keras model, rewritten or not.
         include: Selectors of the layers to merge: shell globs on the layer's path (``"encoder/*/ffn"``) or callables
             on the layer; one or several. ``None`` selects every layer.
         exclude: Selectors of the layers to leave alone.
@@ -60,7 +60,7 @@ def plan(
         The plan: one :class:`Decision` for every layer that owns a kernel; several for one with several pairs.
 
     Raises:
-        ModelError: ``model`` is no tf-keras model, or cannot be traced on ``inputs``, where pairs are to be found.
+        ModelError: ``model`` is no Keras model, or cannot be traced on ``inputs``, where pairs are to be found.
         SelectorError: A selector matches no layer that owns a kernel, or there is no such family.
         PairError: A declared pair does not fit its layer.
         NotMergeableError: ``strict`` and a selected pair cannot be merged, or there is a remark; the message lists
@@ -105,7 +105,7 @@ def _require_inside(model: Any) -> None:
     if alone and (family_of(model) is not None or isinstance(model, (*keras.layer_classes("RNN"), Augmented))):
         raise ModelError(
             f"{model.name} is itself a layer to merge, and layers in a model are: put it in one, as in "
-            "model = tf_keras.Sequential([layer]), and give that. The layer is changed in place all the same."
+            f"model = {keras.NAME}.Sequential([layer]), and give that. The layer is changed in place all the same."
         )
 
 

@@ -81,7 +81,7 @@ def checked_model(
     A model with users' classes is called in training mode too. It must not fail there if it did not before.
 
     Args:
-        model: A tf-keras model. One that does not say what it takes, or fails on what is made for it, is not compared,
+        model: A Keras model. One that does not say what it takes, or fails on what is made for it, is not compared,
             and the log warns of that.
         layers: The layers that change, with the layouts of their weights. Their biases are other numbers while the
             model runs, so that it is seen what depends on them.

@@ -47,7 +47,7 @@ def run_model(model: Any, inputs: Any = None, like: Any = None, again: bool = Fa
     """Run a model once, and see what each of its layers gives.
 
     Args:
-        model: A tf-keras model, rewritten or not. What its call changes is put back.
+        model: A Keras model, rewritten or not. What its call changes is put back.
         inputs: A batch it takes; ``None`` makes one. What its call takes besides is made, as it was called before.
         like: The model for which a batch is made, if that is another.
         again: The model took these inputs before, so that it is not for them if it fails now.

@@ -69,7 +69,7 @@ def rewrite(
     is left as it is, its optimizer too unless another is given, with a warning.
 
     Args:
-        model: A built tf-keras model: Sequential, Functional or subclassed.
+        model: A built Keras model: Sequential, Functional or subclassed.
         optimizer: ``None`` gives :class:`rewriter.JointMomentum`, with the learning rate and momentum of a compiled
             SGD where there is one; what is lost of another optimizer is warned of before. An optimizer instance gives
             that one. ``"keep"`` keeps the compiled optimizer with its state, slots of kernel and bias stacked as the
@@ -94,7 +94,7 @@ def rewrite(
         The same model.
 
     Raises:
-        ModelError: ``model`` is no tf-keras model, or not built, or was not made under the ``tf.distribute`` strategy
+        ModelError: ``model`` is no Keras model, or not built, or was not made under the ``tf.distribute`` strategy
             that is active, or is in :func:`rewriter.standard_form`; or ``inputs`` is no batch that it takes.
         SelectorError: A selector matches no layer that owns a kernel.
         NotMergeableError: ``strict`` and a selected pair cannot be merged.

@@ -69,7 +69,7 @@ def split(model: Any, optimizer: Any = None) -> Any:
     Under another :class:`rewriter.JointOptimizer` it is what that one's ``standard_optimizer`` returns.
 
     Args:
-        model: A tf-keras model, or a layer with layers in it, rewritten or not.
+        model: A Keras model, or a layer with layers in it, rewritten or not.
         optimizer: The optimizer of your own loop that trains a layer which is no model, to go on with its state; a
             model has its own.
 
@@ -77,7 +77,7 @@ def split(model: Any, optimizer: Any = None) -> Any:
         The same model, plain Keras.
 
     Raises:
-        ModelError: ``model`` is no tf-keras model, or was not made under the ``tf.distribute`` strategy that is active,
+        ModelError: ``model`` is no Keras model, or was not made under the ``tf.distribute`` strategy that is active,
             or is in :func:`rewriter.standard_form`.
         OptimizerError: ``optimizer`` is given for a model, or its state cannot be kept.
     """
@@ -109,7 +109,7 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
     where it was, and the log says so.
 
     Args:
-        model: A tf-keras model, rewritten or not.
+        model: A Keras model, rewritten or not.
         check: Compare weights and outputs, rewritten and standard, as :func:`rewriter.rewrite` does.
         inputs: A batch that the model takes, for the check; ``None`` makes one.
 
@@ -117,7 +117,7 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
         The same model.
 
     Raises:
-        ModelError: ``model`` is no tf-keras model, or was not made under the ``tf.distribute`` strategy that is active;
+        ModelError: ``model`` is no Keras model, or was not made under the ``tf.distribute`` strategy that is active;
             or ``inputs`` is no batch that it takes.
         DifferenceError: A layer computes something else in standard form. The model is as it was.
     """

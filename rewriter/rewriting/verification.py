@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rewriter.core import tables
+from rewriter.core.arrays import rank_of
 from rewriter.core.layout import augmented_kernels, standard_weights
 
 from ..adapters import keras
@@ -125,7 +126,7 @@ def verify(a: Any, b: Any, inputs: Any = None) -> Report:
     a rewritten layer is compared as kernel and bias.
 
     Args:
-        a: A tf-keras model.
+        a: A Keras model.
         b: Another.
         inputs: A batch both models take; ``None`` makes one from what ``a`` says of its inputs.
 
@@ -133,7 +134,7 @@ def verify(a: Any, b: Any, inputs: Any = None) -> Report:
         The :class:`Report`; ``report.same`` is the answer.
 
     Raises:
-        ModelError: ``a`` or ``b`` is no tf-keras model, or ``inputs`` is no batch that it takes.
+        ModelError: ``a`` or ``b`` is no Keras model, or ``inputs`` is no batch that it takes.
     """
     left, right = paired_weights(a, b)
     comparisons = [
@@ -178,7 +179,7 @@ def _taken(model: Any) -> str:
     specs, _ = specs_of(model)
     shapes = [spec.shape for spec in keras.ops.flatten(specs)] if specs is not None else []
     named = zip(input_names(model), shapes, strict=False)
-    each = [f"{name} {tables.shape(shape[1:]) if shape.rank else ''}" for name, shape in named]
+    each = [f"{name} {tables.shape(shape[1:]) if rank_of(shape) else ''}" for name, shape in named]
     return ", ".join(each) or "unknown"
 
 

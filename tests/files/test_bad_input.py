@@ -4,12 +4,10 @@ import json
 import os
 import shutil
 import subprocess
-import warnings
 import zipfile
 from pathlib import Path
 
 import h5py
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -43,9 +41,6 @@ def good(tmp_path_factory):
         each.save(folder / f"{name}.keras")
         each.save(folder / f"{name}.h5")
     scaled.save(folder / "lambda", save_format="tf")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Keras 3 of NumPy 2
-        keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)]).save(folder / "keras3.keras")
     return folder
 
 
@@ -165,10 +160,6 @@ BAD = {
     ),
     "lambda.h5": (lambda good, path: copy(good, "lambda.h5", path), "it has a Lambda layer, 'lambda'. That would run"),
     "lambda": (lambda good, path: copy(good, "lambda", path), "it has a Lambda layer, 'lambda'. That would run code"),
-    "keras3.keras": (
-        lambda good, path: copy(good, "keras3.keras", path),
-        f"saved by Keras {keras.__version__}, which tf_keras, that is Keras 2, cannot read",
-    ),
     "outside.keras": (
         lambda good, path: with_members(good, path, lambda members: [*members, ("../escaped.txt", b"x")]),
         "its member '../escaped.txt' points outside the archive",

@@ -250,8 +250,8 @@ def test_a_weight_that_is_held_by_another_way_is_left_alone(hold):
 
 
 WRONG = {
-    "no layer": (lambda _: rewriter.pair(3, "w", "b"), "takes a tf_keras layer or a class of layers, got 3"),
-    "a class of something": (lambda _: rewriter.pair(dict, "w", "b"), "takes a tf_keras layer"),
+    "no layer": (lambda _: rewriter.pair(3, "w", "b"), "takes a layer or a class of layers, got 3"),
+    "a class of something": (lambda _: rewriter.pair(dict, "w", "b"), "takes a layer or a class of layers"),
     "known": (lambda _: rewriter.pair(layers.Conv2D), "Conv2D is a layer of a known family.*layers='conv'"),
     "no bias": (lambda _: rewriter.pair(Mixing, "w", ()), "has a kernel and a bias at least"),
     "in two pairs": (

@@ -174,10 +174,13 @@ def test_a_fitted_model_fitted_again_moves_its_augmented_kernels():
     assert bits(model.predict(x, verbose=0)) == bits(tf.function(model)(tf.constant(x)))
 
 
-def test_a_model_of_keras_3_is_refused_by_name():
-    """A Keras 3 model would match no layer at all; it is refused, with what to do."""
-    with pytest.raises(rewriter.ModelError, match=r"Keras 3.*TF_USE_LEGACY_KERAS=1"):
-        rewriter.rewrite(keras.Sequential([keras.layers.Dense(2)]))
+def test_a_model_of_the_other_keras_is_refused_by_name():
+    """Such a model would match no layer at all; where both are asked for in one call, it is said which is which."""
+    of_keras_3, of_tf_keras = (each.Sequential([each.layers.Dense(2)]) for each in (keras, tf_keras))
+    with pytest.raises(rewriter.ModelError, match=r"belongs to Keras 3: take rewriter\.keras3\."):
+        rewriter.verify(of_tf_keras, of_keras_3)
+    with pytest.raises(rewriter.ModelError, match=r"expected a keras model.*belongs to tf-keras: take rewriter\."):
+        rewriter.keras3.plan(of_tf_keras)
     with pytest.raises(rewriter.ModelError, match=r"expected a tf_keras model, got builtins\.str"):
         rewriter.plan("model.keras")
 

@@ -3,7 +3,7 @@
 Tried with Keras 3.15, on JAX and TensorFlow.
 """
 
-from . import ops
+from . import legacy, loss_scale, ops
 from .bases import CenteredBase, DecayBase, LayerBase, OptimizerBase
 from .classes import (
     LIBRARY,
@@ -58,6 +58,7 @@ from .files import (
     observed_variables,
     optimizer_from_config,
     optimizer_to_config,
+    save,
     saves_its_variables_as_keras_does,
     schedule_from_config,
 )
@@ -66,6 +67,7 @@ from .layers import (
     assign_rows,
     attribute_of,
     autocast,
+    bytes_of,
     called_in_training,
     count_of_numbers,
     exchange_weights,
@@ -155,7 +157,7 @@ from .statistics import (
 )
 
 # What this Keras cannot do, or is not asked for yet.
-graphs = fused = checkpoints = legacy = loss_scale = None
+graphs = fused = checkpoints = None
 
 __all__ = [
     "FILE_ERRORS",
@@ -179,6 +181,7 @@ __all__ = [
     "autocast",
     "build_slots",
     "built_specs",
+    "bytes_of",
     "called_in_training",
     "can_have_twin",
     "check_before_build",
@@ -268,6 +271,7 @@ __all__ = [
     "reset_traced_functions",
     "restore_traced_functions",
     "safe_mode_scope",
+    "save",
     "saved_variables",
     "saves_its_variables_as_keras_does",
     "schedule_from_config",

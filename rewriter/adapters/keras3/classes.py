@@ -153,9 +153,9 @@ def values_of(tensor: Any) -> Any:
     return tensor
 
 
-def new_variable(value: Any) -> Any:
-    """Make a variable of a value."""
-    return keras.Variable(value)
+def new_variable(shape: Any, dtype: Any) -> Any:
+    """Make a variable of zeros."""
+    return keras.Variable("zeros", shape=tuple(shape), dtype=dtype)
 
 
 def no_new_variables() -> Any:

@@ -18,6 +18,12 @@ def load_model(path: str, **options: Any) -> Any:
     return keras.saving.load_model(path, **options)
 
 
+def save(model: Any, path: str, kind: str, **options: Any) -> None:
+    """Write a model as Keras does, in the format that its path names."""
+    del kind
+    type(model).save(model, path, **options)
+
+
 def observed_variables(observe: Callable[[int], None]) -> Any:
     """Do nothing: the variables of Keras 3 are not counted as they are made."""
     del observe

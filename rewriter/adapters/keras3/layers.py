@@ -8,6 +8,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 from keras.src.backend.common.variables import AutocastScope
 
 from .classes import Dtype
@@ -129,6 +130,12 @@ def has_known_shape(variable: Any) -> bool:
 def count_of_numbers(variable: Any) -> int:
     """Return how many numbers a variable has, 0 where its shape is not known."""
     return math.prod(variable.shape)
+
+
+def bytes_of(variable: Any) -> int:
+    """Return how many bytes a variable takes."""
+    size: int = np.dtype(stored_dtype(variable).as_numpy_dtype).itemsize
+    return count_of_numbers(variable) * size
 
 
 def single_variables(variable: Any) -> list[Any]:

@@ -330,7 +330,8 @@ def _train_with_statistics(optimizer: Any) -> None:
 
 def kept_by_layers(optimizer: Any) -> list[Any]:
     """List the statistics that layers keep for an optimizer, in the order of the variables that it trains."""
-    return [each for variable in optimizer._trainable_variables for each in statistics_of(variable)]
+    is_told = getattr(optimizer, "_rewriter_is_told", False)
+    return [each for of in optimizer._trainable_variables for each in statistics_of(of)] if is_told else []
 
 
 def update_on_every_replica(optimizer: Any, variable: Any, update: Callable[[Any], None]) -> None:

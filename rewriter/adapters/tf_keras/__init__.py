@@ -59,6 +59,7 @@ from .files import (
     observed_variables,
     optimizer_from_config,
     optimizer_to_config,
+    save,
     saves_its_variables_as_keras_does,
     schedule_from_config,
 )
@@ -66,6 +67,7 @@ from .graphs.context import current_graph, is_usable_here, notes_of_graph
 from .layers import (
     assign_rows,
     attribute_of,
+    bytes_of,
     called_in_training,
     count_of_numbers,
     exchange_weights,
@@ -173,6 +175,7 @@ __all__ = [
     "autocast",
     "build_slots",
     "built_specs",
+    "bytes_of",
     "called_in_training",
     "can_have_twin",
     "check_before_build",
@@ -262,6 +265,7 @@ __all__ = [
     "reset_traced_functions",
     "restore_traced_functions",
     "safe_mode_scope",
+    "save",
     "saved_variables",
     "saves_its_variables_as_keras_does",
     "schedule_from_config",

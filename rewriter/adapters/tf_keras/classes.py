@@ -82,9 +82,9 @@ def values_of(tensor: Any) -> Any:
     return tensor.values if isinstance(tensor, tf.SparseTensor) else tensor
 
 
-def new_variable(value: Any) -> Any:
-    """Make a variable of a value."""
-    return tf.Variable(value)
+def new_variable(shape: Any, dtype: Any) -> Any:
+    """Make a variable of zeros."""
+    return tf.Variable(tf.zeros(shape, dtype))
 
 
 def no_new_variables() -> Any:

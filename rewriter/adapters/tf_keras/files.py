@@ -19,6 +19,11 @@ def load_model(path: str, **options: Any) -> Any:
     return tf_keras.models.load_model(path, **options)
 
 
+def save(model: Any, path: str, kind: str, **options: Any) -> None:
+    """Write a model as Keras does, in the format that it calls ``kind``."""
+    type(model).save(model, path, save_format=kind, **options)
+
+
 def observed_variables(observe: Callable[[int], None]) -> Any:
     """Inside, ``observe(bytes)`` is called before each variable is made."""
 

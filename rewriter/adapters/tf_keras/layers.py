@@ -131,6 +131,11 @@ def count_of_numbers(variable: Any) -> int:
     return variable.shape.num_elements() or 0
 
 
+def bytes_of(variable: Any) -> int:
+    """Return how many bytes a variable takes, 0 where its shape is not known."""
+    return count_of_numbers(variable) * int(variable.dtype.size)
+
+
 def single_variables(variable: Any) -> list[Any]:
     """List the variables that a variable is made of: its component on each device, or itself, as it is stored."""
     inner = stored_variable(variable)

@@ -147,4 +147,4 @@ def _compared(what: str, functions: dict[str, Callable[[], Any]], rounds: int, s
 def _state_bytes(optimizer: Any) -> int:
     state = keras.optimizer_slots(keras.inner_optimizer(optimizer))
     slots = [slot for slots in state.lists.values() for slot in slots] if state else []
-    return sum(slot.shape.num_elements() * slot.dtype.size for slot in slots)
+    return sum(map(keras.bytes_of, slots))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # The parts of Keras that models are made of; other parts read, write and download files.
 _PARTS = frozenset(
     """activations constraints engine experimental feature_column initializers layers legacy legacy_tf_layers losses
-    metrics mixed_precision models optimizers premade regularizers""".split()  # noqa: SIM905  words, to be read
+    metrics mixed_precision models ops optimizers premade regularizers""".split()  # noqa: SIM905  words, to be read
 )
 # The parts of TensorFlow with operations on tensors, and of those that have others as well, which ones.
 _OTHER_THAN_TENSORS = re.compile(
@@ -165,6 +165,6 @@ def unknown(name: str, kind: str = "class", module: str | None = None) -> str:
         where = str(hints.import_of(module))
     return (
         f"it has {'an' if kind[0] in 'aeiou' else 'a'} {kind} of your own, {name}, that is not known here. "
-        f"Register it with tf_keras.saving.register_keras_serializable and {where}"
+        f"Register it with {keras.NAME}.saving.register_keras_serializable and {where}"
         f"{hints.or_pass(f'{{{name!r}: {name}}}')}."
     )

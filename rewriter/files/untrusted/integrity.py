@@ -64,7 +64,7 @@ def _sound_archive(path: Path) -> Any:
                     raise FileError(f"{path}: an archive without {needed} is no Keras model.")
             if "metadata.json" in names:
                 metadata = _json(archive.read("metadata.json"), f"{path}: its metadata.json")
-                _require_keras_2(path, metadata.get("keras_version") if isinstance(metadata, dict) else None)
+                _require_own_keras(path, metadata.get("keras_version") if isinstance(metadata, dict) else None)
             config = _json(archive.read("config.json"), f"{path}: its config.json")
             with weights_member(archive) as weights, h5py.File(weights, "r") as file:
                 _require_sound_hdf5(path, file, allowance(path))
@@ -77,7 +77,7 @@ def _sound_hdf5(path: Path) -> list[Any]:
     _require_sound_heaps(path)
     try:
         with h5py.File(path, "r") as file:
-            _require_keras_2(path, _text(file.attrs.get("keras_version")))
+            _require_own_keras(path, _text(file.attrs.get("keras_version")))
             if "model_config" not in file.attrs:
                 weights_only = "layer_names" in file.attrs or {"_layer_checkpoint_dependencies", "layers"} & set(file)
                 if weights_only:
@@ -157,11 +157,12 @@ def _require_sound_heaps(path: Path) -> None:
             start = content.find(_HEAP, start + len(_HEAP))
 
 
-def _require_keras_2(path: Path, version: Any) -> None:
-    if isinstance(version, str) and not version.startswith("2."):
+def _require_own_keras(path: Path, version: Any) -> None:
+    if isinstance(version, str) and version.split(".")[0] != keras.VERSION.split(".")[0]:
         raise FileError(
-            f"{path}: saved by Keras {version}, which tf_keras, that is Keras 2, cannot read. Make the model with "
-            "tf_keras and give it the weights: model.set_weights(keras_3_model.get_weights())."
+            f"{path}: saved by Keras {version}, which {keras.NAME} {keras.VERSION} cannot read. rewriter.load_model "
+            "takes the Keras that wrote a file; to go on with the other one, make the model there and give it the "
+            "weights: model.set_weights(other_model.get_weights())."
         )
 
 

@@ -60,7 +60,7 @@ class Centered(CenteredBase):
     grow with gradients, as Adam's, two more.
 
     Args:
-        optimizer: An elementwise optimizer of tf-keras: SGD, Adam and its kin, RMSprop, Adagrad, Lion and others; or a
+        optimizer: An elementwise optimizer of Keras: SGD, Adam and its kin, RMSprop, Adagrad, Lion and others; or a
             :class:`rewriter.JointOptimizer`.
         decay: How much of what was seen before still counts at the next step, in [0, 1].
         include: Selectors of the layers to center, as in :func:`rewriter.plan`; ``None`` means all merged layers.
@@ -246,11 +246,11 @@ def center(optimizer: Any, decay: float = 0.99, include: Selectors = None, exclu
 def require_centerable(optimizer: Any) -> None:
     """Raise ``OptimizerError`` unless an optimizer can take its steps in centered coordinates."""
     if not keras.is_optimizer(optimizer) or (keras.legacy is not None and keras.legacy.is_legacy(optimizer)):
-        raise OptimizerError(f"Centered takes a current optimizer of tf_keras, got {optimizer!r}.")
+        raise OptimizerError(f"Centered takes a current optimizer of {keras.NAME}, got {optimizer!r}.")
     if keras.inner_optimizer(optimizer) is not optimizer:
         raise OptimizerError(
             "a LossScaleOptimizer goes around a centered optimizer, and not inside it: "
-            "LossScaleOptimizer(rewriter.Centered(optimizer))."
+            f"LossScaleOptimizer({keras.LIBRARY}.Centered(optimizer))."
         )
     for name, why in _REFUSED.items():
         if isinstance(optimizer, keras.optimizer_classes(name)):

@@ -80,7 +80,7 @@ def require_known(optimizer: Any, variables: Sequence[Any]) -> None:
         )
     require_own(optimizer, variables)  # what is said to do instead must do it
     raise OptimizerError(
-        f"{hints.KEEP_OPTIMIZER} is promised for the elementwise optimizers of tf_keras, and "
+        f"{hints.KEEP_OPTIMIZER} is promised for the elementwise optimizers of {keras.NAME}, and "
         f"{cls.__module__}.{cls.__name__} is not one of them: its rule may treat a kernel and its bias differently "
         "once they are one variable. If you accept that, pass the optimizer itself, optimizer=model.optimizer: its "
         "slots are stacked all the same."
@@ -164,7 +164,7 @@ def move(optimizer: Any, sources: Sequence[SlotSource], reuse: Slots | None = No
     """Move an optimizer with all its state to other variables, in place.
 
     Args:
-        optimizer: A tf-keras optimizer that :func:`require_own` accepted, built or not.
+        optimizer: A Keras optimizer that :func:`require_own` accepted, built or not.
         sources: For every variable of the model from now on, where its slots come from.
         reuse: Slots that the optimizer had for these variables before, to be filled instead of new ones; if some are
             not among them, because the optimizer was built since, all are new.

@@ -107,26 +107,26 @@ def _count(optimizer: Any, trained: Iterable[_Trained]) -> StateSize:
 def _slot_bytes(inner: Any, trained: Iterable[_Trained]) -> Counter[str]:
     config, bytes_of = inner.get_config(), Counter[str]()
     with keras.without_memory():
-        variables = {}
+        variables = []
         for each in trained:
-            variable = keras.new_variable(keras.ops.zeros(each.shape, each.dtype))
+            variable = keras.new_variable(each.shape, each.dtype)
             if each.layout is not None:
                 each.layout.attach(variable)
-            variables[variable.ref()] = each.path
+            variables.append((variable, each.path))
         like = type(inner).from_config(config)
         with warnings.catch_warnings():
             # That nothing is merged is what the plan says.
             warnings.filterwarnings("ignore", message=".*none of them is an augmented kernel")
-            keras.build_slots(like, [reference.deref() for reference in variables])
+            keras.build_slots(like, [variable for variable, _ in variables])
         slots = keras.optimizer_slots(like)
         if slots is None:
             raise ValueError("it does not say that it is built")
         saved = {id(variable) for variable in slots.variables}
-        for reference, path in variables.items():
-            place = slots.index.get(keras.variable_key(like, reference.deref()))
+        for variable, path in variables:
+            place = slots.index.get(keras.variable_key(like, variable))
             if place is None:  # a legacy SGD without momentum keeps nothing
                 continue
             kept = [of_all[place] for of_all in slots.lists.values() if id(of_all[place]) in saved]
-            kept += kept_of_inputs(like, reference.deref())
-            bytes_of[path] += sum(slot.shape.num_elements() * slot.dtype.size for slot in kept)
+            kept += kept_of_inputs(like, variable)
+            bytes_of[path] += sum(map(keras.bytes_of, kept))
     return bytes_of

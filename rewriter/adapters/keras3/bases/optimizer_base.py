@@ -46,8 +46,8 @@ class OptimizerBase(ToldOptimizer, keras.optimizers.Optimizer):
     """
 
     def __init__(self, learning_rate: Any, jit_compile: bool = True, **settings: Any) -> None:
-        del jit_compile
         super().__init__(learning_rate=learning_rate, **settings)
+        self.jit_compile = jit_compile
 
     def _rewriter_step(self, gradient: Any, variable: Any) -> None:
         """Apply one step to one variable."""

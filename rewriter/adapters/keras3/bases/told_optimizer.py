@@ -21,6 +21,8 @@ class ToldOptimizer:
     accumulated, the largest.
     """
 
+    _rewriter_is_told = True
+
     def _overwrite_variables_directly_with_gradients(
         self,
         grads: Sequence[Any],

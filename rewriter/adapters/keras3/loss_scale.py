@@ -1,0 +1,22 @@
+"""Optional: a loss scale around an optimizer, as mixed precision needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+
+def wrap(optimizer: Any) -> Any:
+    """Put an optimizer into a ``LossScaleOptimizer``."""
+    return keras.optimizers.LossScaleOptimizer(optimizer)
+
+
+def wrap_like(wrapper: Any, optimizer: Any) -> Any:
+    """Wrap an optimizer in a ``LossScaleOptimizer`` like that of another optimizer, which begins with its scale."""
+    scaled = keras.optimizers.LossScaleOptimizer
+    if not isinstance(wrapper, scaled) or isinstance(optimizer, scaled):
+        return optimizer
+    built = getattr(wrapper, "built", False)
+    now = float(keras.ops.convert_to_numpy(wrapper.dynamic_scale)) if built else wrapper.initial_scale
+    return scaled(optimizer, initial_scale=now, dynamic_growth_steps=wrapper.dynamic_growth_steps)
