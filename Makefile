@@ -5,16 +5,25 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 CASES := 2000
 
-.PHONY: help demo test evidence bench fuzz docs figure lint format wheel clean
+.PHONY: help demo test test-torch evidence bench fuzz docs figure lint format wheel clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(INSTALLED)  ## the main job on real handwritten digits, from a saved model to an exported one
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python samples/digits.py
 
 test: lint  ## everything that CI runs: linters, type checker, tests
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+# The CPU build. It has a place of its own, as TensorFlow and it need not get along.
+TORCH := .venv-torch
+test-torch: $(INSTALLED)  ## the tests of Keras 3 on PyTorch, which is installed into .venv-torch, once
+	test -f $(TORCH)/.installed || $(PYTHON) -m venv $(TORCH)
+	test -f $(TORCH)/.installed || $(TORCH)/bin/python -m pip install --quiet torch==2.13.0 keras==3.15.1 \
+		numpy h5py rich typer lazy-loader wrapt
+	@touch $(TORCH)/.installed
+	REWRITER_TORCH=$(CURDIR)/$(TORCH)/bin/python $(BIN)/python -m pytest tests/keras3 -k torch
 
 evidence: $(INSTALLED)  ## what is not done of the runs in samples/evidence, and the page of the docs; hours from nothing
 	$(BIN)/python samples/evidence/run.py

@@ -34,7 +34,7 @@ def held_variables(layer: Any, seen: dict[int, Any] | None = None) -> Iterator[t
         seen: What was looked into for other layers, by ``id``, and is not looked into again: who holds a variable in
             common code is named once.
     """
-    attributes = {name: value for name, value in vars(layer).items() if not keras.is_bookkeeping(name)}
+    attributes = {name: value for name, value in keras.attributes_of(layer).items() if not keras.is_bookkeeping(name)}
     yield from ((name, value) for name, value in attributes.items() if keras.is_variable(value))
     inside = [(name, value) for name, value in _inside(layer) if not keras.is_variable(value)]
     for way, value in _found_in(inside, {} if seen is None else seen):
@@ -67,7 +67,7 @@ def functions_of(*holders: Any) -> list[types.FunctionType]:
 
 def _inside(layer: Any) -> list[tuple[str, Any]]:
     """List all that a layer holds and that is called with it, each with its name."""
-    held = [(name, value) for name, value in vars(layer).items() if not keras.is_bookkeeping(name)]
+    held = [(name, value) for name, value in keras.attributes_of(layer).items() if not keras.is_bookkeeping(name)]
     return [*held, *keras.called_in_training(layer), *_code_of(type(layer))]
 
 

@@ -87,7 +87,7 @@ def initial_slot(optimizer: Any, name: str, variable: Any, shape: tuple[int, ...
     dtype, value = keras.stored_dtype(variable), optimizer.initial_slot(name, variable, shape)
     start = value if keras.ops.owns(value) else np.asarray(value)
     numeric = keras.ops.owns(value) or start.dtype.kind in "biuf"
-    if not numeric or tuple(start.shape) != shape or (keras.ops.owns(value) and value.dtype != dtype):
+    if not numeric or tuple(start.shape) != shape or (keras.ops.owns(value) and keras.dtype_of(value.dtype) != dtype):
         given = f"{keras.dtype_of(start.dtype).name} of shape {tuple(start.shape)}" if numeric else repr(value)
         raise OptimizerError(
             f"{type(optimizer).__name__}.initial_slot must give {dtype.name} of shape {shape} for the slot {name!r} of "

@@ -1,5 +1,6 @@
-"""Models of Keras 3, on each backend in a process of its own."""
+"""Models of Keras 3, on each backend in a process of its own; ``make test-torch`` has one with torch."""
 
+import os
 import sys
 
 import pytest
@@ -7,19 +8,47 @@ import pytest
 from processes import run_script
 
 MERGED = {"subclassed": 3, "shared": 3, "attention": 5, "convolutions": 3, "recurrent": 4}
+ROUNDING = 3e-5  # of float32, over the steps of a training
+TORCH = os.environ.get("REWRITER_TORCH")
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
-def test_training_goes_on_bit_for_bit(backend, tmp_path):
+@pytest.fixture(params=["tensorflow", "jax", "torch"])
+def on_backend(request, tmp_path):
+    """A function that runs a script on a backend, and returns what it says."""
+    if request.param == "torch" and TORCH is None:
+        pytest.skip("make test-torch runs it")
+
+    def run(script):
+        said = run_script(
+            script, request.param, tmp_path, python=[TORCH if request.param == "torch" else sys.executable]
+        )
+        assert said["backend"] == request.param
+        return said
+
+    return run
+
+
+def test_training_goes_on_bit_for_bit(on_backend):
     """Adam, rewritten after an epoch, through a file, and split; joint momentum as in NumPy.
 
     XLA, in which JAX trains, may round what it fuses in another way.
     """
-    pytest.importorskip(backend)
-    results = run_script("keras3_models", backend, tmp_path, python=[sys.executable])
-    assert results["backend"] == backend
-    models = results["models"]
+    said = on_backend("keras3_models")
+    models = said["models"]
     assert {name: each["merged"] for name, each in models.items()} == MERGED
     assert all(each["same"] for each in models.values())
-    assert max(each["difference"] for each in models.values()) <= (1e-6 if backend == "jax" else 0)
-    assert results["joint"] <= 1e-6
+    assert max(each["difference"] for each in models.values()) <= (1e-6 if said["backend"] == "jax" else 0)
+    assert said["joint"] <= 1e-6
+
+
+def test_centered_training_is_that_of_numpy(on_backend):
+    """Under each optimizer, by fit and in loops, with accumulated and scaled gradients; a file has all state."""
+    errors = on_backend("keras3_centered")["errors"]
+    assert {name: error for name, error in errors.items() if error > ROUNDING} == {}
+    assert {name: error for name, error in errors.items() if name.startswith("resumed") and error} == {}
+
+
+def test_what_layers_see(on_backend):
+    """Of each family the means of what flows into the kernel, over all positions that no mask leaves out."""
+    errors = on_backend("keras3_statistics")["errors"]
+    assert {name: error for name, error in errors.items() if error > 1e-6} == {}

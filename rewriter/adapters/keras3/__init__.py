@@ -66,6 +66,7 @@ from .layer_statistics import statistic_like, tell
 from .layers import (
     assign_rows,
     attribute_of,
+    attributes_of,
     autocast,
     bytes_of,
     called_in_training,
@@ -178,6 +179,7 @@ __all__ = [
     "Sequential",
     "assign_rows",
     "attribute_of",
+    "attributes_of",
     "autocast",
     "build_slots",
     "built_specs",

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from ..instances import instances_alive
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -77,7 +79,6 @@ def note_layer(kernel: Any, layer: Any) -> None:
     place = next((place for place, each in enumerate(trained, 1) if each is kernel), None)
     if place is not None:
         trained[place:place] = statistics_of(kernel)
-        _track_in_torch(layer)
 
 
 @contextlib.contextmanager
@@ -95,12 +96,24 @@ def forget_statistics(layer: Any, kernel: Any) -> None:
     """Have a layer hold the statistics of a kernel no more."""
     known = {id(each) for each in statistics_of(kernel)}
     layer._trainable_variables[:] = [each for each in layer._trainable_variables if id(each) not in known]
-    _track_in_torch(layer)
 
 
-def attach(statistic: Any) -> None:
-    """Have the layer of a kernel keep a statistic."""
-    _change(statistic, lambda known: [*known, statistic])
+def forget_torch_parameters(layers: Iterable[Any]) -> None:
+    """Have layers list anew what torch knows of their variables, when they are asked: on torch they keep such a list.
+
+    It is a list of all variables in a layer, in any depth. What clears gradients, and optimizers of torch, go by it.
+    """
+    for layer in layers if keras.config.backend() == "torch" else ():
+        layer._modules.pop("_torch_params", None)
+
+
+def attach(statistics: Iterable[Any]) -> None:
+    """Have the layers of kernels keep statistics of these."""
+    new = [each for each in statistics if not any(each is known for known in statistics_of(getattr(each, _KERNEL)()))]
+    for statistic in new:
+        _change(statistic, lambda known, statistic=statistic: [*known, statistic])
+    if new and keras.config.backend() == "torch":
+        forget_torch_parameters(instances_alive(keras.Layer))  # whatever holds a layer lists its variables too
 
 
 def detach(statistic: Any) -> None:
@@ -118,11 +131,6 @@ def _change(statistic: Any, changed: Any) -> None:
     object.__setattr__(kernel, _STATISTICS, changed([each for each in statistics_of(kernel) if each is not statistic]))
     if layer is not None:
         note_layer(kernel, layer)
-
-
-def _track_in_torch(layer: Any) -> None:
-    if hasattr(layer, "_torch_params"):
-        layer._track_variables()
 
 
 def tell(statistic: Any, sums: Any, tensors: Any, now: bool = False) -> Any:

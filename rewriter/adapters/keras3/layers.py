@@ -13,7 +13,7 @@ from keras.src.backend.common.variables import AutocastScope
 
 from .classes import Dtype
 from .configs import set_class
-from .layer_statistics import forget_statistics, note_layer, without_statistics
+from .layer_statistics import forget_statistics, forget_torch_parameters, note_layer, without_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -46,7 +46,7 @@ def tracked_children(layer: Any) -> list[Any]:
         return [each for each in layer.layers if not isinstance(each, keras.layers.InputLayer)]
     return [
         value
-        for name, value in vars(layer).items()
+        for name, value in attributes_of(layer).items()
         if isinstance(value, keras.Layer | list | tuple | dict) and not is_bookkeeping(name)
     ]
 
@@ -92,9 +92,14 @@ _LISTS = {
 }
 
 
+def attributes_of(holder: Any) -> dict[str, Any]:
+    """Return the attributes of a layer, by name: torch keeps the layers among them apart."""
+    return {**vars(holder), **vars(holder).get("_modules", {})}
+
+
 def attribute_of(holder: Any, value: Any) -> str | None:
     """Name the attribute under which ``holder`` keeps ``value`` (by identity), ``None`` if it does not."""
-    found = next((name for name, held in vars(holder).items() if held is value), None)
+    found = next((name for name, held in attributes_of(holder).items() if held is value), None)
     return next((public for public, stored in _STORED.items() if stored == found), found)
 
 
@@ -197,8 +202,7 @@ def exchange_weights(
         for weight in new:
             note_layer(weight.variable, layer)
         _attach_losses(own_weights(layer), losses)
-    if hasattr(layer, "_torch_params"):
-        layer._track_variables()
+    forget_torch_parameters([layer])
 
 
 @contextlib.contextmanager

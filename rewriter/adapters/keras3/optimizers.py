@@ -295,9 +295,7 @@ def variables_not_saved(optimizer: Any) -> list[str]:
 
 def put_last(optimizer: Any, variables: Sequence[Any]) -> None:
     """Have an optimizer save some variables, after all others and in this order; as soon as its slots are made."""
-    kept = [variable for variable in variables if is_kept_by_layer(variable)]
-    for statistic in kept:
-        attach(statistic)
+    attach(variable for variable in variables if is_kept_by_layer(variable))
     if not getattr(optimizer, "built", False):
         return
     for variable in without_statistics(variables):

@@ -67,6 +67,7 @@ from .graphs.context import current_graph, is_usable_here, notes_of_graph
 from .layers import (
     assign_rows,
     attribute_of,
+    attributes_of,
     bytes_of,
     called_in_training,
     count_of_numbers,
@@ -172,6 +173,7 @@ __all__ = [
     "Sequential",
     "assign_rows",
     "attribute_of",
+    "attributes_of",
     "autocast",
     "build_slots",
     "built_specs",

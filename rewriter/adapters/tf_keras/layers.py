@@ -86,6 +86,11 @@ def is_bookkeeping(attribute: str) -> bool:
     return attribute.startswith(lists)
 
 
+def attributes_of(holder: Any) -> dict[str, Any]:
+    """Return the attributes of a layer, by name."""
+    return dict(vars(holder))
+
+
 def attribute_of(holder: Any, value: Any) -> str | None:
     """Name the attribute under which ``holder`` keeps ``value`` (by identity), ``None`` if it does not."""
     return next((name for name, held in vars(holder).items() if held is value), None)

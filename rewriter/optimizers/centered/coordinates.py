@@ -56,7 +56,7 @@ def to_subtract(observer: Observer, moved: Any, scale: Any = None) -> Any:
         subtracted = keras.ops.sum(beside * moved[layout.kernel_rows], axis=0, keepdims=True)
         return subtracted if scale is None else subtracted - scale * moved[layout.bias_rows]
     # Of all rows at once, as XLA would copy a slice before it multiplies.
-    own = keras.ops.eye(observer.biases, moved.dtype)
+    own = keras.ops.eye(observer.biases, dtype=moved.dtype)
     own = keras.ops.zeros_like(own) if scale is None else -scale * own
     above = observer.flow.above_biases(mean, observer.biases)
     return keras.ops.matmul(keras.ops.concatenate([above, own], axis=1), moved)
