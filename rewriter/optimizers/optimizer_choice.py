@@ -11,7 +11,7 @@ from rewriter.core.keras_packages import CALLED, keras_of
 from rewriter.core.layout import layout_of
 from rewriter.core.suggestions import closest, did_you_mean
 
-from ..adapters import keras
+from ..adapters import keras, required
 from .centered.optimizer import is_centered, require_centerable
 from .joint_momentum import JointMomentum
 from .joint_optimizer import BOUNDS, is_joint
@@ -331,7 +331,7 @@ def _lost_state(model: Any, chosen: bool = False) -> Iterator[Message]:
 
 def _loss_scale(optimizer: Any) -> Iterator[Message]:
     if keras.inner_optimizer(optimizer) is not optimizer:
-        yield Outcome.LOSS_SCALE_KEPT(scale=float(optimizer.loss_scale))
+        yield Outcome.LOSS_SCALE_KEPT(scale=required(keras.loss_scale, "a loss scale").scale_of(optimizer))
 
 
 def _slot_count(inner: Any) -> int:

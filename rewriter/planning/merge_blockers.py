@@ -39,6 +39,10 @@ class Surroundings:
 
     def blocker(self, located: LocatedLayer, pair: Pair) -> Message | None:
         """Return why a pair of a built layer cannot be merged, ``None`` if it can."""
+        why = keras.computes_otherwise(located.layer)
+        return Skip.COMPUTES_OTHERWISE(why=why) if why else self._of_weights(located, pair)
+
+    def _of_weights(self, located: LocatedLayer, pair: Pair) -> Message | None:
         layer = located.layer
         weights: dict[str, Any] = {attribute: getattr(layer, attribute, None) for attribute in pair.attributes}
         # The cheap questions first; the last, about the code of the class, is asked of each owner too.

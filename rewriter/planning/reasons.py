@@ -31,6 +31,7 @@ class Skip(Sentence):
         "the class {layer} is not known here, and Keras runs a graph in its place: {import_of}, the one that defines "
         "it{or_pass}"
     )
+    COMPUTES_OTHERWISE = "{why}, so it does not compute with its kernel as it is"
     REPLACED = "its {attribute} is no variable of its own but {kind}: something replaced it"
     STORED_OTHERWISE = "its {attribute} is a {kind}, which may be read otherwise than it is stored"
     HELD_TWICE = "{names} are one variable: merging would untie them"

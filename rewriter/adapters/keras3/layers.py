@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras.src.backend.common.variables import AutocastScope
 
+from ..tensorflow_names import BOOKKEEPING
 from .classes import Dtype
 from .configs import set_class
 from .layer_statistics import forget_statistics, forget_torch_parameters, note_layer, without_statistics
@@ -61,6 +62,14 @@ def is_opaque(layer: Any) -> bool:
     return isinstance(layer, keras.layers.TFSMLayer)
 
 
+def computes_otherwise(layer: Any) -> str:
+    """Return in words what a layer adds to its kernel, or computes with in its place; ``""`` if there is nothing."""
+    if getattr(layer, "lora_enabled", False):
+        return "LoRA is enabled on it"
+    quantized = getattr(layer, "quantization_mode", None)
+    return f"it is quantized to {quantized}" if quantized else ""
+
+
 def note_built(layer: Any, _: Any) -> None:
     """Mark a layer as built."""
     layer.built = True
@@ -79,7 +88,7 @@ def states_of(layer: Any) -> list[Any]:
 
 def is_bookkeeping(attribute: str) -> bool:
     """Tell whether an attribute is one in which Keras itself lists what a layer holds."""
-    return attribute in _LISTS or attribute.startswith(("_self_", "_obj_reference", "_unconditional"))
+    return attribute in _LISTS | BOOKKEEPING or attribute.startswith(("_obj_reference", "_unconditional"))
 
 
 _LISTS = {

@@ -7,6 +7,12 @@ from typing import Any
 import keras
 
 
+def scale_of(wrapper: Any) -> float:
+    """Read the present scale of a ``LossScaleOptimizer``."""
+    built = getattr(wrapper, "built", False)
+    return float(keras.ops.convert_to_numpy(wrapper.dynamic_scale) if built else wrapper.initial_scale)
+
+
 def wrap(optimizer: Any) -> Any:
     """Put an optimizer into a ``LossScaleOptimizer``."""
     return keras.optimizers.LossScaleOptimizer(optimizer)
@@ -17,6 +23,4 @@ def wrap_like(wrapper: Any, optimizer: Any) -> Any:
     scaled = keras.optimizers.LossScaleOptimizer
     if not isinstance(wrapper, scaled) or isinstance(optimizer, scaled):
         return optimizer
-    built = getattr(wrapper, "built", False)
-    now = float(keras.ops.convert_to_numpy(wrapper.dynamic_scale)) if built else wrapper.initial_scale
-    return scaled(optimizer, initial_scale=now, dynamic_growth_steps=wrapper.dynamic_growth_steps)
+    return scaled(optimizer, initial_scale=scale_of(wrapper), dynamic_growth_steps=wrapper.dynamic_growth_steps)

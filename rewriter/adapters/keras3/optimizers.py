@@ -75,10 +75,18 @@ def optimizer_slots(optimizer: Any) -> Slots | None:
     if not getattr(optimizer, "built", False):
         return None
     trained, whole = list(optimizer._trainable_variables), _whole_lists(optimizer)
-    own = [place for place, variable in enumerate(trained) if not is_kept_by_layer(variable)]
+    own = [place for place, variable in enumerate(trained) if not _is_overwritten(variable)]
     index = {variable_key(optimizer, trained[place]): new for new, place in enumerate(own)}
     lists = {name: [slots[place] for place in own] for name, slots in whole.items()}
     return SlotsOfVariables(index, lists, list(optimizer._variables), trained, whole)
+
+
+def _is_overwritten(variable: Any) -> bool:
+    """Tell whether what flows back to a variable takes its place, so that it has no slots.
+
+    Of this kind are the statistics that layers keep for us, and what layers of float8 keep.
+    """
+    return is_kept_by_layer(variable) or bool(getattr(variable, "overwrite_with_gradient", False))
 
 
 def _whole_lists(optimizer: Any) -> dict[str, list[Any]]:
@@ -93,7 +101,7 @@ def _whole_lists(optimizer: Any) -> dict[str, list[Any]]:
         if name not in _OTHERS and name in getattr(optimizer, "slot_lists", vars(optimizer))
         if isinstance(value, list) and len(value) == len(trained)
         if all(
-            isinstance(slot, keras.Variable) or (slot is None and is_kept_by_layer(variable))
+            isinstance(slot, keras.Variable) or (slot is None and _is_overwritten(variable))
             for slot, variable in zip(value, trained, strict=True)
         )
     }
@@ -139,9 +147,26 @@ def rebuild_slots(optimizer: Any, variables: Sequence[Any]) -> None:
     replaced = [slot for of_one in slots.lists.values() for slot in of_one] if slots else []
     for slot in replaced:
         optimizer._untrack_variable(slot)
+    others = _places_of_others(optimizer, variables) if slots else {}
     optimizer.built = False
     optimizer._trainable_variables_indices = {}
-    build_slots(optimizer, variables)
+    trained = [each for of in (None, *variables) for each in (of, *others.get(id(of), ()))]
+    build_slots(optimizer, [each for each in trained if each is not None])
+
+
+def _places_of_others(optimizer: Any, variables: Sequence[Any]) -> dict[int, list[Any]]:
+    """Return the overwritten variables of an optimizer that are no statistics of ours, by the ``id`` of the one before.
+
+    Their order is that of the model: they come behind the same variable as they did.
+    """
+    known, before = {id(variable) for variable in variables}, id(None)
+    others: dict[int, list[Any]] = {}
+    for variable in without_statistics(optimizer._trainable_variables):
+        if id(variable) in known:
+            before = id(variable)
+        elif _is_overwritten(variable):
+            others.setdefault(before, []).append(variable)
+    return others
 
 
 def put_slots(optimizer: Any, slots: Slots, moved: Mapping[int, Any] | None = None) -> None:
@@ -159,7 +184,7 @@ def put_slots(optimizer: Any, slots: Slots, moved: Mapping[int, Any] | None = No
     assert isinstance(slots, SlotsOfVariables), "they are an optimizer's of this Keras"  # noqa: S101
     for name, variables in slots.whole.items():
         setattr(optimizer, name, list(variables))
-    own = [place for place, variable in enumerate(slots.trained) if not is_kept_by_layer(variable)]
+    own = [place for place, variable in enumerate(slots.trained) if not _is_overwritten(variable)]
     now = {own[place]: variable for place, variable in (moved or {}).items()}
     _train(optimizer, [now.get(place, variable) for place, variable in enumerate(slots.trained)])
     optimizer.built = True

@@ -10,6 +10,7 @@ import tf_keras
 from tf_keras.src.mixed_precision.autocast_variable import AutoCastVariable, create_autocast_variable
 from tf_keras.src.saving.legacy.saved_model.load import RevivedLayer
 
+from ..tensorflow_names import BOOKKEEPING
 from .configs import set_class
 from .distribution import strategy_scope
 from .randomness import generator_states
@@ -51,6 +52,12 @@ def is_opaque(layer: Any) -> bool:
     return isinstance(layer, RevivedLayer)
 
 
+def computes_otherwise(layer: Any) -> str:
+    """Return nothing: every layer computes with its kernel as it is."""
+    del layer
+    return ""
+
+
 def note_built(layer: Any, input_shape: Any) -> None:
     """Mark a layer as built. The ``build`` of a user's class may not, and Keras would build it again."""
     tf_keras.layers.Layer.build(layer, input_shape)
@@ -75,7 +82,6 @@ def states_of(layer: Any) -> list[Any]:
 def is_bookkeeping(attribute: str) -> bool:
     """Tell whether an attribute is one in which Keras itself lists what a layer holds."""
     lists = (
-        "_self_",
         "_trainable_weights",
         "_non_trainable_weights",
         "_undeduplicated",
@@ -83,7 +89,7 @@ def is_bookkeeping(attribute: str) -> bool:
         "_serialized_attributes",
         "keras_api",
     )
-    return attribute.startswith(lists)
+    return attribute in BOOKKEEPING or attribute.startswith(lists)
 
 
 def attributes_of(holder: Any) -> dict[str, Any]:

@@ -7,6 +7,11 @@ from typing import Any
 import tf_keras
 
 
+def scale_of(wrapper: Any) -> float:
+    """Read the present scale of a ``LossScaleOptimizer``."""
+    return float(wrapper.loss_scale)
+
+
 def wrap(optimizer: Any) -> Any:
     """Put an optimizer into a ``LossScaleOptimizer``."""
     return tf_keras.mixed_precision.LossScaleOptimizer(optimizer)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 # The parts of Keras that models are made of; other parts read, write and download files.
 _PARTS = frozenset(
-    """activations constraints engine experimental feature_column initializers layers legacy legacy_tf_layers losses
-    metrics mixed_precision models ops optimizers premade regularizers""".split()  # noqa: SIM905  words, to be read
+    """activations constraints dtype_policies engine experimental feature_column initializers layers legacy
+    legacy_tf_layers losses metrics mixed_precision models ops optimizers premade quantizers regularizers""".split()  # noqa: SIM905  words, to be read
 )
 # The parts of TensorFlow with operations on tensors, and of those that have others as well, which ones.
 _OTHER_THAN_TENSORS = re.compile(
