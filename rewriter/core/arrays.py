@@ -13,9 +13,14 @@ import numpy as np
 _REGISTERED: list[Any] = []
 
 
-def register(operations: Any) -> None:
-    """Add the operations of an adapter: a module with a function ``owns(value)`` and those of ``keras.ops``."""
-    _REGISTERED.append(operations)
+def register(operations: Any, first: bool = False) -> None:
+    """Add the operations of an adapter: a module with a function ``owns(value)`` and those of ``keras.ops``.
+
+    Args:
+        operations: The module.
+        first: Whether it is asked before others, as two Kerases may work with the tensors of one framework.
+    """
+    _REGISTERED.insert(0 if first else len(_REGISTERED), operations)
 
 
 def ops_of(value: Any) -> Any:

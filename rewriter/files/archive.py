@@ -18,8 +18,11 @@ def edit_member(path: Path, name: str, edit: Callable[[Any], Any]) -> None:
     """Replace a JSON member of an archive by an edited one. The few bytes of the old one stay in the file, unused."""
     with zipfile.ZipFile(path, "a") as archive:
         content = json.loads(archive.read(name))
+        edited = edit(content)
+        if edited == content:
+            return
         archive.filelist.remove(archive.NameToInfo.pop(name))
-        archive.writestr(name, json.dumps(edit(content)))
+        archive.writestr(name, json.dumps(edited))
 
 
 def weights_member(archive: zipfile.ZipFile) -> Any:

@@ -144,7 +144,7 @@ def write_manifest(path: Path, manifest: dict[str, Any]) -> None:
 
 
 def edit_config(path: Path, edit: Callable[[Any], Any]) -> None:
-    """Replace the model's config in a ``.keras`` or ``.h5`` file just written by Keras by an edited one."""
+    """Replace the model's config in a ``.keras`` or ``.h5`` file just written by Keras, where that is a change."""
     if format_of(path) is Format.KERAS:
         edit_member(path, _CONFIG, edit)
     else:

@@ -194,6 +194,8 @@ def _write(
             # Keras recommends .keras over .h5 each time; the user has chosen .h5.
             warnings.filterwarnings("ignore", message="You are saving your model as an HDF5 file")
             keras.save(model, str(temporary), kind.value, **given)
+        if kind is Format.KERAS:
+            edit_config(temporary, keras.portable_config)
         # Still beside its place: what is incomplete is never seen under the name that was asked for.
         finish(temporary)
         require_all_written(model, temporary, kind, destination, given.get("include_optimizer", True))

@@ -252,8 +252,10 @@ def augmented_class(standard: type, exact: bool, pairs: tuple[Pair, ...]) -> typ
 def _body(standard: Any, exact: bool, pairs: tuple[Pair, ...]) -> dict[str, Any]:
     attributes = [attribute for pair in pairs for attribute in pair.attributes]
     call = _call_with_shared_views(standard)
-    if not exact and keras.fused is not None and standard.call is keras.layer_classes("Dense")[0].call:
-        call = _call_by_product(call, keras.fused)
+    fused = keras.fused
+    calls_as_dense = standard.call is keras.layer_classes("Dense")[0].call
+    if fused is not None and calls_as_dense and (not exact or fused.product_is_exact()):
+        call = _call_by_product(call, fused)
     # Wrappers and the saving code look at the parameters of call to decide what to pass.
     call.__signature__ = inspect.signature(standard.call)  # type: ignore[attr-defined]
     call.__doc__ = standard.call.__doc__
@@ -305,9 +307,9 @@ def _call_with_shared_views(standard: Any) -> Callable[..., Any]:
 
 
 def _call_by_product(otherwise: Callable[..., Any], fused: Fused) -> Callable[..., Any]:
-    def call(self: Any, inputs: Any) -> Any:
+    def call(self: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         if not fused.takes_product(inputs):
-            return otherwise(self, inputs)
+            return otherwise(self, inputs, *args, **kwargs)
         seen, dtype = seen_by(self, inputs), self.compute_dtype
         observer = twinned(self, seen)
         inputs = keras.ops.cast(inputs, dtype)

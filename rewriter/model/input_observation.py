@@ -12,6 +12,8 @@ import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import numpy as np
+
 from rewriter.core.errors import ModelError
 from rewriter.core.layout import is_merged, layouts_in
 
@@ -124,8 +126,11 @@ class Observer:
             return kept
         seen = keras.ops.convert_to_tensor(self.seen)
         means = keras.ops.divide_no_nan(seen, seen[-1])
-        shown = keras.ops.convert_to_tensor([[*([1.0] * self.flow.features), 0.0]], seen.dtype)
-        return _Read(self._changes, seen, means, means * shown)
+        shown = keras.ops.convert_to_tensor(np.append(np.ones((1, self.flow.features)), [[0.0]], axis=1), seen.dtype)
+        read = _Read(self._changes, seen, means, means * shown)
+        if keras.graphs is None:
+            self._in_graph().read = read  # of Keras 3, notes stay where nothing is traced, on torch
+        return read
 
     def _in_graph(self) -> _InGraph:
         noted: _InGraph = keras.notes_of_graph().setdefault(self, _InGraph())

@@ -22,6 +22,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rewriter.core.flags import require_flags
+from rewriter.core.layout import layout_of
 
 from ..adapters import keras
 from .centered.optimizer import center, is_centered, mean_input
@@ -29,6 +30,8 @@ from .hyperparameters import require_number, require_one_of, scalar
 from .joint_optimizer import JointOptimizer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rewriter.core.layout import Layout
 
     from .joint_optimizer import Extent
@@ -120,12 +123,34 @@ class JointMomentum(JointOptimizer):
         variable.assign_sub(rate * (gradient + keras.ops.expand_dims(moving, axis)))
         slot.assign(made)
 
-    def _rewriter_corrects_step(self, variable: Any) -> bool:
-        """Tell whether the rule moves the bias for the centered coordinates by itself, which costs no further pass."""
+    def _rewriter_waits(self, variable: Any) -> bool:
+        """Tell whether the step of a variable is taken together with others."""
+        return super()._rewriter_waits(variable) or (self._moves_together and layout_of(variable) is not None)
+
+    @property
+    def _moves_together(self) -> bool:
+        return self._is_fused and keras.fused is not None and keras.fused.updates_together()
+
+    @property
+    def _is_fused(self) -> bool:
         # A rule made of this one may move the variable in another way.
         own = type(self).update_layer is JointMomentum.update_layer and not self._rewriter_sees_all
-        fused = own and self.average == "incoming" and keras.fused is not None
-        return fused and mean_input(self, variable) is not None
+        return own and self.average == "incoming" and keras.fused is not None
+
+    def _rewriter_step_together(self, steps: Sequence[tuple[Any, Any]]) -> None:
+        if not self._moves_together:
+            super()._rewriter_step_together(steps)
+            return
+        assert keras.fused is not None, "it moves them"  # noqa: S101
+        given = [
+            (variable, self.slot("momentums", variable), gradient, mean_input(self, variable))
+            for gradient, variable in steps
+        ]
+        keras.fused.update_together(given, self.learning_rate, self.momentum, self.nesterov)
+
+    def _rewriter_corrects_step(self, variable: Any) -> bool:
+        """Tell whether the rule moves the bias for the centered coordinates by itself, which costs no further pass."""
+        return self._is_fused and mean_input(self, variable) is not None
 
     def standard_optimizer(self, **settings: Any) -> Any:
         """Return a fresh SGD with the same learning rate, momentum and other shared settings.

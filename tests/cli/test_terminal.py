@@ -214,7 +214,9 @@ def test_a_benchmark_fits_a_narrow_terminal():
     """The ratios are what is asked for; numbers are whole."""
     row = Row("training step", "the same SGD, exact=False", 0.01, 0.009, Ratio(0.9, 0.9, 0.85, 0.95))
     state = {"original": 41_414_656, "rewritten": 1}
-    benchmark = Benchmark("base.keras", 32, 1, (row,), "JointMomentum", state, {"original": 9, "rewritten": 8})
+    benchmark = Benchmark(
+        "base.keras", "tf-keras", 32, 1, (row,), "JointMomentum", state, {"original": 9, "rewritten": 8}
+    )
     assert "41,414,656 bytes" in shown(benchmark, 120)
     narrow = shown(benchmark, 50)
     assert max(map(len, narrow.splitlines()[:-1])) <= 50

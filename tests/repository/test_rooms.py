@@ -68,11 +68,6 @@ def test_imports_make_no_circle():
     assert not left
 
 
-# Outside of adapters/ no framework is imported, but for these.
-EXCEPTIONS = {
-    # It times TensorFlow's own functions, compiled by XLA or not: a benchmark of an adapter would measure the adapter.
-    "rewriter.commands.benchmark.training_steps",
-}
 FRAMEWORKS = {"tensorflow", "tf_keras", "keras", "jax", "torch"}
 
 
@@ -84,7 +79,7 @@ def test_frameworks_are_imported_by_adapters_alone():
             modules += [absolute(name, node)] if isinstance(node, ast.ImportFrom) else []
             if FRAMEWORKS & {module.partition(".")[0] for module in modules}:
                 found.add(name)
-    assert {name for name in found if not name.startswith("rewriter.adapters")} == EXCEPTIONS
+    assert {name for name in found if not name.startswith("rewriter.adapters")} == set()
 
 
 def test_the_protocol_asks_what_is_asked():

@@ -3,7 +3,7 @@
 Tried with Keras 3.15, on JAX and TensorFlow.
 """
 
-from . import legacy, loss_scale, ops
+from . import fused, legacy, loss_scale, ops
 from .bases import CenteredBase, DecayBase, LayerBase, OptimizerBase
 from .classes import (
     LIBRARY,
@@ -39,11 +39,13 @@ from .configs import (
     layers_saved_in_keras_format,
     loader_to_config,
     optimizer_path_in_keras_format,
+    portable_config,
     register_class,
     registered_object,
     safe_mode_scope,
     set_class,
 )
+from .corrected_steps import corrected_step
 from .distribution import (
     in_foreign_scope,
     is_chief,
@@ -145,9 +147,9 @@ from .optimizers import (
     variable_key,
     variables_not_saved,
 )
+from .single_steps import inference_step, training_step
 from .statistics import (
     can_have_twin,
-    corrected_step,
     decay_statistic,
     is_training_call,
     mask_of,
@@ -159,7 +161,7 @@ from .statistics import (
 )
 
 # What this Keras cannot do, or is not asked for yet.
-graphs = fused = checkpoints = None
+graphs = checkpoints = None
 
 __all__ = [
     "FILE_ERRORS",
@@ -210,6 +212,7 @@ __all__ = [
     "has_known_shape",
     "holders_alive",
     "in_foreign_scope",
+    "inference_step",
     "inner_optimizer",
     "input_specs",
     "is_bookkeeping",
@@ -261,6 +264,7 @@ __all__ = [
     "optimizer_to_config",
     "own_weights",
     "place_among_slots",
+    "portable_config",
     "put_last",
     "put_slots",
     "reads_as_stored",
@@ -300,6 +304,7 @@ __all__ = [
     "tracked_children",
     "trained_variables",
     "training_argument",
+    "training_step",
     "twin_of",
     "uncounted_variables",
     "update_on_every_replica",

@@ -24,7 +24,8 @@ Sequential: Any = keras.Sequential
 # What every optimizer of this Keras can be told beside what those of every Keras can.
 OPTIMIZER_SETTINGS = ("loss_scale_factor", "gradient_accumulation_steps")
 
-_TORCH = "keras.src.backend.torch.optimizers"
+# Where Keras has optimizers for torch.
+TORCH = "keras.src.backend.torch.optimizers"
 
 
 class Callback(keras.callbacks.Callback):
@@ -132,7 +133,7 @@ def _made_in_torch(cls: type) -> list[type]:
     if keras.config.backend() != "torch":
         return []
     try:
-        module = importlib.import_module(f"{_TORCH}.torch_{cls.__name__.lower()}")
+        module = importlib.import_module(f"{TORCH}.torch_{cls.__name__.lower()}")
     except ModuleNotFoundError:
         return []
     return [getattr(module, cls.__name__)]
@@ -140,7 +141,7 @@ def _made_in_torch(cls: type) -> list[type]:
 
 def public_class(cls: type) -> type:
     """Return the class of Keras in whose place it makes one of torch; any other class as it is."""
-    return cls.__mro__[2] if cls.__module__.startswith(_TORCH) else cls
+    return cls.__mro__[2] if cls.__module__.startswith(TORCH) else cls
 
 
 def new_spec(shape: Any, dtype: Any) -> Any:

@@ -14,7 +14,7 @@ from keras.src.saving.object_registration import GLOBAL_CUSTOM_NAMES
 from keras.src.saving.saving_lib import _walk_saveable
 from keras.src.saving.serialization_lib import _retrieve_class_or_fn
 
-from .classes import public_class
+from .classes import TORCH, public_class
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,6 +69,15 @@ def class_to_config(cls: type) -> dict[str, Any]:
         return {"module": cls.__module__, "class_name": cls.__name__, "registered_name": registered}
     module, _, name = public.rpartition(".")
     return {"module": module, "class_name": name, "registered_name": None}
+
+
+def portable_config(config: Any) -> Any:
+    """Return the config of a model as every backend can read it: on torch Keras names the classes of torch."""
+    if isinstance(config, dict):
+        changed = {key: portable_config(value) for key, value in config.items()}
+        in_torch = str(config.get("module")).startswith(TORCH)
+        return {**changed, "module": "keras.optimizers"} if in_torch else changed
+    return [portable_config(each) for each in config] if isinstance(config, list) else config
 
 
 def loader_to_config(module: str, name: str, registered: str) -> dict[str, Any]:

@@ -149,19 +149,25 @@ def tell(statistic: Any, sums: Any, tensors: Any, now: bool = False) -> Any:
     if now:
         statistic.assign(statistic + sums)
         return tensors
+    told = _told_in_torch if keras.config.backend() == "torch" else _told
     seen = keras.ops.stop_gradient(sums)
-    return keras.tree.map_structure(lambda tensor: _told(tensor, keras.ops.convert_to_tensor(statistic), seen), tensors)
+    return keras.tree.map_structure(lambda tensor: told(tensor, keras.ops.convert_to_tensor(statistic), seen), tensors)
 
 
 @keras.ops.custom_gradient  # type: ignore[untyped-decorator]
 def _told(tensor: Any, statistic: Any, seen: Any) -> Any:
     del statistic
 
-    def gradients(*args: Any, upstream: Any = None) -> Any:
-        flowing = args[0] if upstream is None else upstream  # torch gives it by name
+    def gradients(flowing: Any) -> Any:
         return flowing, seen, keras.ops.zeros_like(seen)
 
-    return keras.ops.copy(tensor) if keras.config.backend() == "torch" else tensor, gradients
+    return tensor, gradients
+
+
+def _told_in_torch(tensor: Any, statistic: Any, seen: Any) -> Any:
+    from .fused.torch_steps import Told  # noqa: PLC0415  of this backend alone
+
+    return Told.apply(tensor, statistic, seen)
 
 
 def add(statistic: Any, sums: Any, is_first: Any) -> None:

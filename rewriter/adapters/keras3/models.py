@@ -6,6 +6,7 @@ import contextlib
 import functools
 import random
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -74,9 +75,12 @@ def current_graph() -> Any:
     return None
 
 
-def notes_of_graph() -> dict[Any, Any]:
-    """Return nothing that stays."""
-    return {}
+def notes_of_graph() -> Any:
+    """Return notes that stay as long as what they are of, on torch, which traces nothing; else nothing that stays."""
+    return _NOTES if keras.backend.backend() == "torch" else {}
+
+
+_NOTES: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
 def is_usable_here(made_in: Any) -> bool:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
+    "add_outer",
     "cast",
     "cholesky",
     "concatenate",
@@ -91,6 +92,13 @@ def owns(value: Any) -> bool:
 def norm(value: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """Return the Euclidean norm."""
     return keras.ops.norm(value, axis=axis, keepdims=keepdims)
+
+
+def add_outer(matrix: Any, column: Any, row: Any, scale: int) -> Any:
+    """Return ``matrix + scale columnᵀ row``, the column given as a row, its last number 0; the last row stays."""
+    if keras.config.backend() == "torch":
+        return matrix.addr(column[0], row[0], alpha=scale)
+    return matrix + scale * (transpose(column) * row)
 
 
 def eigh(value: Any) -> tuple[Any, Any]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 import keras
 from keras.src.backend.common import global_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
 
 def is_training_call() -> bool:
@@ -59,6 +58,10 @@ def sum_of_features(inputs: Any, axes: Sequence[int], dtype: Any, guarded: bool,
     """
     del guarded
     ops = keras.ops
+    if mask is None and tuple(axes) == (-1,) and keras.config.backend() == "torch":
+        from .fused.torch_steps import sum_of_rows  # noqa: PLC0415  of this backend alone
+
+        return sum_of_rows(inputs, keras.backend.standardize_dtype(dtype))
     values = ops.cast(ops.convert_to_tensor(inputs, sparse=False), dtype)
     rank = len(values.shape)
     features = [axis % rank for axis in axes]
@@ -98,36 +101,10 @@ def refresh_if(predicate: Any, refreshed: Sequence[tuple[Any, Callable[[], Any],
     """
     # What is read is read before: XLA would copy all that the branch of a condition reads.
     old = [keras.ops.convert_to_tensor(variable) for variable, _, _ in refreshed]
-    given = [read() for _, read, _ in refreshed]
 
     def new() -> list[Any]:
-        return [make(of) for (_, _, make), of in zip(refreshed, given, strict=True)]
+        return [make(read()) for _, read, make in refreshed]
 
     values = keras.ops.cond(predicate, new, lambda: old)
     for (variable, _, _), value in zip(refreshed, values, strict=True):
         variable.assign(value)
-
-
-@contextlib.contextmanager
-def corrected_step(
-    variable: Any, rows: slice, correction: Callable[[Any], Any], only_adds: bool = False
-) -> Iterator[None]:
-    """Inside, a step of a variable is taken; something is subtracted from some rows for it.
-
-    Args:
-        variable: The variable, that of Keras or the one of TensorFlow inside it.
-        rows: Its last rows.
-        correction: Given how far all rows move, returns what is to be subtracted from these; linear.
-        only_adds: Of no meaning here.
-    """
-    del only_adds
-    # In one product with the difference: as that of two products it would be a thousand times less exact.
-    before = keras.ops.copy(keras.ops.convert_to_tensor(variable))
-    yield
-    after = keras.ops.convert_to_tensor(variable)
-    subtracted = correction(after - before)
-    if keras.config.backend() == "tensorflow":
-        last = variable if not isinstance(variable, keras.Variable) else variable.value
-        last[rows].assign(after[rows] - subtracted)
-    else:
-        variable.assign(keras.ops.concatenate([after[: rows.start], after[rows] - subtracted], axis=0))

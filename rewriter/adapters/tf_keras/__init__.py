@@ -38,6 +38,7 @@ from .configs import (
     layers_saved_in_keras_format,
     loader_to_config,
     optimizer_path_in_keras_format,
+    portable_config,
     register_class,
     registered_object,
     safe_mode_scope,
@@ -142,6 +143,7 @@ from .optimizers import (
     variable_key,
     variables_not_saved,
 )
+from .single_steps import inference_step, training_step
 from .statistics import (
     can_have_twin,
     decay_statistic,
@@ -204,6 +206,7 @@ __all__ = [
     "has_known_shape",
     "holders_alive",
     "in_foreign_scope",
+    "inference_step",
     "inner_optimizer",
     "input_specs",
     "is_bookkeeping",
@@ -255,6 +258,7 @@ __all__ = [
     "optimizer_to_config",
     "own_weights",
     "place_among_slots",
+    "portable_config",
     "put_last",
     "put_slots",
     "reads_as_stored",
@@ -294,6 +298,7 @@ __all__ = [
     "tracked_children",
     "trained_variables",
     "training_argument",
+    "training_step",
     "twin_of",
     "uncounted_variables",
     "update_on_every_replica",

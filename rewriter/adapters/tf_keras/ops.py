@@ -115,6 +115,11 @@ def matmul(one: Any, other: Any) -> Any:
     return tf.matmul(one, other)
 
 
+def add_outer(matrix: Any, column: Any, row: Any, scale: int) -> Any:
+    """Return ``matrix + scale columnᵀ row``, the column given as a row, its last number 0; the last row stays."""
+    return tf.concat([matrix[:-1] + scale * (tf.transpose(column[:, :-1]) * row), matrix[-1:]], axis=0)
+
+
 def einsum(subscripts: str, *values: Any) -> Any:
     """Multiply and sum as subscripts say."""
     return tf.einsum(subscripts, *values)
@@ -190,4 +195,4 @@ def map_structure(function: Callable[..., Any], *nests: Any) -> Any:
     return tf.nest.map_structure(function, *nests)
 
 
-arrays.register(sys.modules[__name__])
+arrays.register(sys.modules[__name__], first=True)  # its own names for what Keras 3 does with more

@@ -21,7 +21,7 @@ class Row(NamedTuple):
     Attributes:
         what: What is done: ``"training step"``, ``"training step, XLA"``, ``"inference"``, ``"inference, XLA"``.
         rewritten: What the rewritten model trains with.
-        original_seconds: The median time of the original under tf-keras SGD with momentum.
+        original_seconds: The median time of the original under Keras's SGD with momentum.
         rewritten_seconds: That of the rewritten model.
         ratio: The rewritten model's over the original's.
     """
@@ -43,6 +43,7 @@ class Benchmark:
 
     Attributes:
         model: The model's file.
+        keras: Which Keras it is of, in words.
         batch_size: Rows in a batch.
         rounds: How often each was measured.
         rows: The times.
@@ -53,6 +54,7 @@ class Benchmark:
     """
 
     model: str
+    keras: str
     batch_size: int
     rounds: int
     rows: tuple[Row, ...]
@@ -94,7 +96,7 @@ class Benchmark:
         ]
         columns = ("measured", "rewritten with", "original", "rewritten", "ratio (quartiles)")
         rounds = tables.counted(self.rounds, "round")
-        said = f"batch of {self.batch_size}, {rounds} in turn; original: tf-keras SGD with momentum"
+        said = f"batch of {self.batch_size}, {rounds} in turn; original: {self.keras} SGD with momentum"
         both = ["original", "rewritten"]
         cells = [[Text(cell) for cell in row] for row in (*times, *sizes)]
         return [tables.fitting(columns, cells, width, right=both, dropped=[both]), said]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rewriter.core import progress
 from rewriter.core.errors import ModelError
+from rewriter.core.keras_packages import CALLED
 
 from ...adapters import keras
 from ...files.reading import read_model
@@ -95,7 +96,7 @@ def benchmark_file(
         )
         for name, is_rewritten in progress.each([("original", False), ("rewritten", True)], "measuring: peak memory")
     }
-    result = Benchmark(str(path), batch.size, rounds, rows, name, state, memory)
+    result = Benchmark(str(path), CALLED[keras.NAME], batch.size, rounds, rows, name, state, memory)
     if plot is not None:
         draw(result, plot)
     return result

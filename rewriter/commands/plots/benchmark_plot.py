@@ -32,7 +32,7 @@ def draw(benchmark: Benchmark, path: Path) -> None:
     axes.bar_label(bars, [f"{median:.2f}" for median in medians], label_type="center", color="white")
     axes.axvline(1, color="#333333", linestyle="--", linewidth=1)
     axes.set_xlim(0, max(1.1, *(row.ratio.high * 1.05 for row in rows)))
-    axes.set_xlabel("share of the original's time under tf-keras SGD with momentum (quartiles)")
+    axes.set_xlabel("share of the original's time under Keras's SGD with momentum (quartiles)")
     rounds = tables.counted(benchmark.rounds, "round")
     axes.set_title(f"{Path(benchmark.model).name}, batch of {benchmark.batch_size}, {rounds} in turn")
     drawing.write(figure, path)

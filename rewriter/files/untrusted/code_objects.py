@@ -121,7 +121,7 @@ def _require_known(path: Path, node: Any, module: str, name: str, custom_objects
         return
     top, *rest = f"{module}.{wanted}".split(".")
     if top in {"keras", "tf_keras"}:
-        parts = [part for part in rest[:-1] if part not in {"src", "api", "_v2", "v2", "v1"}]
+        parts = [part for part in rest[:-1] if part not in {"src", "api", "_v2", "v2", "v1", "backend", "torch"}]
         if not parts or parts[0] in _PARTS or parts[0] == "__internal__":
             return
         raise FileError(f"{path}: it names {module}.{wanted}, which is no part of a model; refused.")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ...adapters import keras
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ def changed_gradient(observer: Observer, gradient: Any, sign: int = -1) -> Any:
     """
     layout, mean = observer.layout, observer.mean(gradient.dtype)
     kernel, bias = gradient[layout.kernel_rows], gradient[layout.bias_rows]
+    if observer.reads_features:
+        return keras.ops.add_outer(gradient, observer.padded_mean(gradient.dtype), bias, sign)
     if observer.flow.by_unit:
         beside = observer.flow.beside_units(mean, layout.units) * bias
     else:
@@ -47,8 +51,8 @@ def to_subtract(observer: Observer, moved: Any, scale: Any = None) -> Any:
     if observer.reads_features:
         row = observer.padded_mean(moved.dtype)
         if scale is not None:
-            last = [[*([0.0] * observer.flow.features), 1.0]]
-            row -= scale * keras.ops.convert_to_tensor(last, moved.dtype)
+            last = np.eye(1, observer.flow.features + 1, observer.flow.features)
+            row = row - scale * keras.ops.convert_to_tensor(last, moved.dtype)
         return keras.ops.matmul(row, moved)
     mean = observer.mean(moved.dtype)
     if observer.flow.by_unit:

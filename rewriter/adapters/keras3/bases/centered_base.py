@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rewriter.core.derived_classes import Mixin
 
+from ..corrected_steps import add_corrected
 from ..layer_statistics import with_statistics, without_statistics
 from .told_optimizer import ToldOptimizer
 
@@ -82,6 +83,14 @@ class CenteredBase(ToldOptimizer, Mixin):
         """
         optimizer: Any = super()
         self._rewriter_change_step(gradient, variable, lambda: optimizer.update_step(gradient, variable, learning_rate))
+
+    def assign_add(self, variable: Any, value: Any) -> None:
+        """Add to a variable, as Keras's optimizers do; a step that is under way is corrected."""
+        add_corrected(variable, value, 1, super().assign_add)  # type: ignore[misc]
+
+    def assign_sub(self, variable: Any, value: Any) -> None:
+        """Subtract from a variable, as Keras's optimizers do; a step that is under way is corrected."""
+        add_corrected(variable, value, -1, super().assign_sub)  # type: ignore[misc]
 
     def _parallel_update_step(self, grads: Sequence[Any], variables: Sequence[Any], learning_rate: Any) -> None:
         # On torch, where Keras's own optimizers move all variables at once.

@@ -22,6 +22,11 @@ _LARGE = 2**17
 _FEW = 4
 
 
+def product_is_exact() -> bool:
+    """Return ``False``: on some processors it rounds otherwise."""
+    return False
+
+
 def fuses_product(inputs: Any) -> bool:
     """Tell whether a Dense layer should take :func:`fused_product` for its inputs, in what is traced now.
 
