@@ -52,7 +52,9 @@ def _of(package: str, name: str) -> Any:
     if package == KERAS:
         return getattr(importlib.import_module(LIBRARY[KERAS]), name)
     importlib.import_module("tf_keras")  # first: _register imports modules then, and this one may be among them
-    return _import(name)
+    found = _import(name)
+    globals().pop(name, None)  # where the loader leaves a function whose module has the same name
+    return found
 
 
 _CHOSEN = {name: Chosen(name, _of) for name in BY_MODEL | BY_FILE}

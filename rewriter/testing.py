@@ -184,4 +184,5 @@ def _what_is_returned(optimizer: Any) -> set[str]:
 
 
 def _numbers_of(optimizer: Any) -> dict[str, Any]:
-    return {name: value for name, value in vars(optimizer).items() if isinstance(value, int | float)}
+    numbers = {name: value for name, value in vars(optimizer).items() if isinstance(value, int | float)}
+    return {name: value for name, value in numbers.items() if name != "built"}  # that of Keras 3 itself

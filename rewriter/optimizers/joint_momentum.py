@@ -172,7 +172,7 @@ class JointMomentum(JointOptimizer):
         if keras.is_sparse(gradient):
             # Rows without a gradient move on too; what is saved is a gradient as large as the variable.
             velocity.assign(momentum * velocity)
-            velocity.scatter_add(gradient)
+            keras.descend(velocity, gradient, -1.0)
             if self.nesterov:
                 super().update_other(gradient, variable)
             super().update_other(momentum * velocity if self.nesterov else velocity, variable)

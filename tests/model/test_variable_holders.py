@@ -26,6 +26,26 @@ def through_another_function():
     return 0.5 * penalty_of_a_global()
 
 
+class NamedLikeTensorFlow(tf_keras.Model):
+    """A layer and its kernel, under names that begin as those in which TensorFlow notes what it tracks."""
+
+    def __init__(self):
+        super().__init__()
+        self._self_attention = layers.Dense(2)
+
+    def call(self, inputs):
+        return self._self_attention(inputs)
+
+
+def test_a_name_like_tensorflows_own_is_no_secret():
+    model = NamedLikeTensorFlow()
+    model(batch()[0])
+    object.__setattr__(model, "_self_kernel", model._self_attention.kernel)
+    (decision,) = rewriter.plan(model).decisions
+    assert decision.path == "_self_attention"
+    assert str(decision.reason) == "_self_attention.kernel and _self_kernel are one variable: merging would untie them"
+
+
 class Loss(tf_keras.losses.Loss):
     def __init__(self, kernel):
         super().__init__()

@@ -6,11 +6,13 @@ from typing import Any
 
 import keras
 
+from . import ops
+
 
 def scale_of(wrapper: Any) -> float:
     """Read the present scale of a ``LossScaleOptimizer``."""
     built = getattr(wrapper, "built", False)
-    return float(keras.ops.convert_to_numpy(wrapper.dynamic_scale) if built else wrapper.initial_scale)
+    return float(ops.convert_to_numpy(wrapper.dynamic_scale) if built else wrapper.initial_scale)
 
 
 def wrap(optimizer: Any) -> Any:

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from ..instances import instances_alive
+from . import ops
 from .classes import Spec, dtype_of
 from .layer_statistics import forget_torch_parameters, without_statistics
 from .layers import is_graph_network
@@ -127,7 +128,7 @@ def kept_call_state(holder: Any) -> Iterator[None]:
     layers = list(holder._flatten_layers())
     before = [(each, list(each._losses), set(each._loss_ids)) for each in layers]
     states = [generator.state for each in layers for generator in each._seed_generators]
-    seeds = [(state, keras.ops.convert_to_numpy(state)) for state in states]
+    seeds = [(state, ops.convert_to_numpy(state)) for state in states]
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  a user's code may draw from it
     try:
         yield

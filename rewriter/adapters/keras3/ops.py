@@ -11,7 +11,6 @@ from keras.ops import (
     cholesky,
     concatenate,
     cond,
-    convert_to_numpy,
     convert_to_tensor,
     divide_no_nan,
     einsum,
@@ -99,6 +98,12 @@ def add_outer(matrix: Any, column: Any, row: Any, scale: int) -> Any:
     if keras.config.backend() == "torch":
         return matrix.addr(column[0], row[0], alpha=scale)
     return matrix + scale * (transpose(column) * row)
+
+
+def convert_to_numpy(value: Any) -> Any:
+    """Read a tensor or variable as an array."""
+    # Of a variable Keras on TensorFlow asks in a way that NumPy 2 warns of.
+    return keras.ops.convert_to_numpy(convert_to_tensor(value))
 
 
 def eigh(value: Any) -> tuple[Any, Any]:

@@ -11,6 +11,8 @@ import keras
 from keras.src.utils.tracking import DotNotTrackScope
 
 from ..records import DecayExclusions, Replaced, Slots
+from . import ops
+from .classes import is_sparse
 from .layer_statistics import attach, detach, is_kept_by_layer, statistics_of, with_statistics, without_statistics
 from .layers import is_bookkeeping
 
@@ -237,7 +239,7 @@ def iterations_of(optimizer: Any) -> int:
 
 
 def _number(value: Any) -> float:
-    return float(keras.ops.convert_to_numpy(value))
+    return float(ops.convert_to_numpy(value))
 
 
 def setting_of(optimizer: Any, name: str) -> Any:
@@ -301,8 +303,12 @@ def uses_weight_decay(optimizer: Any, variable: Any) -> bool:
 
 
 def descend(variable: Any, gradient: Any, rate: Any) -> None:
-    """Subtract ``rate * gradient`` from a variable."""
-    variable.assign(variable - rate * gradient)
+    """Subtract ``rate * gradient`` from a variable, of a sparse gradient in the rows that it has."""
+    if not is_sparse(gradient):
+        variable.assign(variable - rate * gradient)
+        return
+    inner = variable.value if isinstance(variable, keras.Variable) else variable
+    inner.scatter_sub(type(gradient)(rate * gradient.values, gradient.indices))
 
 
 def is_constructed(optimizer: Any) -> bool:

@@ -195,4 +195,4 @@ def map_structure(function: Callable[..., Any], *nests: Any) -> Any:
     return tf.nest.map_structure(function, *nests)
 
 
-arrays.register(sys.modules[__name__], first=True)  # its own names for what Keras 3 does with more
+arrays.register(sys.modules[__name__], first=True)  # before Keras 3, which works with its tensors too

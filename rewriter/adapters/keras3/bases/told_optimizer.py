@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from .. import ops
 from ..distribution import sum_over_replicas
 from ..layer_statistics import add, is_kept_by_layer
 from ..optimizers import kept_by_layers
@@ -45,7 +46,7 @@ class ToldOptimizer:
         """Save the state, and behind it what the layers told."""
         super().save_own_variables(store)  # type: ignore[misc]
         for place, statistic in enumerate(kept_by_layers(self), len(store)):
-            store[str(place)] = keras.ops.convert_to_numpy(statistic)
+            store[str(place)] = ops.convert_to_numpy(statistic)
 
     def load_own_variables(self, store: Any) -> None:
         """Load the state, and what the layers told."""

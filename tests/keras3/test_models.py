@@ -1,0 +1,170 @@
+"""Models of Keras 3 in this process, where its backend is TensorFlow and tf-keras is there too."""
+
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+import tf_keras
+from keras import layers
+
+import rewriter
+
+# Keras itself asks a variable for an array in a way that NumPy 2 warns of.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+X, Y = (np.random.default_rng(0).standard_normal((16, size)).astype("float32") for size in (5, 3))
+
+
+def network(*inner, compiled=True):
+    model = keras.Sequential([keras.Input((5,)), *inner, layers.Dense(3, name="head")])
+    if compiled:
+        model.compile(keras.optimizers.Adam(0.01), "mse")
+    return model
+
+
+def reasons(model):
+    left = [each for each in rewriter.plan(model).decisions if each.action == "skip"]
+    return {each.path: str(each.reason) for each in left if str(each.reason) != "already merged"}
+
+
+@pytest.mark.parametrize("kind", ["int8", "float8", "LoRA"])
+def test_a_kernel_that_is_not_all_that_a_layer_computes_with(kind):
+    """It is left as it is, the others are merged, and training, state and all, goes on bit for bit."""
+    weights = []
+    for is_rewritten in (False, True):
+        keras.utils.set_random_seed(1)
+        model = network(layers.Dense(6, activation="tanh", name="first"), layers.Dense(4))
+        first = model.get_layer("first")
+        if kind == "LoRA":
+            first.enable_lora(2)
+        else:
+            first.quantize(kind)
+        model.compile(keras.optimizers.Adam(0.01), "mse")
+        model.fit(X, Y, verbose=0)
+        if is_rewritten:
+            rewriter.rewrite(model, "keep")
+            why = "LoRA is enabled on it" if kind == "LoRA" else f"it is quantized to {kind}"
+            assert reasons(model) == {"first": f"{why}, so it does not compute with its kernel as it is"}
+        model.fit(X, Y, verbose=0)
+        if is_rewritten:
+            rewriter.split(model)
+        model.fit(X, Y, verbose=0)
+        weights.append([np.asarray(each) for each in (*model.variables, *model.optimizer.variables)])
+    assert all(np.array_equal(*pair) for pair in zip(*weights, strict=True))
+
+
+@keras.saving.register_keras_serializable()
+class Encoder(layers.Layer):
+    """As KerasHub has it: attributes that begin as TensorFlow's own do."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self._self_attention_layer = layers.MultiHeadAttention(2, 3)
+
+    def call(self, inputs):
+        return inputs + self._self_attention_layer(inputs, inputs)
+
+
+def test_layers_under_names_like_tensorflows_own():
+    inputs = keras.Input((4, 5))
+    model = keras.Model(inputs, Encoder(name="encoder")(inputs))
+    merged = [each.path for each in rewriter.plan(model, layers="all").merges]
+    attention = "encoder/_self_attention_layer"
+    assert merged == [f"{attention}/{name}" for name in ("_query_dense", "_key_dense", "_value_dense", "_output_dense")]
+
+
+def test_what_is_not_merged_trains_with_sparse_gradients():
+    """An embedding under joint momentum, as in NumPy: rows without a gradient move on."""
+    ids = np.array([[1, 1, 2], [4, 2, 1]])
+    y = np.random.default_rng(1).standard_normal((2, 3))
+    model = keras.Sequential(
+        [keras.Input((3,), dtype="int32"), layers.Embedding(6, 4), layers.GlobalAveragePooling1D()]
+    )
+    model.add(layers.Dense(3))
+    table, *stacked = (np.float64(each) for each in model.get_weights())
+    kernel, rate = np.vstack(stacked), float(np.float32(0.05))
+    model.compile("sgd", "mse")
+    rewriter.rewrite(model, rewriter.keras3.JointMomentum(rate, 0.9))
+    velocity, mean = 0.0, 0.0
+    for _ in range(5):
+        model.train_on_batch(ids, y)
+        hidden = table[ids].mean(axis=1)
+        upstream = 2 * (hidden @ kernel[:-1] + kernel[-1] - y) / y.size
+        of_table = np.zeros_like(table)
+        np.add.at(of_table, ids, np.repeat(upstream @ kernel[:-1].T / 3, 3, axis=0).reshape(2, 3, 4))
+        gradient = np.vstack([hidden.T @ upstream, upstream.sum(axis=0)])
+        kernel, mean = kernel - rate * (gradient + 0.9 * mean), gradient.mean(axis=0) + 0.9 * mean
+        velocity = of_table + 0.9 * velocity
+        table = table - rate * velocity
+    assert np.allclose(model.layers[0].embeddings, table, rtol=0, atol=1e-6)
+    assert np.allclose(model.layers[-1].augmented_kernel, kernel, rtol=0, atol=1e-6)
+
+
+def test_the_command_line_reads_which_keras_a_file_is_of(run, tmp_path):
+    """The life cycle, each command told nothing of Keras; the state of Adam goes through it."""
+    model = network(layers.Dense(4, activation="tanh"))
+    model.fit(X, Y, verbose=0)
+    plain, centered, tuned = (tmp_path / f"{name}.keras" for name in ("plain", "centered", "tuned"))
+    model.save(plain)
+    assert run("inspect", plain)[0] == 0
+    code, out, err = run("rewrite", plain, centered, "--centered")
+    assert (code, err) == (0, "")
+    assert "Adam kept, in centered coordinates" in out
+    assert "centered: 2 of 2 merged" in out
+    loaded = keras.saving.load_model(centered)
+    assert rewriter.verify(loaded, model).same
+    loaded.fit(X, Y, verbose=0)
+    loaded.save(centered)  # by the model's own method, with the means
+    assert run("export", centered, tuned)[0] == 0
+    assert run("verify", centered, tuned)[0] == 0
+    assert int(keras.saving.load_model(tuned).optimizer.iterations) == 2
+    with zipfile.ZipFile(tuned) as archive:
+        assert b"rewriter" not in b"".join(map(archive.read, ("config.json", "metadata.json")))
+
+
+def test_each_keras_names_the_other(run, tmp_path):
+    """Where both are mixed it is said which is which, and what to take."""
+    of_keras_3, of_tf_keras = network(), tf_keras.Sequential([tf_keras.layers.Dense(3, input_shape=(5,))])
+    of_tf_keras.compile("sgd", "mse")
+    with pytest.raises(rewriter.OptimizerError, match=r"one of tf-keras; make one of rewriter\.keras3\."):
+        rewriter.rewrite(of_keras_3, rewriter.JointMomentum())
+    with pytest.raises(rewriter.OptimizerError, match=r"one of Keras 3; make one of tf_keras\.optimizers\."):
+        rewriter.rewrite(of_tf_keras, keras.optimizers.SGD())
+    with pytest.raises(rewriter.OptimizerError, match=r"a current optimizer of keras, got"):
+        rewriter.keras3.Centered(tf_keras.optimizers.SGD())
+    of_keras_3.fit(X, Y, verbose=0)
+    paths = [tmp_path / f"{name}.keras" for name in ("three", "two")]
+    for path, model in zip(paths, (of_keras_3, of_tf_keras), strict=True):
+        model.save(path)
+    with pytest.raises(
+        rewriter.FileError, match=rf"saved by Keras {tf_keras.__version__}, which keras {keras.__version__}"
+    ):
+        rewriter.keras3.load_model(paths[1])
+    assert type(rewriter.load_model(paths[1])).__module__.startswith("tf_keras.")
+    code, out, err = run("verify", *paths)
+    assert (code, out) == (2, "")
+    assert f"saved by Keras {tf_keras.__version__}" in err
+
+
+def test_a_saved_model_is_refused_with_what_to_do(tmp_path):
+    with pytest.raises(rewriter.FileError, match=r"rewriter\.standard_form\(model\): model\.export\(\.\.\.\)"):
+        rewriter.export(rewriter.rewrite(network(), "keep"), tmp_path / "served")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_rule_of_ones_own_is_checked():
+    """The same body as for tf-keras, and the same check of it."""
+
+    @keras.saving.register_keras_serializable()
+    class MeanDescent(rewriter.keras3.JointOptimizer):
+        slots = {"means": "unit"}
+        statistics = {"input_mean": 0.9}
+
+        def update_layer(self, gradient, variable, layout):
+            means = self.slot("means", variable)
+            means.assign(keras.ops.mean(gradient, axis=layout.incoming_axis) + 0.9 * means)
+            seen = keras.ops.sum(self.statistic("input_mean", variable))
+            variable.assign_sub(0.01 * (gradient + means) / (1 + keras.ops.square(seen)))
+
+    rewriter.keras3.testing.check_joint_optimizer(MeanDescent)
