@@ -52,3 +52,25 @@ def test_what_layers_see(on_backend):
     """Of each family the means of what flows into the kernel, over all positions that no mask leaves out."""
     errors = on_backend("keras3_statistics")["errors"]
     assert {name: error for name, error in errors.items() if error > 1e-6} == {}
+
+
+def test_several_devices_train_as_one(tmp_path):
+    """On JAX, by data and by model; a map that names kernels lays augmented ones out too."""
+    ways = run_script("keras3_devices", "jax", tmp_path, python=[sys.executable])["ways"]
+    assert {name: error for name, (error, _) in ways.items() if error > ROUNDING} == {}
+    divided, whole = [None, "model"], [[], [None], [None, None]]
+    specs = {name: specs for name, (_, specs) in ways.items()}
+    assert specs["centered, all kernels"] == specs["keep, augmented kernels"] == [divided, divided]
+    assert specs["joint, one layer"][0] in whole
+    assert specs["joint, one layer"][1] == divided
+    assert all(
+        each in whole for each in specs["centered, rows"]
+    )  # of nine or seventeen rows no four devices have equal parts
+
+
+def test_mirrored_devices_train_as_one(tmp_path):
+    """On TensorFlow, rewritten outside of the strategy's scope; what layers see is not summed there, and refused."""
+    said = run_script("keras3_mirrored", "tensorflow", tmp_path, python=[sys.executable])
+    assert {name: error for name, error in said["errors"].items() if error > ROUNDING} == {}
+    assert all(said["same"])
+    assert "not summed over the replicas of tf.distribute" in said["refused"]

@@ -1,6 +1,7 @@
 """Every sample runs, and does what it says."""
 
 import re
+import sys
 
 import numpy as np
 from tf_keras import layers
@@ -164,6 +165,17 @@ def test_centered_costs_prints_a_table(capsys, monkeypatch):
     out = capsys.readouterr().out
     assert len(re.findall(r"^\| small( \| \d+\.\d\d){6} \|$", out, re.MULTILINE)) == 2
     assert out.count("| geometric mean |") == 2
+
+
+def test_the_samples_of_keras_3_run_on_jax():
+    """Each in a process of its own, as the backend is chosen when Keras is imported."""
+    env = {"KERAS_BACKEND": "jax"}
+    for arguments in (["on_jax.py"], ["backend_costs.py", "1", "64 x 40, batch 32"]):
+        path = ROOT / "samples" / arguments[0]
+        result = run([sys.executable, str(path), *arguments[1:]], env=env)
+        assert result.returncode == 0, result.stderr
+        last = result.stdout.splitlines()[-1]
+        assert re.fullmatch(r"on jax: loss 0\.\d+, same: .*|centered Adam, geometric mean: \d+\.\d\d", last)
 
 
 def test_alternatives_prints_a_table(capsys, monkeypatch):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from ..instances import instances_alive
+from .distribution import strategy_scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -39,9 +40,10 @@ def statistic_like(variable: Any, name: str, shape: Sequence[int], decay: float 
     scope, slash, _ = variable.path.rpartition("/")
     dtype = "float64" if keras.backend.standardize_dtype(variable._dtype) == "float64" else "float32"
     told = decay is not None
-    statistic = keras.Variable(
-        "zeros", shape=tuple(shape), dtype=dtype, trainable=told, autocast=False, aggregation="only_first_replica"
-    )
+    with strategy_scope(variable):
+        statistic = keras.Variable(
+            "zeros", shape=tuple(shape), dtype=dtype, trainable=told, autocast=False, aggregation="only_first_replica"
+        )
     statistic._name, statistic._path = name, f"{scope}{slash}{name}"
     if told:
         statistic.overwrite_with_gradient = True

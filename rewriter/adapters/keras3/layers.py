@@ -14,6 +14,7 @@ from keras.src.backend.common.variables import AutocastScope
 from ..tensorflow_names import BOOKKEEPING
 from .classes import Dtype
 from .configs import set_class
+from .distribution import layout_for, strategy_scope
 from .layer_statistics import forget_statistics, forget_torch_parameters, note_layer, without_statistics
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def stored_attribute(layer: Any, attribute: str) -> str:
 
 def name_of(variable: Any) -> str:
     """Return the name of a variable with its scope, ``"dense/kernel"``."""
-    return str(variable.path)
+    return str(variable.path if isinstance(variable, keras.Variable) else variable.name.partition(":")[0])
 
 
 def is_graph_network(layer: Any) -> bool:
@@ -158,9 +159,11 @@ def single_variables(variable: Any) -> list[Any]:
 
 
 def variable_and_wrapped(variable: Any) -> list[Any]:
-    """List a variable and the one of the backend that it wraps, with which TensorFlow's optimizers work."""
+    """List a variable and those that TensorFlow's optimizers work with: what it wraps, and that on each device."""
+    if keras.config.backend() != "tensorflow":
+        return [variable]
     inner = variable._value
-    return [variable, inner] if keras.config.backend() == "tensorflow" else [variable]
+    return [variable, inner, *getattr(inner, "values", ())]
 
 
 def shorten(values: Any, length: int) -> None:
@@ -171,14 +174,17 @@ def shorten(values: Any, length: int) -> None:
 def new_variable_like(reference: Any, name: str, value: Any, *, constraint: Any = None) -> Any:
     """Create a variable that differs from ``reference`` in name, value and constraint alone."""
     scope, _, own = name.rpartition("/")
-    variable = keras.Variable(
-        initializer=value,
-        dtype=reference._dtype,
-        trainable=reference.trainable,
-        autocast=reference._autocast,
-        aggregation=reference.aggregation,
-        name=own,
-    )
+    layout = layout_for(name, value.shape)
+    with strategy_scope(reference):
+        variable = keras.Variable(
+            initializer=value,
+            dtype=reference._dtype,
+            trainable=reference.trainable,
+            autocast=reference._autocast,
+            aggregation=reference.aggregation,
+            name=own,
+            **({} if layout is None else {"layout": layout}),
+        )
     variable._path = name if scope else own
     variable.constraint = constraint
     return variable

@@ -17,6 +17,7 @@ from . import ops
 from .classes import Spec, dtype_of
 from .layer_statistics import forget_torch_parameters, without_statistics
 from .layers import is_graph_network
+from .optimizers import build_slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -46,6 +47,10 @@ def reset_traced_functions(model: Any) -> None:
     forget_torch_parameters(model._flatten_layers())
     if not isinstance(model, keras.Model):
         return
+    optimizer = optimizer_of(model)
+    if keras.distribution.distribution() is not None and optimizer is not None and model.train_function is not None:
+        # On JAX a training step is made for variables that are laid out already, those of the optimizer too.
+        build_slots(optimizer, model.trainable_variables)
     for name, make in _MADE_BY.items():
         if getattr(model, name, None) is not None:
             getattr(model, make)(force=True)

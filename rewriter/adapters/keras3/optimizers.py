@@ -13,6 +13,7 @@ from keras.src.utils.tracking import DotNotTrackScope
 from ..records import DecayExclusions, Replaced, Slots
 from . import ops
 from .classes import is_sparse
+from .distribution import strategy_scope
 from .layer_statistics import attach, detach, is_kept_by_layer, statistics_of, with_statistics, without_statistics
 from .layers import is_bookkeeping
 
@@ -138,7 +139,7 @@ def state_beside_slots(optimizer: Any) -> list[str]:
 def build_slots(optimizer: Any, variables: Sequence[Any]) -> None:
     """Make the slots of an optimizer for some variables, where it has none yet."""
     if not optimizer.built:
-        with keras.name_scope(optimizer.name, caller=optimizer):
+        with strategy_scope(optimizer), keras.name_scope(optimizer.name, caller=optimizer):
             optimizer.build(with_statistics(variables))
         _tell_wrapper(optimizer)
 
