@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rewriter.core.errors import ModelError
+from rewriter.core.keras_packages import CALLED
 
 if TYPE_CHECKING:
     from . import keras3, tf_keras
@@ -43,7 +44,7 @@ def required(capability: _Capability | None, what: str) -> _Capability:
         what: What needs it, for the message.
     """
     if capability is None:
-        raise ModelError(f"{what} needs TensorFlow, and this model is of a Keras that does without it.")
+        raise ModelError(f"{what} is there for tf-keras alone, and this model is of {CALLED[_FRAMEWORK]}.")
     return capability
 
 

@@ -4,7 +4,8 @@ The modules of the library import each other by relative names, so they can be r
 as modules of this package. ``rewriter.keras3.JointMomentum`` has the body of ``rewriter.JointMomentum``, and is an
 optimizer of Keras 3. ``rewriter.core``, which knows no Keras, is there once for both.
 
-Not complete yet: layers are not observed, so nothing can be centered; and the command line takes models of tf-keras.
+Functions of ``rewriter`` itself, such as ``rewriter.rewrite``, look at the model and take either Keras. Optimizers,
+callbacks and ``testing`` for Keras 3 are to be had here.
 """
 
 from __future__ import annotations

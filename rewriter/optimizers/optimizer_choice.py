@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 KEEP = "keep"
 CENTERED = "centered"  # center the compiled optimizer, with its state
+JOINT = JointMomentum.__name__  # whatever the model has, as far as it can start from that
 
 
 @dataclass(frozen=True)
@@ -83,14 +84,16 @@ def choose_optimizer(
         return _choose_own(model)
     if isinstance(optimizer, str) and optimizer == CENTERED:
         return _choose_centered(model)
+    if isinstance(optimizer, str) and optimizer == JOINT:
+        return _choose_joint(model)
     if optimizer is None:
         settings = {"learning_rate": learning_rate, "momentum": momentum}
         return _choose_default(model, {name: value for name, value in settings.items() if value is not None})
     current = keras.optimizer_of(model)
     if not keras.is_optimizer(optimizer):
         raise OptimizerError(
-            f"optimizer must be None, 'keep', 'centered' or an optimizer of {keras.NAME}, got {optimizer!r} of type "
-            f"{type(optimizer).__module__}.{type(optimizer).__name__}.{_meant(optimizer)}"
+            f"optimizer must be None, 'keep', 'centered', '{JOINT}' or an optimizer of {keras.NAME}, got "
+            f"{optimizer!r} of type {type(optimizer).__module__}.{type(optimizer).__name__}.{_meant(optimizer)}"
         )
     if keras.strategy_of(model) is not keras.strategy_of(optimizer):
         raise OptimizerError(
@@ -164,13 +167,22 @@ def _choose_default(model: Any, given: dict[str, Any]) -> OptimizerChoice:
         return _joint(model, given)
 
 
+def _choose_joint(model: Any) -> OptimizerChoice:
+    """Choose joint momentum, by its name: the one that a model has, or one that starts from its SGD, or a new one."""
+    current = keras.inner_optimizer(keras.optimizer_of(model))
+    if not isinstance(model, keras.Model) or type(current) is JointMomentum:
+        return _choose_default(model, {})
+    with keras.strategy_scope(model):
+        return choose_optimizer(model, JointMomentum()) if is_joint(current) else _joint(model, {})
+
+
 def _meant(given: Any) -> str:
     """Return what was probably meant by something that is no optimizer."""
     if isinstance(given, type):
         return f" Make one: {given.__name__}(...)."
     if not isinstance(given, str):
         return _of_other_keras(given)
-    return did_you_mean(closest(given, [KEEP, CENTERED])) or (
+    return did_you_mean(closest(given, [KEEP, CENTERED, JOINT])) or (
         f" A name has no settings: make one, as in {keras.NAME}.optimizers.Adam(1e-3) or "
         f"{keras.LIBRARY}.JointMomentum(0.01)."
     )

@@ -196,10 +196,24 @@ def test_an_optimizer_that_trains_other_variables_too_is_refused(given):
         rewriter.rewrite(model, optimizer=optimizer)
 
 
+@pytest.mark.parametrize("given", ["sgd", "centered"])
+def test_joint_momentum_by_its_name(given):
+    """It starts from an SGD, centered or not; what it cannot start from stays behind, and it is kept where it is."""
+    model = MODELS["nested"]()
+    model.compile(optimizers.SGD(0.25, momentum=0.5), "mse")
+    if given == "centered":
+        rewriter.rewrite(model, "centered")
+    rewriter.rewrite(model, "JointMomentum")
+    optimizer = model.optimizer
+    assert type(optimizer) is rewriter.JointMomentum
+    assert rewriter.rewrite(model, "JointMomentum").optimizer is optimizer
+
+
 @pytest.mark.parametrize("wrong", ["adam", 3, optimizers.Adam], ids=["name", "number", "class"])
 def test_an_optimizer_is_an_instance(wrong):
     """Anything but None, 'keep' or an optimizer instance is refused with what was given."""
-    with pytest.raises(rewriter.OptimizerError, match="must be None, 'keep', 'centered' or a tf_keras optimizer, got"):
+    said = "must be None, 'keep', 'centered', 'JointMomentum' or an optimizer of tf_keras, got"
+    with pytest.raises(rewriter.OptimizerError, match=said):
         rewriter.rewrite(MODELS["sequential"](), optimizer=wrong)
 
 

@@ -1,10 +1,10 @@
-"""Import the modules of an installed library; print those that came from elsewhere."""
+"""Import the modules of an installed library, but those for torch; print those that came from elsewhere."""
 
 import importlib
 import json
 import sys
 
-installed, modules = sys.argv[1], sys.argv[2:]
+installed, modules = sys.argv[1], [name for name in sys.argv[2:] if not name.endswith(".torch_steps")]
 sys.path.insert(0, installed)
 sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in str(finder)]
 importlib.import_module("tf_keras")
