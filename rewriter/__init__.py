@@ -11,6 +11,7 @@ tf-keras or of Keras 3. Classes, such as ``JointMomentum``, are those for tf-ker
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 from typing import Any
@@ -50,7 +51,13 @@ def __getattr__(name: str) -> Any:
 def _of(package: str, name: str) -> Any:
     """Return a public name for the Keras of a package."""
     if package == KERAS:
-        return getattr(importlib.import_module(LIBRARY[KERAS]), name)
+        try:
+            return getattr(importlib.import_module(LIBRARY[KERAS]), name)
+        except ImportError as error:
+            version = importlib.import_module(KERAS).__version__
+            raise errors.ModelError(
+                f"Keras {version} is not the one that is known here, 3.10 or newer: {error}"
+            ) from error
     importlib.import_module("tf_keras")  # first: _register imports modules then, and this one may be among them
     found = _import(name)
     globals().pop(name, None)  # where the loader leaves a function whose module has the same name
@@ -62,7 +69,10 @@ _CHOSEN = {name: Chosen(name, _of) for name in BY_MODEL | BY_FILE}
 
 @wrapt.when_imported("keras")
 def _register_keras3(_: Any) -> None:
-    importlib.import_module(f"{__name__}.keras3")
+    # TensorFlow imports Keras 3 for itself. One that is too old for us must not keep tf-keras from working: whoever has
+    # a model of it is told when he gives it to us.
+    with contextlib.suppress(ImportError, AttributeError):
+        importlib.import_module(LIBRARY[KERAS])
 
 
 @wrapt.when_imported("tf_keras")

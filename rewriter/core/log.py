@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
+import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,3 +34,11 @@ def warned() -> Iterator[list[str]]:
     finally:
         log.removeHandler(handler)
         log.propagate = propagated
+
+
+def warn(message: str) -> None:
+    """Warn at the line of the user's program that called the library, through however many of its functions."""
+    frame, level = sys._getframe(), 1
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "rewriter":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)

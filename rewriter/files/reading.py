@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from rewriter.core import progress
 from rewriter.core.errors import FileError, RewriterError, first_line
 from rewriter.core.flags import require_flags
 from rewriter.core.layout import is_merged
+from rewriter.core.log import warn
 
 from ..adapters import keras, required
 from ..model.walk import locate_layers, require_model
@@ -56,7 +56,7 @@ def load_model(
     require_flags(compile=compile, safe_mode=safe_mode)
     model, dropped = read_model(path, custom_objects, compile, safe_mode)
     if dropped:
-        warnings.warn(f"{path}: {dropped}", stacklevel=2)
+        warn(f"{path}: {dropped}")
     return model
 
 

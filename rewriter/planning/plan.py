@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rewriter.core import hints, tables
 from rewriter.core.errors import ModelError, NotMergeableError
+from rewriter.core.log import warn
 
 from . import plan_tree
 from .reasons import Skip
@@ -127,11 +127,8 @@ class Plan:
                 "so that its layers have weights to merge."
             )
         if unbuilt:
-            warnings.warn(
-                f"{self.model} is rewritten in part. {', '.join(unbuilt)}: {Skip.NOT_BUILT()}, then rewrite the model "
-                "again.",
-                stacklevel=3,
-            )
+            again = "then rewrite the model again."
+            warn(f"{self.model} is rewritten in part. {', '.join(unbuilt)}: {Skip.NOT_BUILT()}, {again}")
 
     def without(self, path: str, why: Message) -> Plan:
         """Leave out the discovered pairs at a path; all discovered pairs if there are none at that path.

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from rewriter.core import hints, progress
 from rewriter.core.errors import DifferenceError
 from rewriter.core.flags import require_flags
 from rewriter.core.layout import layouts_in
-from rewriter.core.log import log
+from rewriter.core.log import log, warn
 
 from ..adapters import keras
 from ..model import surgery
@@ -117,15 +116,14 @@ def rewrite(
     if optimizer in (None, KEEP, CENTERED, JOINT) and not decided.merges and not decided.merged:
         more = any(each.unasked for each in decided.decisions)
         hint = f"; {hints.Argument('layers', 'all')} merges more than Dense layers" if more else ""
-        warnings.warn(
+        warn(
             f"{model.name} is left as it is, its optimizer too: no selected layer has a kernel and a bias that can be "
-            f"merged. {hints.PLAN} says why of each{hint}.",
-            stacklevel=2,
+            f"merged. {hints.PLAN} says why of each{hint}."
         )
         return model
     choice = choose_optimizer(model, optimizer)
     if optimizer is None and choice.lost:
-        warnings.warn(f"{model.name}: {'; '.join(map(str, choice.lost))}.", stacklevel=2)
+        warn(f"{model.name}: {'; '.join(map(str, choice.lost))}.")
     apply(decided, model, choice, check=check, inputs=inputs, exact=exact)
     return model
 
