@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
-import sys
 import warnings
 from typing import TYPE_CHECKING
 
@@ -38,7 +38,7 @@ def warned() -> Iterator[list[str]]:
 
 def warn(message: str) -> None:
     """Warn at the line of the user's program that called the library, through however many of its functions."""
-    frame, level = sys._getframe(), 1
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "rewriter":
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "rewriter":
         frame, level = frame.f_back, level + 1
     warnings.warn(message, stacklevel=level)

@@ -274,5 +274,5 @@ def _give(model: Any, optimizer: Any) -> None:
         return
     # Built, so that what is saved of it is whole.
     keras.build_slots(keras.inner_optimizer(optimizer), keras.trained_variables(model))
-    optimizer.iterations.assign(keras.optimizer_of(model).iterations)
+    keras.copy_iterations(*map(keras.inner_optimizer, (optimizer, keras.optimizer_of(model))))
     keras.set_optimizer(model, optimizer)

@@ -153,6 +153,20 @@ def test_a_saved_model_is_refused_with_what_to_do(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_the_standard_form_is_exported_to_be_served(tmp_path):
+    """By Keras itself, with the optimizer's lists as TensorFlow wants to find them; training goes on."""
+    model = network(layers.Dense(4))
+    model.fit(X, Y, verbose=0)
+    rewriter.rewrite(model, "centered")
+    model.fit(X, Y, verbose=0)
+    with rewriter.standard_form(model):
+        model.export(tmp_path / "served", verbose=False)
+        outputs = model.predict(X, verbose=0)
+    served = keras.layers.TFSMLayer(tmp_path / "served", call_endpoint="serve")
+    assert np.allclose(served(X), outputs, rtol=0, atol=1e-5)
+    model.fit(X, Y, verbose=0)
+
+
 def test_a_rule_of_ones_own_is_checked():
     """The same body as for tf-keras, and the same check of it."""
 

@@ -202,6 +202,31 @@ def resumed(name):
     return max(float(np.abs(one - other).max()) for one, other in zip(*kernels, strict=True))
 
 
+def averaged(name):
+    """With moving averages that are the weights themselves, written over the weights now and then."""
+    make, rule = OPTIMIZERS[name]
+    model = rewritten(centered(make(use_ema=True, ema_momentum=0.0, ema_overwrite_frequency=2)))
+    start = stacked(model)
+    model.fit(X, Y, batch_size=ROWS, shuffle=False, verbose=0)
+    return error(model, expected(start, rule()))
+
+
+def under_a_stand_in(name):
+    """Trained in standard form in between, and rewritten by a callback: neither stands in the way of the other."""
+    model = network()
+    model.compile("adam", "mse")
+    once = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: rewriter.rewrite(model, OPTIMIZERS[name][0]()))
+    fitting = {"batch_size": ROWS, "shuffle": False, "verbose": 0}
+    model.fit(X, Y, callbacks=[once], epochs=2, **fitting)
+    before = stacked(model)
+    with rewriter.standard_form(model):
+        model.fit(X, Y, **fitting)
+    between = stacked(model)
+    model.fit(X, Y, **fitting)
+    assert error(model, between) > 0
+    return 0.0 if error(model, before) > 0 else 1.0
+
+
 def make_plain(make, model):
     optimizer = make()
     plain = getattr(optimizer, "standard_optimizer", lambda: optimizer)()
@@ -216,6 +241,8 @@ WAYS = {
     "eagerly, Adam": (lambda name: by_fit(name, run_eagerly=True), "Adam"),
     "loop, Adam": (by_a_loop, "Adam"),
     "loop, joint": (by_a_loop, "joint"),
+    "averaged, momentum": (averaged, "momentum"),
+    "under a stand-in, joint": (under_a_stand_in, "joint"),
     "given to compile alone, momentum": (compiled_alone, "momentum"),
     **{f"resumed, {name}": (resumed, name) for name in ("schedule", "joint")},
 }

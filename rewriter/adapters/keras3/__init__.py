@@ -118,6 +118,7 @@ from .models import (
 from .optimizers import (
     build_slots,
     check_before_build,
+    copy_iterations,
     decay_exclusions,
     descend,
     drop_variables,
@@ -195,6 +196,7 @@ __all__ = [
     "class_to_config",
     "compilation",
     "computes_otherwise",
+    "copy_iterations",
     "corrected_step",
     "count_of_numbers",
     "current_graph",

@@ -48,8 +48,8 @@ def reset_traced_functions(model: Any) -> None:
     if not isinstance(model, keras.Model):
         return
     optimizer = optimizer_of(model)
-    if keras.distribution.distribution() is not None and optimizer is not None and model.train_function is not None:
-        # On JAX a training step is made for variables that are laid out already, those of the optimizer too.
+    if keras.config.backend() == "jax" and optimizer is not None and model.train_function is not None:
+        # A training step is made for variables that are there already, those of the optimizer too.
         build_slots(optimizer, model.trainable_variables)
     for name, make in _MADE_BY.items():
         if getattr(model, name, None) is not None:
@@ -63,6 +63,8 @@ def trained_variables(model: Any) -> list[Any]:
 
 def holders_alive() -> list[Any]:
     """List every model and optimizer alive: each may hold variables of any model."""
+    for model in instances_alive(keras.Model) if keras.config.backend() == "jax" else ():
+        model.jax_state_sync()  # in a fit that is under way the values are elsewhere
     return instances_alive(keras.Model, keras.optimizers.Optimizer)
 
 

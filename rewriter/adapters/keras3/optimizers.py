@@ -141,6 +141,7 @@ def build_slots(optimizer: Any, variables: Sequence[Any]) -> None:
     if not optimizer.built:
         with strategy_scope(optimizer), keras.name_scope(optimizer.name, caller=optimizer):
             optimizer.build(with_statistics(variables))
+        _settle(optimizer)
         _tell_wrapper(optimizer)
 
 
@@ -185,8 +186,9 @@ def put_slots(optimizer: Any, slots: Slots, moved: Mapping[int, Any] | None = No
     for variable in slots.variables:
         optimizer._track_variable(variable)
     assert isinstance(slots, SlotsOfVariables), "they are an optimizer's of this Keras"  # noqa: S101
-    for name, variables in slots.whole.items():
-        setattr(optimizer, name, list(variables))
+    with DotNotTrackScope():  # all are tracked that are its own
+        for name, variables in slots.whole.items():
+            setattr(optimizer, name, list(variables))
     own = [place for place, variable in enumerate(slots.trained) if not _is_overwritten(variable)]
     now = {own[place]: variable for place, variable in (moved or {}).items()}
     _train(optimizer, [now.get(place, variable) for place, variable in enumerate(slots.trained)])
@@ -200,7 +202,26 @@ def _train(optimizer: Any, variables: Sequence[Any]) -> None:
     }
     with DotNotTrackScope():
         optimizer._trainable_variables = list(variables)
+    average_statistics(optimizer)
+    _settle(optimizer)
     _tell_wrapper(optimizer)
+
+
+def average_statistics(optimizer: Any) -> None:
+    """Let a statistic be the moving average of itself: Keras expects one, and has none for what is overwritten."""
+    averages = getattr(optimizer, "_model_variables_moving_average", None)
+    if averages:
+        pairs = zip(averages, optimizer._trainable_variables, strict=True)
+        filled = [each if average is None and is_kept_by_layer(each) else average for average, each in pairs]
+        object.__setattr__(optimizer, "_model_variables_moving_average", filled)  # past the tracking of variables
+
+
+def _settle(optimizer: Any) -> None:
+    """Have TensorFlow save lists that have changed: of a list that it tracks it expects that it only grows."""
+    for value in (each.ref for each in getattr(optimizer, "_self_unconditional_checkpoint_dependencies", ())):
+        if hasattr(value, "_non_append_mutation_value"):
+            value._non_append_mutation_value = value._external_modification_value = False
+            value._last_wrapped_list_snapshot = list(value._storage)
 
 
 def _tell_wrapper(optimizer: Any) -> None:
@@ -232,6 +253,12 @@ def learning_rate_of(optimizer: Any) -> Any:
     """Read the learning rate as given: a float, or the schedule itself."""
     rate = optimizer._learning_rate
     return rate if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule) else _number(rate)
+
+
+def copy_iterations(optimizer: Any, other: Any) -> None:
+    """Let an optimizer count on from where another one is."""
+    # A number, as on JAX a step gives the memory of a variable away, and two optimizers would share it.
+    optimizer._iterations.assign(int(_number(other._iterations)))
 
 
 def iterations_of(optimizer: Any) -> int:
@@ -343,6 +370,7 @@ def drop_variables(optimizer: Any, variables: Sequence[Any]) -> None:
             detach(variable)
         else:
             optimizer._untrack_variable(variable)
+    _settle(optimizer)
     if getattr(optimizer, "built", False):
         _train_with_statistics(optimizer)
 
@@ -354,7 +382,8 @@ def _train_with_statistics(optimizer: Any) -> None:
     places = {id(variable): place for place, variable in enumerate(before)}
     for name, slots in _whole_lists(optimizer).items():
         found = [places.get(id(variable)) for variable in now]
-        setattr(optimizer, name, [None if place is None else slots[place] for place in found])
+        with DotNotTrackScope():
+            setattr(optimizer, name, [None if place is None else slots[place] for place in found])
     _train(optimizer, now)
 
 

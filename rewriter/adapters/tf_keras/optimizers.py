@@ -203,6 +203,11 @@ def learning_rate_of(optimizer: Any) -> Any:
     return _number(rate)
 
 
+def copy_iterations(optimizer: Any, other: Any) -> None:
+    """Let an optimizer count on from where another one is."""
+    optimizer.iterations.assign(other.iterations)
+
+
 def iterations_of(optimizer: Any) -> int:
     """Read how many steps an optimizer has made."""
     return int(_number(optimizer.iterations))

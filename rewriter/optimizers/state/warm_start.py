@@ -78,7 +78,7 @@ def start(optimizer: Any, stopped: Any, sources: Sequence[SlotSource], trainable
     # The step count goes on even where there is no velocity yet, so that a schedule does not begin again.
     joint, inner = keras.inner_optimizer(optimizer), keras.inner_optimizer(stopped)
     slots = keras.optimizer_slots(inner)
-    joint.iterations.assign(inner.iterations)
+    keras.copy_iterations(joint, inner)
     if slots is None:
         return
     trained = [source for source in sources if source.trained]

@@ -9,6 +9,7 @@ from rewriter.core.derived_classes import Mixin
 
 from ..corrected_steps import add_corrected
 from ..layer_statistics import with_statistics, without_statistics
+from ..optimizers import average_statistics
 from .told_optimizer import ToldOptimizer
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class CenteredBase(ToldOptimizer, Mixin):
         trained = without_statistics(variables)
         self._rewriter_build_statistics(trained)  # the layers keep them, so a model trains them from now on
         optimizer.build(with_statistics(trained))
+        average_statistics(self)
         self._rewriter_build_statistics(trained)  # what the optimizer keeps comes behind its slots
 
     def _backend_apply_gradients(self, grads: Sequence[Any], trainable_variables: Sequence[Any]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from ..layer_statistics import is_kept_by_layer, with_statistics, without_statistics
+from ..optimizers import average_statistics
 from .told_optimizer import ToldOptimizer
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ class OptimizerBase(ToldOptimizer, keras.optimizers.Optimizer):
         self._rewriter_build_observers(trained)
         made = self._rewriter_slots(trained, getattr(self, "_slots_made", False))
         super().build(with_statistics(trained))
+        average_statistics(self)
         for name, values in made.items():
             of_trained = iter(zip(trained, values, strict=True))
             setattr(self, name, [self._rewriter_slot_of(each, name, of_trained) for each in with_statistics(trained)])
