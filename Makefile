@@ -16,11 +16,12 @@ demo: $(INSTALLED)  ## the main job on real handwritten digits, from a saved mod
 test: lint  ## everything that CI runs: linters, type checker, tests
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-# The CPU build. It has a place of its own, as TensorFlow and it need not get along.
+# It has a place of its own, as TensorFlow and torch need not get along. torch is the release that the tests passed with;
+# Keras is the one that came with TensorFlow.
 TORCH := .venv-torch
 test-torch: $(INSTALLED)  ## the tests of Keras 3 on PyTorch, which is installed into .venv-torch, once
 	test -f $(TORCH)/.installed || $(PYTHON) -m venv $(TORCH)
-	test -f $(TORCH)/.installed || $(TORCH)/bin/python -m pip install --quiet torch==2.13.0 keras==3.15.1 \
+	test -f $(TORCH)/.installed || $(TORCH)/bin/python -m pip install --quiet torch==2.13.0 $$($(BIN)/python -m pip freeze | grep '^keras==') \
 		numpy h5py rich typer lazy-loader wrapt
 	@touch $(TORCH)/.installed
 	REWRITER_TORCH=$(CURDIR)/$(TORCH)/bin/python $(BIN)/python -m pytest tests/keras3 -k torch

@@ -53,10 +53,10 @@ def _of(package: str, name: str) -> Any:
     if package == KERAS:
         try:
             return getattr(importlib.import_module(LIBRARY[KERAS]), name)
-        except ImportError as error:
+        except (ImportError, AttributeError) as error:
             version = importlib.import_module(KERAS).__version__
             raise errors.ModelError(
-                f"Keras {version} is not the one that is known here, 3.10 or newer: {error}"
+                f"Keras {version} lacks what is needed here, {error}: pip install -U keras, and start again."
             ) from error
     importlib.import_module("tf_keras")  # first: _register imports modules then, and this one may be among them
     found = _import(name)

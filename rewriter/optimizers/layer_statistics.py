@@ -59,6 +59,7 @@ class LayerStatistics:
                 twin = keras.twin_of(variable) if centers else None
                 scale = keras.statistic_like(variable, "bias_scale", (2,)) if scales else None
                 self.observers.add(variable, key, Observer(layout, seen, twin, scale))
+                keras.hold_while_kept(seen, self.observers)
             kept += self.observers.of[key].variables
         return kept
 

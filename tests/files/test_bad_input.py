@@ -204,6 +204,10 @@ BAD = {
         lambda good, path: with_config(good, path, LAYER, '{"module": "keras.utils", "class_name": "get_file"'),
         "it names keras.utils.get_file, which is no part of a model",
     ),
+    "backend.keras": (
+        lambda good, path: with_config(good, path, LAYER, '{"module": "keras.backend", "class_name": "set_floatx"'),
+        "it names keras.backend.set_floatx, which is no part of a model",
+    ),
     "operation.h5": (
         lambda good, path: h5_with(
             good,

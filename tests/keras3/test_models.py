@@ -1,5 +1,6 @@
 """Models of Keras 3 in this process, where its backend is TensorFlow and tf-keras is there too."""
 
+import gc
 import zipfile
 
 import keras
@@ -151,6 +152,28 @@ def test_a_saved_model_is_refused_with_what_to_do(tmp_path):
     with pytest.raises(rewriter.FileError, match=r"rewriter\.standard_form\(model\): model\.export\(\.\.\.\)"):
         rewriter.export(rewriter.rewrite(network(), "keep"), tmp_path / "served")
     assert not list(tmp_path.iterdir())
+
+
+def test_each_optimizer_keeps_its_own_statistics(tmp_path):
+    """Compiled anew, a model is trained by another optimizer; its file has the state of that one, and is read whole."""
+    model = rewriter.rewrite(network(layers.Dense(4)), rewriter.keras3.Centered(keras.optimizers.SGD(0.01)))
+    optimizers = []  # as a user's notebook holds them
+    for _ in range(3):
+        model.fit(X, Y, verbose=0)
+        optimizers.append(model.optimizer)
+        model.compile(rewriter.keras3.Centered(keras.optimizers.Adam(0.01)), "mse")
+    model.fit(X, Y, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = rewriter.load_model(tmp_path / "model.keras")
+    assert int(loaded.optimizer.iterations) == 1
+    for each in (model, loaded):
+        each.fit(X, Y, verbose=0)
+    assert rewriter.verify(model, loaded).same
+    del optimizers
+    gc.collect()
+    model.compile(rewriter.keras3.Centered(keras.optimizers.Adam(0.01)), "mse")
+    model.fit(X, Y, verbose=0)
+    assert len(model.trainable_variables) <= 2 * 3  # of each layer the kernel, and what two optimizers ask for at most
 
 
 def test_the_standard_form_is_exported_to_be_served(tmp_path):

@@ -64,7 +64,7 @@ from .files import (
     saves_its_variables_as_keras_does,
     schedule_from_config,
 )
-from .layer_statistics import statistic_like, tell
+from .layer_statistics import hold_while_kept, statistic_like, tell
 from .layers import (
     assign_rows,
     attribute_of,
@@ -212,6 +212,7 @@ __all__ = [
     "given_key",
     "graphs",
     "has_known_shape",
+    "hold_while_kept",
     "holders_alive",
     "in_foreign_scope",
     "inference_step",

@@ -19,8 +19,8 @@ from .distribution import strategy_scope
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-# On a statistic: how much of it still counts one step later, and the kernel that it is of.
-_DECAY, _KERNEL = "_rewriter_decay", "_rewriter_kernel"
+# On a statistic: how much of it still counts one step later, the kernel that it is of, and the optimizer it is for.
+_DECAY, _KERNEL, _OPTIMIZER = "_rewriter_decay", "_rewriter_kernel", "_rewriter_optimizer"
 # On a kernel: the statistics of it, and the layer that holds it.
 _STATISTICS, _LAYER = "_rewriter_statistics", "_rewriter_layer"
 
@@ -51,6 +51,14 @@ def statistic_like(variable: Any, name: str, shape: Sequence[int], decay: float 
             object.__setattr__(each, _DECAY, decay)
         object.__setattr__(statistic, _KERNEL, weakref.ref(variable))
     return statistic
+
+
+def hold_while_kept(statistic: Any, observers: Any) -> None:
+    """Let those who observe live as long as a statistic, which a layer may keep for longer than its optimizer lives.
+
+    Keras warns of each trained variable to which nothing flows back.
+    """
+    object.__setattr__(statistic, "_rewriter_observers", observers)
 
 
 def is_kept_by_layer(variable: Any) -> bool:
@@ -109,8 +117,18 @@ def forget_torch_parameters(layers: Iterable[Any]) -> None:
         layer._modules.pop("_torch_params", None)
 
 
-def attach(statistics: Iterable[Any]) -> None:
-    """Have the layers of kernels keep statistics of these."""
+def optimizer_of_statistic(statistic: Any) -> Any:
+    """Return the optimizer that asked for a statistic, ``None`` if it is gone."""
+    return getattr(statistic, _OPTIMIZER, lambda: None)()
+
+
+def attach(optimizer: Any, statistics: Sequence[Any]) -> None:
+    """Have the layers of kernels keep statistics of these for an optimizer; those for one that is gone go too."""
+    for statistic in statistics:
+        object.__setattr__(statistic, _OPTIMIZER, weakref.ref(optimizer))
+        for other in statistics_of(getattr(statistic, _KERNEL)()):
+            if optimizer_of_statistic(other) is None:
+                detach(other)
     new = [each for each in statistics if not any(each is known for known in statistics_of(getattr(each, _KERNEL)()))]
     for statistic in new:
         _change(statistic, lambda known, statistic=statistic: [*known, statistic])

@@ -14,7 +14,15 @@ from ..records import DecayExclusions, Replaced, Slots
 from . import ops
 from .classes import is_sparse
 from .distribution import strategy_scope
-from .layer_statistics import attach, detach, is_kept_by_layer, statistics_of, with_statistics, without_statistics
+from .layer_statistics import (
+    attach,
+    detach,
+    is_kept_by_layer,
+    optimizer_of_statistic,
+    statistics_of,
+    with_statistics,
+    without_statistics,
+)
 from .layers import is_bookkeeping
 
 if TYPE_CHECKING:
@@ -354,7 +362,7 @@ def variables_not_saved(optimizer: Any) -> list[str]:
 
 def put_last(optimizer: Any, variables: Sequence[Any]) -> None:
     """Have an optimizer save some variables, after all others and in this order; as soon as its slots are made."""
-    attach(variable for variable in variables if is_kept_by_layer(variable))
+    attach(optimizer, [variable for variable in variables if is_kept_by_layer(variable)])
     if not getattr(optimizer, "built", False):
         return
     for variable in without_statistics(variables):
@@ -389,8 +397,8 @@ def _train_with_statistics(optimizer: Any) -> None:
 
 def kept_by_layers(optimizer: Any) -> list[Any]:
     """List the statistics that layers keep for an optimizer, in the order of the variables that it trains."""
-    is_told = getattr(optimizer, "_rewriter_is_told", False)
-    return [each for of in optimizer._trainable_variables for each in statistics_of(of)] if is_told else []
+    known = [each for of in optimizer._trainable_variables for each in statistics_of(of)]
+    return [each for each in known if optimizer_of_statistic(each) is optimizer]
 
 
 def update_on_every_replica(optimizer: Any, variable: Any, update: Callable[[Any], None]) -> None:

@@ -148,6 +148,7 @@ from .single_steps import inference_step, training_step
 from .statistics import (
     can_have_twin,
     decay_statistic,
+    hold_while_kept,
     is_training_call,
     mask_of,
     mask_of_outputs,
@@ -206,6 +207,7 @@ __all__ = [
     "given_key",
     "graphs",
     "has_known_shape",
+    "hold_while_kept",
     "holders_alive",
     "in_foreign_scope",
     "inference_step",

@@ -126,6 +126,11 @@ def can_have_twin(variable: Any) -> bool:
     return not (has_strategy() or in_part_of_a_graph() or isinstance(variable, tf.distribute.DistributedValues))
 
 
+def hold_while_kept(statistic: Any, observers: Any) -> None:
+    """Do nothing: a statistic is the optimizer's, and goes with it."""
+    del statistic, observers
+
+
 def tell(statistic: Any, sums: Any, tensors: Any, now: bool = False) -> Any:
     """Add what a call has seen to a statistic; return tensors that the call uses, as they are."""
     del now

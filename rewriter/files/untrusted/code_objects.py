@@ -119,9 +119,10 @@ def _require_known(path: Path, node: Any, module: str, name: str, custom_objects
         if hasattr(builtins, wanted):
             raise FileError(f"{path}: it names Python's own {wanted}, which is no part of a model; refused.")
         return
+    module = keras.portable_config({"module": module})["module"]  # on torch Keras names classes of torch
     top, *rest = f"{module}.{wanted}".split(".")
     if top in {"keras", "tf_keras"}:
-        parts = [part for part in rest[:-1] if part not in {"src", "api", "_v2", "v2", "v1", "backend", "torch"}]
+        parts = [part for part in rest[:-1] if part not in {"src", "api", "_v2", "v2", "v1"}]
         if not parts or parts[0] in _PARTS or parts[0] == "__internal__":
             return
         raise FileError(f"{path}: it names {module}.{wanted}, which is no part of a model; refused.")

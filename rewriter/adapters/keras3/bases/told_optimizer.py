@@ -8,7 +8,7 @@ import keras
 
 from .. import ops
 from ..distribution import require_one_replica
-from ..layer_statistics import add, is_kept_by_layer
+from ..layer_statistics import add, is_kept_by_layer, without_statistics
 from ..optimizers import kept_by_layers
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ class ToldOptimizer:
     Keras would put what layers tell in the place of what they told before, and, of several gradients that are
     accumulated, the largest.
     """
-
-    _rewriter_is_told = True
 
     def _overwrite_variables_directly_with_gradients(
         self,
@@ -42,6 +40,10 @@ class ToldOptimizer:
         given = ([gradient for gradient, _ in left], [variable for _, variable in left])
         result: tuple[Sequence[Any], Sequence[Any]] = super()._overwrite_variables_directly_with_gradients(*given)  # type: ignore[misc]
         return result
+
+    def _check_variables_are_known(self, variables: Sequence[Any]) -> None:
+        # Where a step builds the optimizer, a statistic for one that is gone goes too, and its gradient is there still.
+        super()._check_variables_are_known(without_statistics(variables))  # type: ignore[misc]
 
     def save_own_variables(self, store: Any) -> None:
         """Save the state, and behind it what the layers told."""
