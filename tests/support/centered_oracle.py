@@ -51,7 +51,7 @@ class Adam:
 
 
 class _BiasScale:
-    """What the step of a bias is multiplied by, where steps do not grow with gradients: found every 32 steps.
+    """What the step of a bias is multiplied by, where steps do not grow with gradients: found after every 32nd step.
 
     Of 64 units at most, which none of the networks here has.
     """
@@ -59,13 +59,16 @@ class _BiasScale:
     def __init__(self, rate):
         self.rate, self.scales = rate, {}
 
-    def of(self, layer, count, weight, mean):
-        """Return the factor; the largest move counts at the learning rate of now."""
+    def find(self, layer, count, weight, mean):
+        """Find it anew, from the weights after a step."""
         if count % 32 == 0:
             outputs = np.sqrt(np.mean((weight[-1] + mean @ weight[:-1]) ** 2))
             natural = np.sqrt(1 + len(mean) * outputs**2 / np.mean(weight[:-1] ** 2))
             self.scales[layer] = natural, 0.02 * outputs
-        natural, largest_move = self.scales[layer]
+
+    def of(self, layer, count):
+        """Return the factor; the largest move counts at the learning rate of now."""
+        natural, largest_move = self.scales.get(layer, (1.0, 0.0))
         rate = rounded(self.rate(count) if callable(self.rate) else self.rate)
         return min(natural, max(1.0, largest_move / rate if rate else 1.0))
 
@@ -86,7 +89,9 @@ def train(weights, batches, rule, decay=0.99, center=True):
             bias = flowing.sum(axis=0)
             step = rule.step(layer, np.vstack([inputs.T @ flowing - np.outer(mean, bias), bias]))
             if bias_scale is not None:
-                step[-1] *= bias_scale.of(layer, done, weights[layer], mean)
+                step[-1] *= bias_scale.of(layer, done)
             weights[layer] = weights[layer] + np.vstack([step[:-1], step[-1] - mean @ step[:-1]])
+            if bias_scale is not None:
+                bias_scale.find(layer, done, weights[layer], mean)
             totals[layer], counts[layer] = decay * totals[layer], decay * counts[layer]
     return weights

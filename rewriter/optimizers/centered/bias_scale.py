@@ -61,12 +61,15 @@ def bias_scale_of(optimizer: Any, observer: Observer, dtype: Any) -> Any:
     return ops.cast(ops.minimum(natural, ops.maximum(largest, ops.zeros_like(largest))), dtype)
 
 
-def refresh_bias_scales(optimizer: Any, observed: Iterable[tuple[Any, Observer]]) -> None:
-    """Compute anew, now and then, what the scales are made of.
+def refresh_bias_scales(optimizer: Any, observed: Iterable[tuple[Any, Observer]], steps: Any) -> None:
+    """Compute anew, after the first step and now and then, what the scales are made of.
+
+    After a step, as then nothing changes the weights in place any more: XLA would copy all that is read before.
 
     Args:
         optimizer: The optimizer.
         observed: Augmented kernels, and what their layers saw.
+        steps: How many steps were taken before this one.
     """
     power = _POWER_OF_SIGNS if isinstance(optimizer, keras.optimizer_classes("Lion")) else 1.0
     refreshed = [
@@ -79,7 +82,7 @@ def refresh_bias_scales(optimizer: Any, observed: Iterable[tuple[Any, Observer]]
         if observer.bias_scale is not None
     ]
     if refreshed:
-        keras.refresh_if(optimizer.iterations % _PERIOD == 0, refreshed)
+        keras.refresh_if(steps % _PERIOD == 0, refreshed)
 
 
 def _units_of(observer: Observer, kernel: Any) -> Any:

@@ -119,7 +119,7 @@ class Centered(CenteredBase):
         """Make the sums and numbers of the layers whose kernels are trained, each once."""
         observe(self, variables)
 
-    def _rewriter_begin_step(self, variables: Sequence[Any]) -> None:
+    def _rewriter_begin_step(self) -> None:
         """Share the sums over the replicas, so that all take the same step."""
         state: State = vars(self)[_STATE]
         if state.left_out is None and (state.include is not None or state.exclude is not None):
@@ -129,9 +129,6 @@ class Centered(CenteredBase):
                 "with rewriter.load_model."
             )
         state.statistics.share()
-        observers = [observer_of(self, variable) for variable in variables]
-        pairs = zip(variables, observers, strict=True)
-        refresh_bias_scales(self, [(variable, observer) for variable, observer in pairs if observer is not None])
 
     def _rewriter_twin_of(self, variable: Any) -> Any:
         """Return the scalar whose gradient is ``[x - m, 1]ᵀ dy``, ``None`` where there is none."""
@@ -177,8 +174,11 @@ class Centered(CenteredBase):
         """Whether the optimizer only adds to a variable or subtracts from it, as Keras's elementwise ones do."""
         return original_class(type(self)) in ELEMENTWISE
 
-    def _rewriter_end_step(self) -> None:
-        """Let what was seen before weigh less."""
+    def _rewriter_end_step(self, variables: Sequence[Any], steps: Any) -> None:
+        """Compute anew what scales the bias steps, now and then, and let what was seen before weigh less."""
+        observers = [observer_of(self, variable) for variable in variables]
+        pairs = zip(variables, observers, strict=True)
+        refresh_bias_scales(self, [(variable, observer) for variable, observer in pairs if observer is not None], steps)
         vars(self)[_STATE].statistics.forget()
 
 

@@ -30,8 +30,8 @@ class CenteredBase(ToldOptimizer, Mixin):
         """Make what is kept of the variables to train, called whenever they are named; once it is there, do nothing."""
         raise NotImplementedError
 
-    def _rewriter_begin_step(self, variables: Sequence[Any]) -> None:
-        """Do what comes before the gradients of a step are changed, given the variables that move."""
+    def _rewriter_begin_step(self) -> None:
+        """Do what comes before the gradients of a step are changed."""
         raise NotImplementedError
 
     def _rewriter_changed_gradient(self, gradient: Any, variable: Any) -> Any:
@@ -43,6 +43,10 @@ class CenteredBase(ToldOptimizer, Mixin):
 
         The gradient is that of the step, ``None`` if it is taken together with others.
         """
+        raise NotImplementedError
+
+    def _rewriter_end_step(self, variables: Sequence[Any], steps: Any) -> None:
+        """Do what comes after all variables moved, given those that did, and how many steps were taken before."""
         raise NotImplementedError
 
     def build(self, variables: Sequence[Any]) -> None:
@@ -70,10 +74,17 @@ class CenteredBase(ToldOptimizer, Mixin):
         # Called once a step, when all gradients that belong to it are added up, and before they are clipped.
         optimizer: Any = super()
         variables = _MOVED.get()
-        self._rewriter_begin_step(variables)
+        self._rewriter_begin_step()
         pairs = zip(grads, variables, strict=True)
         clipped: Sequence[Any] = optimizer._clip_gradients([self._rewriter_changed_gradient(*pair) for pair in pairs])
         return clipped
+
+    def _backend_update_step(
+        self, grads: Sequence[Any], trainable_variables: Sequence[Any], learning_rate: Any
+    ) -> None:
+        optimizer: Any = super()
+        optimizer._backend_update_step(grads, trainable_variables, learning_rate)
+        self._rewriter_end_step(trainable_variables, optimizer.iterations)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Apply one step to one variable; Keras calls it for each.

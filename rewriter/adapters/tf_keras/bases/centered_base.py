@@ -26,7 +26,7 @@ class CenteredBase(Mixin):
         """Make what is kept of the variables to train, called whenever they are named; once it is there, do nothing."""
         raise NotImplementedError
 
-    def _rewriter_begin_step(self, variables: Sequence[Any]) -> None:
+    def _rewriter_begin_step(self) -> None:
         """Do what comes before the gradients of a step are changed, on each replica, given the variables that move."""
         raise NotImplementedError
 
@@ -49,8 +49,8 @@ class CenteredBase(Mixin):
         """Tell whether a gradient of a variable has come from where its twin's comes from, and from nowhere else."""
         raise NotImplementedError
 
-    def _rewriter_end_step(self) -> None:
-        """Do what comes after all variables moved, on each replica."""
+    def _rewriter_end_step(self, variables: Sequence[Any], steps: Any) -> None:
+        """Do what comes after all variables moved, on each replica, given those that did, and the steps before."""
         raise NotImplementedError
 
     def build(self, var_list: Sequence[Any]) -> None:
@@ -119,13 +119,14 @@ class CenteredBase(Mixin):
         of_twins = [changed_already.get(id(gradient), (None, None))[1] for gradient, _ in pairs]
         if not skip_gradients_aggregation and kwargs.pop("experimental_aggregate_gradients", True):
             pairs = list(optimizer.aggregate_gradients(pairs))
-        self._rewriter_begin_step([variable for gradient, variable in pairs if gradient is not None])
+        moved = [variable for gradient, variable in pairs if gradient is not None]
+        self._rewriter_begin_step()
         changed = [
             (self._rewriter_changed(gradient, of_twin, variable), variable)
             for (gradient, variable), of_twin in zip(pairs, of_twins, strict=True)
         ]
         result = optimizer.apply_gradients(changed, name=name, skip_gradients_aggregation=True, **kwargs)
-        self._rewriter_end_step()
+        self._rewriter_end_step(moved, optimizer.iterations - 1)
         return result
 
     def _rewriter_changed(self, gradient: Any, of_twin: Any, variable: Any) -> Any:
