@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from rewriter.core.errors import OptimizerError
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -60,21 +58,20 @@ def in_foreign_scope(holder: Any) -> bool:
     return bool(tf.distribute.has_strategy()) and tf.distribute.get_strategy() is not strategy_of(holder)
 
 
-def require_one_replica() -> None:
-    """Raise ``OptimizerError`` inside a strategy of TensorFlow with several replicas, each of which sees other inputs.
+def sum_over_replicas(tensors: Sequence[Any]) -> Sequence[Any]:
+    """Add up tensors over the replicas of a strategy of TensorFlow, each of which sees other inputs.
 
     In other ways of distribution a sum over a batch is one over all of it.
     """
-    if keras.config.backend() != "tensorflow":
-        return
+    if keras.config.backend() != "tensorflow" or not tensors:
+        return tensors
     import tensorflow as tf  # noqa: PLC0415  of this backend alone
 
     context = tf.distribute.get_replica_context()
-    if context is not None and context.num_replicas_in_sync > 1:
-        raise OptimizerError(
-            "what the layers of a Keras 3 model see is not summed over the replicas of tf.distribute, so centered "
-            "coordinates and statistics of rules are not to be had there: take keras.distribution on JAX, or tf-keras."
-        )
+    if context is None or context.num_replicas_in_sync == 1:
+        return tensors
+    summed: Sequence[Any] = context.all_reduce(tf.distribute.ReduceOp.SUM, list(tensors))
+    return summed
 
 
 def is_chief(holder: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from .. import ops
-from ..distribution import require_one_replica
+from ..distribution import sum_over_replicas
 from ..layer_statistics import add, is_kept_by_layer, without_statistics
 from ..optimizers import kept_by_layers
 
@@ -32,9 +32,8 @@ class ToldOptimizer:
         told = [(variable, gradient) for gradient, variable in pairs if is_kept_by_layer(variable)]
         every = optimizer.gradient_accumulation_steps
         is_first = keras.ops.equal(optimizer._iterations % every, 0) if every else True
-        if told:
-            require_one_replica()
-        for statistic, seen in told:
+        sums = sum_over_replicas([seen for _, seen in told])
+        for (statistic, _), seen in zip(told, sums, strict=True):
             add(statistic, seen, is_first)
         left = [pair for pair in pairs if not is_kept_by_layer(pair[1])]
         given = ([gradient for gradient, _ in left], [variable for _, variable in left])
