@@ -106,7 +106,9 @@ def invalidate_holders(model: Any, replaced: Iterable[Replaced], alive: Iterable
         replaced: The old ones.
         alive: The result of ``keras.holders_alive()``.
     """
+    replaced = list(replaced)
     keys = [each.key for each in replaced]
+    keras.refuse_in_other_libraries(frozenset[int]().union(*(each.handles for each in replaced)))
     models = models_sharing_layers(model, alive)
     reset_functions(model, models)
     with_slots = (each for each in alive if keras.is_optimizer(each) and keras.inner_optimizer(each) is each)

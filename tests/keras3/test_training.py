@@ -73,3 +73,15 @@ def test_mirrored_devices_train_as_one(tmp_path):
     said = run_script("keras3_mirrored", "tensorflow", tmp_path, python=[sys.executable])
     assert {name: error for name, error in said["errors"].items() if error > ROUNDING} == {}
     assert all(said["same"].values())
+
+
+@pytest.mark.skipif(TORCH is None, reason="make test-torch runs it")
+def test_two_workers_of_torch_train_as_one(tmp_path):
+    """What torch made of the weights before they were replaced refuses to go on with them."""
+    said = run_script("keras3_workers", "torch", tmp_path, python=[TORCH])
+    assert {name: error for name, error in said["errors"].items() if error > ROUNDING} == {}
+    assert said["same"]
+    of_optimizer, of_wrapper, of_own = said["said"]
+    assert "this SGD of torch holds weights that rewriter has replaced since" in of_optimizer
+    assert "this DistributedDataParallel of torch holds weights" in of_wrapper
+    assert of_own == ""

@@ -160,6 +160,7 @@ from .statistics import (
     sum_of_features,
     twin_of,
 )
+from .torch_holders import refuse_in_other_libraries
 
 # What this Keras cannot do, or is not asked for yet.
 graphs = checkpoints = None
@@ -275,6 +276,7 @@ __all__ = [
     "recorded_calls",
     "recount_steps",
     "refresh_if",
+    "refuse_in_other_libraries",
     "register",
     "register_class",
     "registered_object",

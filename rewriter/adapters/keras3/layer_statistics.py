@@ -15,6 +15,7 @@ import keras
 
 from ..instances import instances_alive
 from .distribution import strategy_scope
+from .torch_holders import forget_torch_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -106,15 +107,6 @@ def forget_statistics(layer: Any, kernel: Any) -> None:
     """Have a layer hold the statistics of a kernel no more."""
     known = {id(each) for each in statistics_of(kernel)}
     layer._trainable_variables[:] = [each for each in layer._trainable_variables if id(each) not in known]
-
-
-def forget_torch_parameters(layers: Iterable[Any]) -> None:
-    """Have layers list anew what torch knows of their variables, when they are asked: on torch they keep such a list.
-
-    It is a list of all variables in a layer, in any depth. What clears gradients, and optimizers of torch, go by it.
-    """
-    for layer in layers if keras.config.backend() == "torch" else ():
-        layer._modules.pop("_torch_params", None)
 
 
 def optimizer_of_statistic(statistic: Any) -> Any:

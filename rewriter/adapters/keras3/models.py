@@ -15,9 +15,10 @@ import numpy as np
 from ..instances import instances_alive
 from . import ops
 from .classes import Spec, dtype_of
-from .layer_statistics import forget_torch_parameters, without_statistics
+from .layer_statistics import without_statistics
 from .layers import is_graph_network
 from .optimizers import build_slots
+from .torch_holders import forget_torch_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -24,6 +24,7 @@ from .layer_statistics import (
     without_statistics,
 )
 from .layers import is_bookkeeping
+from .torch_holders import handles_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -63,8 +64,8 @@ def is_optimizer(value: Any) -> bool:
 
 
 def remember(variable: Any) -> Replaced:
-    """Note what tells optimizers that hold a variable."""
-    return Replaced(variable_key(None, variable), frozenset())
+    """Note what tells optimizers that hold a variable, those of torch too."""
+    return Replaced(variable_key(None, variable), handles_of(variable))
 
 
 def set_key(tensor: Any, key: Any) -> None:

@@ -34,6 +34,11 @@ def remember(variable: Any) -> Replaced:
     return Replaced(variable_key(None, variable), frozenset(map(id, handles_of(variable))))
 
 
+def refuse_in_other_libraries(handles: frozenset[int]) -> None:
+    """Do nothing: no other library trains variables of TensorFlow."""
+    del handles
+
+
 def set_key(tensor: Any, key: Any) -> None:
     """Give an eager tensor the key that optimizers ask variables for."""
     tensor._unique_id = key
