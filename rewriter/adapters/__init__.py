@@ -36,15 +36,17 @@ def __getattr__(name: str) -> Any:
     return adapter if name == "keras" else getattr(adapter, name)
 
 
-def required(capability: _Capability | None, what: str) -> _Capability:
+def required(capability: _Capability | None, what: str, instead: str = "take a model of tf-keras") -> _Capability:
     """Return an optional capability of a Keras; ``ModelError`` where it has none.
 
     Args:
         capability: One of ``keras.graphs``, ``keras.checkpoints`` and so on.
         what: What needs it, for the message.
+        instead: What to do without it, for the message.
     """
     if capability is None:
-        raise ModelError(f"{what} is there for tf-keras alone, and this model is of {CALLED[_FRAMEWORK]}.")
+        backend = importlib.import_module(_FRAMEWORK).backend.backend()
+        raise ModelError(f"{what} is not there for {CALLED[_FRAMEWORK]} on {backend}: {instead}.")
     return capability
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from .capabilities import Checkpoints, Fused, Graphs, Legacy, LossScale
+    from .capabilities import Checkpoints, Fused, Graphs, Legacy, LossScale, Tracing
     from .records import DecayExclusions, NewWeight, Replaced, Slots
 
 
@@ -226,6 +226,8 @@ class Keras(Classes, Variables, Layers, Models, Optimizers, Files, Statistics, D
 
     @property
     def graphs(self) -> Graphs | None: ...
+    @property
+    def tracing(self) -> Tracing | None: ...
     @property
     def fused(self) -> Fused | None: ...
     @property

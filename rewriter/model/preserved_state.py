@@ -13,14 +13,14 @@ from .input_observation import unobserved
 from .variable_holders import (
     held_variables,
     is_library_module,
-    is_of_a_library,
+    is_of_a_framework,
     is_of_a_users_class,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_OF_PYTHON = {"_thread", "weakref"}  # the locks and caches that each layer has
+_LOCKS_AND_CACHES = {"_thread", "weakref"}  # which each layer has
 _PLAIN = (bool, int, float, str, type(None), np.ndarray)
 
 
@@ -98,7 +98,7 @@ def _is_users(value: Any) -> bool:
         return not is_library_module(value.__module__)
     if isinstance(value, list | tuple | dict):
         return any(map(_is_users, value.values() if isinstance(value, dict) else value))
-    return not (is_of_a_library(type(value)) or type(value).__module__ in _OF_PYTHON)
+    return not (is_of_a_framework(type(value)) or type(value).__module__ in _LOCKS_AND_CACHES)
 
 
 def _is_plain(value: Any) -> bool:

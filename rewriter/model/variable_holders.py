@@ -8,16 +8,18 @@ the arguments that a layer was called with in a Functional model.
 from __future__ import annotations
 
 import functools
+import sys
 import types
 from typing import TYPE_CHECKING, Any
 
 from ..adapters import keras
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from types import CodeType
 
-_LIBRARIES = ("builtins", "tf_keras", "tensorflow", "keras", "jax", "jaxlib", "torch", "numpy", "rewriter")
+_FRAMEWORKS = ("builtins", "tf_keras", "tensorflow", "keras", "jax", "jaxlib", "torch", "numpy", "rewriter")
+_OF_PYTHON = sys.stdlib_module_names  # its code holds no variables, but its objects may: a SimpleNamespace, for example
 _HOLDS_NOTHING = (str, bytes, int, float, type)
 _BUILT_BY_KERAS = frozenset({"build", "__init__"})  # what these read is what the layer is made of
 
@@ -169,13 +171,22 @@ def is_of_a_library(cls: type) -> bool:
     return is_library_module(cls.__module__)
 
 
+def is_of_a_framework(cls: type) -> bool:
+    """Tell whether a class is a framework's or built in: its objects hold nothing of a user, but for containers."""
+    return _is_of(cls.__module__, _FRAMEWORKS)
+
+
 def is_library_module(name: Any) -> bool:
     """Tell whether a module of some name is Python's own, or of a library that this one knows.
 
     Compiled code, of Cython for example, may have no module name or a value of another type. It cannot be looked into.
     """
-    return not isinstance(name, str) or name.split(".")[0] in _LIBRARIES
+    return _is_of(name, _FRAMEWORKS) or _is_of(name, _OF_PYTHON)
+
+
+def _is_of(name: Any, packages: Collection[str]) -> bool:
+    return not isinstance(name, str) or name.partition(".")[0] in packages
 
 
 def _is_of_a_user(value: Any) -> bool:
-    return keras.is_module(value) or not is_of_a_library(type(value))
+    return keras.is_module(value) or not is_of_a_framework(type(value))

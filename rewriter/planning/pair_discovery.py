@@ -138,17 +138,24 @@ def _places(model: Any) -> list[_Place]:
         own = {id(weight) for weight in keras.own_weights(layer)}
         for attribute, variable in held_variables(layer):
             if id(variable) in own:
-                name = f"{path}.{attribute}" if path else attribute
-                places.setdefault(id(variable), _Place(variable, layer, attribute, name))
+                public = _public_name(layer, attribute)
+                name = f"{path}.{public}" if path else public
+                places.setdefault(id(variable), _Place(variable, layer, public, name))
     return list(places.values())
 
 
+def _public_name(layer: Any, attribute: str) -> str:
+    """Return the name by which a layer's attribute is asked for, where it is stored under another."""
+    public = attribute.removeprefix("_")
+    return public if public.isidentifier() and keras.stored_attribute(layer, public) == attribute else attribute
+
+
 def _trace(model: Any, inputs: Any, variables: Sequence[Any]) -> Dataflow:
-    graphs = required(keras.graphs, "discover=True")
+    tracing = required(keras.tracing, "discover=True", "declare the pairs with rewriter.pair")
     specs, guessed = specs_of(model)
     if inputs is not None:
         try:
-            specs = graphs.specs_like(inputs)
+            specs = tracing.specs_like(inputs)
         except AttributeError as error:
             raise ModelError(
                 f"{hints.INPUTS} takes a batch as the model does: arrays, not lists of numbers."
@@ -165,7 +172,7 @@ def _trace(model: Any, inputs: Any, variables: Sequence[Any]) -> Dataflow:
             return model(batch, **further, **keras.training_argument(model, training))
 
         with preserved(model, *keras.layers_below(model)):
-            return graphs.dataflow(call, given, variables)
+            return tracing.dataflow(call, given, variables)
 
     try:
         with keras.kept_input_specs(model) if guessed and inputs is None else contextlib.nullcontext():

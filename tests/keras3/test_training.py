@@ -54,6 +54,17 @@ def test_what_layers_see(on_backend):
     assert {name: error for name, error in errors.items() if error > 1e-6} == {}
 
 
+def test_pairs_are_found_in_what_a_model_computes(on_backend):
+    """However a layer is written, by what TensorFlow or JAX trace; of known layers what is known of them."""
+    said = on_backend("keras3_discovered")
+    if said["backend"] == "torch":
+        assert (
+            said["refused"] == "discover=True is not there for Keras 3 on torch: declare the pairs with rewriter.pair."
+        )
+    else:
+        assert (said["wrong"], said["looked_at"]) == ({}, 40)
+
+
 def test_several_devices_train_as_one(tmp_path):
     """On JAX, by data and by model; a map that names kernels lays augmented ones out too."""
     ways = run_script("keras3_devices", "jax", tmp_path, python=[sys.executable])["ways"]

@@ -3,7 +3,10 @@
 Tried with Keras 3.15, on JAX and TensorFlow.
 """
 
+import keras
+
 from . import fused, legacy, loss_scale, ops
+from . import tracing as _tracing
 from .bases import CenteredBase, DecayBase, LayerBase, OptimizerBase
 from .classes import (
     LIBRARY,
@@ -164,6 +167,7 @@ from .torch_holders import refuse_in_other_libraries
 
 # What this Keras cannot do, or is not asked for yet.
 graphs = checkpoints = None
+tracing = None if keras.config.backend() == "torch" else _tracing
 
 __all__ = [
     "FILE_ERRORS",
@@ -306,6 +310,7 @@ __all__ = [
     "sum_of_features",
     "tell",
     "traced_functions",
+    "tracing",
     "tracked_children",
     "trained_variables",
     "training_argument",

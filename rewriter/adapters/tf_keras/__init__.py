@@ -64,6 +64,7 @@ from .files import (
     saves_its_variables_as_keras_does,
     schedule_from_config,
 )
+from .graphs import tracing
 from .graphs.context import current_graph, is_usable_here, notes_of_graph
 from .layers import (
     assign_rows,
@@ -301,6 +302,7 @@ __all__ = [
     "sum_of_features",
     "tell",
     "traced_functions",
+    "tracing",
     "tracked_children",
     "trained_variables",
     "training_argument",

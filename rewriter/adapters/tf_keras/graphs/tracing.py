@@ -1,4 +1,4 @@
-"""Traces a function, and reads the dataflow of its variables."""
+"""Optional: traces a function, and reads the dataflow of its variables."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+from ...dataflow.graph_def import interpret_function
 from ..classes import no_new_variables
 from ..layers import handles_of
-from .dataflow import interpret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,13 +35,5 @@ def dataflow(function: Callable[..., Any], specs: Sequence[Any], variables: Sequ
     with no_new_variables():
         traced = tf.function(function, autograph=False).get_concrete_function(*specs)
     numbers = {id(handle): number for number, variable in enumerate(variables) for handle in handles_of(variable)}
-    captured = traced.captured_inputs
-    # What a graph captures comes after its arguments.
-    placeholders = traced.inputs[len(traced.inputs) - len(captured) :]
-    handles = {
-        placeholder.op.name: numbers[id(handle)]
-        for placeholder, handle in zip(placeholders, captured, strict=True)
-        if id(handle) in numbers
-    }
     shapes = {number: tuple(variable.shape) for number, variable in enumerate(variables)}
-    return interpret(traced.graph.as_graph_def(add_shapes=True), handles, shapes)
+    return interpret_function(traced, numbers, shapes)

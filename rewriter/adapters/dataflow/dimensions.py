@@ -1,15 +1,12 @@
-"""Which axes of a variable run along the dimensions of a tensor that is read from it, through every move and cut.
-
-And, in the tables at the end, which operations of TensorFlow move, cut and multiply.
-"""
+"""Which axes of a variable run along the dimensions of a tensor that is read from it, through every move and cut."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 
 class Dimension(NamedTuple):
@@ -25,6 +22,7 @@ class Dimension(NamedTuple):
 
 Dimensions = tuple[Dimension, ...]
 UNKNOWN = 1 << 40  # the size of a dimension that is not known when the graph is made
+_TURNED = 1 << 41  # where a dimension begins that is read from its end
 # The whole numbers that an operation was given as a constant: a shape, a permutation, an axis.
 Numbers = tuple[int, ...]
 
@@ -82,7 +80,11 @@ def reshaped_at_the_end(dimensions: Dimensions, shape: Sequence[int], sizes: Seq
         size = after.pop()
         taken: list[Dimension] = []
         while before and math.prod(each.size for each in taken) < size:
-            taken.insert(0, before.pop())
+            last = before.pop()
+            if last.size > size and len(last.axes) > 1:
+                before += _atoms(last, sizes)  # what was flattened is taken apart again
+                last = before.pop()
+            taken.insert(0, last)
         joined = _joined(taken, sizes)
         if joined is None or joined.size != size or size == UNKNOWN:
             return None
@@ -95,7 +97,7 @@ def _joined(dimensions: Sequence[Dimension], sizes: Sequence[int]) -> Dimension 
     long = [each for each in dimensions if each.size > 1]
     if len(long) == 1:
         return long[0]
-    if any(math.prod(sizes[axis] for axis in each.axes) != each.size for each in long):
+    if any(each.start or math.prod(sizes[axis] for axis in each.axes) != each.size for each in long):
         return None
     return Dimension(
         math.prod(each.size for each in dimensions), tuple(axis for each in dimensions for axis in each.axes)
@@ -105,8 +107,22 @@ def _joined(dimensions: Sequence[Dimension], sizes: Sequence[int]) -> Dimension 
 def _atoms(dimension: Dimension, sizes: Sequence[int]) -> list[Dimension]:
     """Take a dimension apart into the whole axes that run along it, or leave it where a piece was cut out of them."""
     axes = [Dimension(sizes[axis], (axis,)) for axis in dimension.axes if sizes[axis] > 1]
-    whole = math.prod(axis.size for axis in axes) == dimension.size
+    whole = not dimension.start and math.prod(axis.size for axis in axes) == dimension.size
     return axes if whole and dimension.size > 1 else [dimension]
+
+
+def sizes_along(dimension: Dimension, sizes: Sequence[int]) -> list[int]:
+    """List the sizes of the axes that run along a dimension; of a piece, or where all are one, their product."""
+    return [atom.size for atom in _atoms(dimension, sizes) if atom.axes != dimension.axes] or [
+        math.prod(sizes[axis] for axis in dimension.axes)
+    ]
+
+
+def turned(dimensions: Dimensions, places: Numbers) -> Dimensions:
+    """Follow the reversal of some dimensions: they begin where no other does, so they fit no other."""
+    return tuple(
+        each._replace(start=_TURNED - each.start) if place in places else each for place, each in enumerate(dimensions)
+    )
 
 
 def transposed(dimensions: Dimensions, order: Numbers) -> Dimensions:
@@ -120,6 +136,21 @@ def expanded(dimensions: Dimensions, place: int) -> Dimensions:
     return (*dimensions[:at], Dimension(1, ()), *dimensions[at:])
 
 
+def spread(dimensions: Dimensions, shape: Sequence[int], places: Sequence[int], is_variable: bool) -> Dimensions | None:
+    """Follow a broadcast, to a shape in which the dimensions have some places.
+
+    Along what is new a variable gets size 1, as it is the same all along it. Of a sum nothing may be spread that has
+    units: what belongs to one would be spread over others.
+    """
+    result = [Dimension(1 if is_variable else size, ()) for size in shape]
+    for each, place in zip(dimensions, places, strict=True):
+        if each.axes and not is_variable and each.size != shape[place]:
+            return None
+        if each.axes:
+            result[place] = each
+    return tuple(result)
+
+
 def squeezed(dimensions: Dimensions, places: Numbers) -> Dimensions:
     """Follow the removal of dimensions of size one; of all of them if no places are given."""
     gone = {place % len(dimensions) for place in places} or {
@@ -131,10 +162,11 @@ def squeezed(dimensions: Dimensions, places: Numbers) -> Dimensions:
 def resized(dimensions: Dimensions, place: int, start: int, size: int) -> Dimensions:
     """Follow a cut along one dimension, of which ``size`` is left from ``start`` on."""
     at = place % len(dimensions)
-    return (*dimensions[:at], _cut(dimensions[at], start, size), *dimensions[at + 1 :])
+    return (*dimensions[:at], cut(dimensions[at], start, size), *dimensions[at + 1 :])
 
 
-def _cut(dimension: Dimension, start: int, size: int) -> Dimension:
+def cut(dimension: Dimension, start: int, size: int) -> Dimension:
+    """Follow a cut along a dimension, of which ``size`` is left from ``start`` on."""
     return Dimension(size, dimension.axes, dimension.start + start if dimension.axes else 0)
 
 
@@ -167,11 +199,11 @@ def strided(
         else:
             dimension = remaining.pop(0)
             if not is_set("shrink_axis", place):
-                cut = slice(None if is_set("begin", place) else first, None if is_set("end", place) else last, stride)
-                left = range(dimension.size)[cut]
+                taken = slice(None if is_set("begin", place) else first, None if is_set("end", place) else last, stride)
+                left = range(dimension.size)[taken]
                 if not left or left.step != 1:
                     return None
-                result.append(_cut(dimension, left.start, len(left)))
+                result.append(cut(dimension, left.start, len(left)))
     return (*result, *remaining)
 
 
@@ -192,68 +224,3 @@ def left_by_einsum(equation: str, place: int) -> Left | None:
     if "." in letters or any(letter in result and letter not in named for letter in letters):
         return None
     return [(letters.index(each), place - len(named)) for place, each in enumerate(named) if each in letters]
-
-
-def masks_of(node: Any) -> tuple[tuple[str, int], ...]:
-    """Read the masks of a ``StridedSlice`` by name, without ``_mask``; any other operation has none."""
-    names = ("begin", "end", "ellipsis", "new_axis", "shrink_axis") if node.op == "StridedSlice" else ()
-    return tuple((name, node.attr[f"{name}_mask"].i) for name in names)
-
-
-def _split(dimensions: Dimensions, place: int, count: int, index: int) -> Dimensions:
-    size = dimensions[place].size // count
-    return resized(dimensions, place, index * size, size)
-
-
-def _matmul(turned: str) -> Callable[[Any, int, int], Left | None]:
-    """Make the rule for a matrix product whose factors can be transposed; ``turned`` names the two attributes."""
-
-    def left(node: Any, place: int, rank: int) -> Left | None:
-        return left_by_matmul(rank, place, node.attr[turned.split()[place]].b)
-
-    return left
-
-
-def _convolution(*dimensions: int) -> Callable[[Any, int, int], Left | None]:
-    """Make the rule for a convolution by its filter, of which some dimensions are left, all of them as channels."""
-
-    def left(node: Any, place: int, rank: int) -> Left | None:
-        channels = -1 if node.attr["data_format"].s.endswith(b"C") else 1 - rank
-        return [(rank + dimension, channels) for dimension in dimensions] if place == 1 else None
-
-    return left
-
-
-# For each product, what is left of a factor at some place and of some rank.
-PRODUCTS: dict[str, Callable[[Any, int, int], Left | None]] = {
-    "MatMul": _matmul("transpose_a transpose_b"),
-    **dict.fromkeys(("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3"), _matmul("adj_x adj_y")),
-    "Einsum": lambda node, place, _: left_by_einsum(node.attr["equation"].s.decode(), place),
-    "Conv2D": _convolution(-1),
-    "Conv3D": _convolution(-1),
-    "DepthwiseConv2dNative": _convolution(-2, -1),
-    "Conv2DBackpropInput": _convolution(-2),
-    "Conv3DBackpropInputV2": _convolution(-2),
-}
-
-CUTS = frozenset(["Split", "SplitV", "Unpack", "StridedSlice", "Slice"])
-# For each operation that moves dimensions or cuts, what becomes of them: of the node, the dimensions, the numbers of
-# its other arguments, the sizes of the variable's axes, and which of its outputs.
-MOVES: dict[str, Callable[[Any, Any, list[Numbers], Sequence[int], int], Dimensions | None]] = {
-    "Reshape": lambda _, before, numbers, sizes, __: reshaped(before, numbers[0], sizes),
-    "Transpose": lambda _, before, numbers, *__: transposed(before, numbers[0]),
-    "ExpandDims": lambda _, before, numbers, *__: expanded(before, numbers[0][0]),
-    "Squeeze": lambda node, before, *_: squeezed(before, tuple(node.attr["squeeze_dims"].list.i)),
-    "Split": lambda node, before, numbers, _, index: _split(before, numbers[0][0], node.attr["num_split"].i, index),
-    "SplitV": lambda _, before, numbers, __, index: resized(
-        before, numbers[1][0], sum(numbers[0][:index]), numbers[0][index]
-    ),
-    "Unpack": lambda node, before, *_: squeezed(before, (node.attr["axis"].i,)),
-    "Slice": lambda _, before, numbers, *__: tuple(
-        _cut(each, first, size if size >= 0 else each.size - first)
-        for each, first, size in zip(before, *numbers, strict=True)
-    ),
-    "StridedSlice": lambda node, before, numbers, *_: strided(
-        before, numbers[0], numbers[1], numbers[2], dict(masks_of(node))
-    ),
-}
