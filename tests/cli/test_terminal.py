@@ -14,7 +14,7 @@ from rich.console import Console
 from tf_keras import layers
 
 import rewriter
-from family_models import hand_made
+from hand_made_models import hand_made
 from models import MODELS
 from processes import SCRIPTS
 from rewriter.commands.benchmark.run import Benchmark, Row

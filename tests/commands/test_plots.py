@@ -9,7 +9,8 @@ import tf_keras
 from tf_keras import layers
 
 import rewriter
-from family_models import hand_made, recurrent
+from family_models import recurrent
+from hand_made_models import hand_made
 from models import MODELS, fit
 from rewriter.commands.plots import difference_plot, kernel_plot
 from rewriter.rewriting.verification import paired_weights

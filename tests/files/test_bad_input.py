@@ -16,7 +16,7 @@ from tf_keras import layers
 
 import fuzzing
 import rewriter
-from family_models import Mixing
+from hand_made_models import Mixing
 from models import fit, save_in_each_format
 from rewriter.files.formats import digest
 from warm_python import WARM_PYTHON

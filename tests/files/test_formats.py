@@ -16,9 +16,11 @@ from models import MODELS, batch, fit
 from processes import run_script, run_script_without_rewriter
 from rewriter.files import formats
 from rewriter.model.walk import locate_layers
+from tensorflow_models import WITH_TENSORFLOW
 from zoo import ZOO, Unregistered
 
-EVERY = {**MODELS, **ZOO}
+WITH_OWN_CODE = {**ZOO, **WITH_TENSORFLOW}
+EVERY = {**MODELS, **WITH_OWN_CODE}
 # Writing and reading a SavedModel takes seconds; these differ in how Keras revives them.
 SAVED_MODELS = {
     "nested",
@@ -59,7 +61,7 @@ def keras_itself_can(model, path, expected):
         return False
 
 
-@pytest.mark.parametrize("table", [MODELS, ZOO], ids=["models", "zoo"])
+@pytest.mark.parametrize("table", [MODELS, WITH_OWN_CODE], ids=["models", "zoo"])
 @pytest.mark.parametrize("suffix", [".keras", ".h5", ""], ids=["keras", "h5", "savedmodel"])
 def test_rewritten_and_exported_files(tmp_path, suffix, table):
     """Wherever Keras itself saves and loads the original, the rewritten model and its export load in a fresh process.
@@ -80,7 +82,7 @@ def test_rewritten_and_exported_files(tmp_path, suffix, table):
         rewriter.save_model(model, tmp_path / f"{name}_rewritten{suffix}")
         rewriter.export(model, tmp_path / f"{name}_exported{suffix}")
         expected[name] = digest(outputs)
-    assert len(expected) >= KERAS_ITSELF_CAN[suffix][table is ZOO]
+    assert len(expected) >= KERAS_ITSELF_CAN[suffix][table is WITH_OWN_CODE]
     for run, library, ending in (
         (run_script, "rewriter", "rewritten"),
         (run_script_without_rewriter, "keras", "exported"),

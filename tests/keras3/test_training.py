@@ -1,31 +1,11 @@
-"""Models of Keras 3, on each backend in a process of its own; ``make test-torch`` has one with torch."""
+"""Models of Keras 3, on each backend in a process of its own."""
 
-import os
 import sys
-
-import pytest
 
 from processes import run_script
 
 MERGED = {"subclassed": 3, "shared": 3, "attention": 5, "convolutions": 3, "recurrent": 3}
 ROUNDING = 3e-5  # of float32, over the steps of a training
-TORCH = os.environ.get("REWRITER_TORCH")
-
-
-@pytest.fixture(params=["tensorflow", "jax", "torch"])
-def on_backend(request, tmp_path):
-    """A function that runs a script on a backend, and returns what it says."""
-    if request.param == "torch" and TORCH is None:
-        pytest.skip("make test-torch runs it")
-
-    def run(script):
-        said = run_script(
-            script, request.param, tmp_path, python=[TORCH if request.param == "torch" else sys.executable]
-        )
-        assert said["backend"] == request.param
-        return said
-
-    return run
 
 
 def test_training_goes_on_bit_for_bit(on_backend):
@@ -54,17 +34,6 @@ def test_what_layers_see(on_backend):
     assert {name: error for name, error in errors.items() if error > 1e-6} == {}
 
 
-def test_pairs_are_found_in_what_a_model_computes(on_backend):
-    """However a layer is written, by what TensorFlow or JAX trace; of known layers what is known of them."""
-    said = on_backend("keras3_discovered")
-    if said["backend"] == "torch":
-        assert (
-            said["refused"] == "discover=True is not there for Keras 3 on torch: declare the pairs with rewriter.pair."
-        )
-    else:
-        assert (said["wrong"], said["looked_at"]) == ({}, 40)
-
-
 def test_several_devices_train_as_one(tmp_path):
     """On JAX, by data and by model; a map that names kernels lays augmented ones out too."""
     ways = run_script("keras3_devices", "jax", tmp_path, python=[sys.executable])["ways"]
@@ -86,10 +55,9 @@ def test_mirrored_devices_train_as_one(tmp_path):
     assert all(said["same"].values())
 
 
-@pytest.mark.skipif(TORCH is None, reason="make test-torch runs it")
-def test_two_workers_of_torch_train_as_one(tmp_path):
+def test_two_workers_of_torch_train_as_one(tmp_path, torch_python):
     """What torch made of the weights before they were replaced refuses to go on with them."""
-    said = run_script("keras3_workers", "torch", tmp_path, python=[TORCH])
+    said = run_script("keras3_workers", "torch", tmp_path, python=[torch_python])
     assert {name: error for name, error in said["errors"].items() if error > ROUNDING} == {}
     assert said["same"]
     of_optimizer, of_wrapper, of_own = said["said"]

@@ -11,7 +11,8 @@ from tf_keras import layers
 
 import rewriter
 from arrays import bits
-from family_models import FAMILIES, attention, conv_2d, hand_made, recurrent
+from family_models import FAMILIES, attention, conv_2d, recurrent
+from hand_made_models import hand_made
 from model_state import state
 from models import batch, fit, trained_pair
 from processes import ROOT, run_script

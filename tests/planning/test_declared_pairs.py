@@ -11,7 +11,7 @@ from tf_keras import layers
 
 import rewriter
 from arrays import bits
-from family_models import Gate, Mixing, hand_made, register
+from hand_made_models import Gate, Mixing, hand_made, register
 from models import batch, fit, trained_pair
 from rewriter.optimizers.state.state_size import state_sizes
 from rewriter.planning import declared_pairs

@@ -11,13 +11,15 @@ from tf_keras import layers
 import rewriter
 from arrays import bits
 from discovered import SQUARE, Custom, found_in, found_pairs
-from family_models import FAMILIES, Gate, Mixing, hand_made
+from family_models import FAMILIES
+from hand_made_models import Gate, Mixing, hand_made
 from model_state import state
 from models import MODELS, batch, fit, trained_pair
 from rewriter.model.families import family_of
 from rewriter.model.pairs import Pair, Weight
 from rewriter.model.walk import locate_layers
 from rewriter.planning.pair_discovery import discover
+from tensorflow_models import in_module
 from zoo import ZOO
 
 APPLICATIONS = ["MobileNetV3Small", "ResNet50V2", "ConvNeXtTiny", "EfficientNetV2B0"]
@@ -58,9 +60,8 @@ def test_applications(name):
 
 
 WITH_PAIRS_OF_KNOWN_LAYERS = {
-    name: ZOO[name]
-    for name in ("custom_layer", "subclassed", "deep_containers", "bidirectional", "masked", "in_module")
-}
+    name: ZOO[name] for name in ("custom_layer", "subclassed", "deep_containers", "bidirectional", "masked")
+} | {"in_module": in_module}
 
 
 @pytest.mark.parametrize("builder", WITH_PAIRS_OF_KNOWN_LAYERS.values(), ids=WITH_PAIRS_OF_KNOWN_LAYERS)
@@ -339,17 +340,17 @@ def test_from_the_command_line(run, tmp_path):
     """inspect --discover shows what is found and remarked, rewrite --discover merges it, and strict exits with 1."""
     model = hand_made()
     model.save(tmp_path / "base.keras")
-    code, out, _ = run("inspect", tmp_path / "base.keras", "--discover", "--import", "family_models")
+    code, out, _ = run("inspect", tmp_path / "base.keras", "--discover", "--import", "hand_made_models")
     assert code == 0
     assert "found: w and b" in out
     assert "mixing.gain: trainable, and in no pair: used by Mul" in out
-    code, _, err = run("inspect", tmp_path / "base.keras", "--discover", "--strict", "--import", "family_models")
+    code, _, err = run("inspect", tmp_path / "base.keras", "--discover", "--strict", "--import", "hand_made_models")
     assert code == 1
     assert "mixing.gain" in err
     joint = tmp_path / "joint.keras"
-    code, out, _ = run("rewrite", tmp_path / "base.keras", joint, "--discover", "--import", "family_models")
+    code, out, _ = run("rewrite", tmp_path / "base.keras", joint, "--discover", "--import", "hand_made_models")
     assert code == 0
-    code, _, _ = run("verify", tmp_path / "base.keras", joint, "--import", "family_models")
+    code, _, _ = run("verify", tmp_path / "base.keras", joint, "--import", "hand_made_models")
     assert code == 0
     assert len(rewriter.plan(rewriter.load_model(joint)).merged) == 4
 

@@ -14,9 +14,10 @@ from arrays import bits
 from model_state import merged_layers, state
 from models import MODELS, batch, fit, trained_pair
 from rewriter.model.walk import locate_layers
+from tensorflow_models import WITH_TENSORFLOW, own_call, own_steps, tied
 from zoo import ZOO
 
-EVERY = {**MODELS, **ZOO}
+EVERY = {**MODELS, **ZOO, **WITH_TENSORFLOW}
 ALL_MODELS = pytest.mark.parametrize("builder", EVERY.values(), ids=EVERY)
 
 
@@ -223,7 +224,7 @@ def test_every_model_over_the_same_layers_uses_the_live_variables():
 
 def test_the_gradient_of_a_tied_kernel_reaches_the_augmented_kernel():
     """What another layer does with the kernel has its share in the gradient; the bias row has none of it."""
-    model = ZOO["tied"]()
+    model = tied()
     x, _ = batch()
     code = tf.constant(x[:, :4])
 
@@ -240,7 +241,7 @@ def test_the_gradient_of_a_tied_kernel_reaches_the_augmented_kernel():
 
 def test_call_keeps_its_parameters():
     """Wrappers ask a layer's call which arguments it takes before they pass training or a mask."""
-    model = ZOO["own_call"]()
+    model = own_call()
     layer = model.layers[0]
     before = inspect.getfullargspec(layer.call)
     assert "training" in before.args
@@ -250,7 +251,7 @@ def test_call_keeps_its_parameters():
 
 def test_custom_steps_keep_working():
     """A model's own train_step and test_step are what fit and evaluate go on using."""
-    original, model = trained_pair(ZOO["own_steps"])
+    original, model = trained_pair(own_steps)
     rewriter.rewrite(model, optimizer="keep")
     assert model.evaluate(*batch(), verbose=0) == original.evaluate(*batch(), verbose=0)
     assert fit(model).history == fit(original).history

@@ -3,7 +3,7 @@
 import json
 import sys
 
-import family_models  # noqa: F401  registers its layers
+import hand_made_models  # noqa: F401  registers its layers
 import rewriter
 from models import batch
 

@@ -76,7 +76,7 @@ def data(shape):
 def kept(name, rewritten):
     """Train with Adam, through a file, plain or rewritten before and split after; return all that it is then."""
     make, shape = MODELS[name]
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(1)
     model, (x, y) = make(), data(shape)
     model.compile(keras.optimizers.Adam(0.01, weight_decay=0.1), "mse")
@@ -101,7 +101,7 @@ def kept(name, rewritten):
 
 def joint():
     """The largest error of joint momentum after 20 steps, over NumPy in float64."""
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(1)
     model, (x, y) = sequential((5,), layers.Dense(7, activation="tanh")), data((5,))
     first, last = (

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import tf_keras
 
+import tensorflow_models  # noqa: F401  registers its layers
 import zoo
 from arrays import digest
 

@@ -13,7 +13,7 @@ class ReadsClass(layers.Layer):
         super().__init__(**options)
         self.watched = [dense]
         self.suspicious = suspicious
-        self.scale = self.add_weight("scale", (), initializer="ones")
+        self.scale = self.add_weight(name="scale", shape=(), initializer="ones")
 
     def call(self, inputs):
         return inputs * self.scale * (1.0 if (type(self.watched[0]) is layers.Dense) is self.suspicious else 2.0)

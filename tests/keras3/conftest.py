@@ -1,0 +1,29 @@
+"""Each backend of Keras 3 in a process of its own; ``make test-torch`` says where torch is."""
+
+import os
+import sys
+
+import pytest
+
+from processes import run_script
+
+
+@pytest.fixture
+def torch_python():
+    """The Python that has torch."""
+    if "REWRITER_TORCH" not in os.environ:
+        pytest.skip("make test-torch runs it")
+    return os.environ["REWRITER_TORCH"]
+
+
+@pytest.fixture(params=["tensorflow", "jax", "torch"])
+def on_backend(request, tmp_path):
+    """A function that runs a script on a backend, and returns what it says."""
+    python = request.getfixturevalue("torch_python") if request.param == "torch" else sys.executable
+
+    def run(script):
+        said = run_script(script, request.param, tmp_path, python=[python])
+        assert said["backend"] == request.param
+        return said
+
+    return run
