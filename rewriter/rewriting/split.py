@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rewriter.core import progress
-from rewriter.core.errors import ModelError
+from rewriter.core.errors import ModelError, OptimizerError
 from rewriter.core.layout import augmented_kernels, layouts_in
 from rewriter.core.log import log, log_lines
 
@@ -17,8 +17,10 @@ from ..model import surgery
 from ..model.augmented_layers import Augmented, standard_class
 from ..model.walk import locate_layers, require_layers
 from ..optimizers.centered.optimizer import center_again, uncenter
+from ..optimizers.joint_optimizer import is_joint
 from ..optimizers.optimizer_choice import choose_standard_optimizer, require_for_layer
 from ..optimizers.state.pending_restore import require_loaded_in_its_form, restore_now
+from ..optimizers.state.slots import require_own, require_separable
 from ..optimizers.state.transfer import StateTransfer
 from .checking import checked_layer, checked_model
 from .invalidation import (
@@ -119,6 +121,8 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
     Raises:
         ModelError: ``model`` is no Keras model, or was not made under the ``tf.distribute`` strategy that is active;
             or ``inputs`` is no batch that it takes.
+        OptimizerError: The state of the optimizer cannot be split, or that of one given inside cannot be kept: then
+            the model stays in standard form.
         DifferenceError: A layer computes something else in standard form. The model is as it was.
     """
     require_layers(model)
@@ -140,6 +144,7 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
     finally:
         _FOR_A_WHILE.difference_update([each.layer for each in separated])
         restore_now(model)
+        _require_stackable(model, optimizer, standard)
         apart = [keras.remember(getattr(each.layer, name)) for each in separated for name in _names(each.layouts)]
         if keras.optimizer_of(model) is optimizer:
             center_again(suspended)
@@ -173,6 +178,19 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
         else:
             for inner, traced in functions:
                 keras.restore_traced_functions(inner, traced)
+
+
+def _require_stackable(model: Any, *known: Any) -> None:
+    """Raise ``OptimizerError`` if an optimizer that was given inside ``standard_form`` has slots of other shapes."""
+    optimizer = keras.optimizer_of(model)
+    if any(optimizer is each for each in known):
+        return
+    try:
+        require_own(optimizer, list(filter(keras.is_variable, model.variables)), elementwise=not is_joint(optimizer))
+    except OptimizerError as error:
+        raise OptimizerError(
+            f"{error} It was given inside standard_form, and {model.name} stays in standard form, as it is."
+        ) from None
 
 
 def _names(layouts: Iterable[Layout]) -> list[str]:
@@ -226,6 +244,8 @@ def _separate_all(
     located = [found for found in locate_layers(model) if isinstance(found.layer, Augmented)]
     # A layer that is no model has no optimizer; its user's loop has one, and gives it.
     own = keras.optimizer_of(model) if given is None else given
+    if own is not None and not is_joint(own):
+        require_separable(own, [kernel for found in located for kernel in augmented_kernels(found.layer)])
     transfer, origin = StateTransfer(own), origin_of(model)
     separated: list[_Separated] = []
     suspended = None

@@ -124,3 +124,33 @@ def test_a_function_that_was_first_traced_inside_follows_the_merged_weights_afte
         call(x)
     model.layers[0].augmented_kernel.assign(tf.zeros((6, 3)))
     assert np.all(call(x).numpy() == 0)
+
+
+def test_slots_that_cannot_be_taken_apart_are_refused():
+    """Those of Adafactor, compiled after the rewrite, are of rows and columns of W*; the model is as it was."""
+    _, model = trained_pair(MODELS["sequential"])
+    rewriter.rewrite(model, optimizer="keep")
+    model.compile(tf_keras.optimizers.Adafactor(), "mse")
+    fit(model)
+    before = state(model)
+    refused = pytest.raises(
+        rewriter.OptimizerError, match=r"cannot be split with the weights: its slots for dense.*/aug"
+    )
+    with refused, rewriter.standard_form(model):
+        pass
+    with pytest.raises(rewriter.OptimizerError, match=r"Compile the model with another optimizer first"):
+        rewriter.split(model)
+    assert state(model) == before
+    fit(model)
+    model.compile("adam", "mse")
+    with (
+        pytest.raises(rewriter.OptimizerError, match=r"given inside standard_form, and sequential.* stays in standard"),
+        rewriter.standard_form(model),
+    ):
+        model.compile(tf_keras.optimizers.Adafactor(), "mse")
+        fit(model)
+    assert not merged_layers(model)
+    fit(model)
+    rewriter.rewrite(model, optimizer=tf_keras.optimizers.Adam())
+    with rewriter.standard_form(model):
+        fit(model)

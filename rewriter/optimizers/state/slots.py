@@ -16,7 +16,7 @@ from rewriter.core.errors import OptimizerError
 from ...adapters import keras
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ...adapters.records import Slots
 # The optimizers whose rule treats each number by itself, so that stacking changes nothing of what they do.
@@ -116,11 +116,36 @@ def require_own(optimizer: Any, variables: Sequence[Any], elementwise: bool = Tr
             f"the state of {name} cannot be kept: it also trains {len(foreign)} variables that are not in this "
             "model. Compile the model with an optimizer of its own."
         )
-    if elementwise and any(
-        lists[place].shape != shapes[key] for lists in slots.lists.values() for key, place in slots.index.items()
-    ):
+    if elementwise and not _are_of(slots, shapes):
         raise OptimizerError(
             f"the state of {name} cannot be kept: its slots are not one number for each weight. {hints.NEW_OPTIMIZER}."
+        )
+
+
+def _are_of(slots: Slots, shapes: Mapping[Any, Any]) -> bool:
+    """Tell whether each slot has the shape of its variable, as far as the variable's key is known."""
+    return all(
+        lists[place].shape == shapes.get(key, lists[place].shape)
+        for lists in slots.lists.values()
+        for key, place in slots.index.items()
+    )
+
+
+def require_separable(optimizer: Any, merged: Sequence[Any]) -> None:
+    """Raise ``OptimizerError`` unless the slots an optimizer has for augmented kernels can be taken apart as these are.
+
+    Args:
+        optimizer: The optimizer.
+        merged: The augmented kernels.
+    """
+    inner = keras.inner_optimizer(optimizer)
+    slots = keras.optimizer_slots(inner)
+    shapes = {keras.variable_key(inner, variable): variable.shape for variable in merged}
+    if slots is not None and not _are_of(slots, shapes):
+        raise OptimizerError(
+            f"the state of {type(inner).__name__} cannot be split with the weights: its slots for "
+            f"{keras.name_of(merged[0])} are not one number for each weight. Compile the model with another optimizer "
+            "first, to go on without that state."
         )
 
 
