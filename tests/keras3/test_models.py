@@ -205,3 +205,19 @@ def test_a_rule_of_ones_own_is_checked():
             variable.assign_sub(0.01 * (gradient + means) / (1 + keras.ops.square(seen)))
 
     rewriter.keras3.testing.check_joint_optimizer(MeanDescent)
+
+
+def test_the_state_of_another_form_is_not_taken_for_that_of_this_one(tmp_path):
+    """Of two layers it has as many variables. The weights are loaded; inside standard_form the state is too."""
+    plain, model = (network(layers.Dense(5)) for _ in range(2))
+    plain.fit(X, Y, verbose=0)
+    plain.save_weights(tmp_path / "plain.weights.h5")
+    model.fit(X, Y, verbose=0)
+    rewriter.rewrite(model, "centered")
+    with pytest.warns(UserWarning, match=r"is not loaded into this adam.*inside rewriter\.standard_form"):
+        model.load_weights(tmp_path / "plain.weights.h5")
+    model.fit(X, Y, verbose=0)
+    with rewriter.standard_form(model):
+        model.load_weights(tmp_path / "plain.weights.h5")
+        assert all(map(np.array_equal, model.get_weights(), plain.get_weights()))
+    assert int(model.optimizer.iterations) == 1

@@ -289,3 +289,17 @@ def test_the_command_warns_of_nothing_where_nothing_is_lost(run, tmp_path, optio
     assert (code, "warning" in err) == (0, False)
     assert "written: " in out
     assert np.isfinite(rewriter.load_model(tmp_path / "joint.keras").get_weights()[0]).all()
+
+
+def test_the_state_of_another_form_is_not_taken_for_that_of_this_one(tmp_path):
+    """Of two layers a plain Adam has as many variables as a centered one. The weights are loaded all the same."""
+    plain, model = (tf_keras.Sequential([layers.Dense(4, input_shape=(5,)), layers.Dense(3)]) for _ in range(2))
+    for each in (plain, model):
+        each.compile("adam", "mse")
+        each.train_on_batch(*batch())
+    plain.save_weights(tmp_path / "plain.weights.h5")
+    rewriter.rewrite(model, "centered")
+    with pytest.warns(UserWarning, match=r"is not loaded into this Adam.*inside rewriter\.standard_form"):
+        model.load_weights(tmp_path / "plain.weights.h5")
+    with rewriter.standard_form(model):
+        assert [bits(each) for each in model.get_weights()] == [bits(each) for each in plain.get_weights()]

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from rewriter.core.saved_state import has_shapes_of
+
 from .. import ops
 from ..distribution import sum_over_replicas
 from ..layer_statistics import add, is_kept_by_layer, without_statistics
@@ -57,6 +59,8 @@ class ToldOptimizer:
         if len(store.keys()) != own + len(statistics):
             super().load_own_variables(store)  # type: ignore[misc]
             return  # Keras has said that they do not fit
+        if not has_shapes_of(optimizer.name, [*optimizer.variables, *statistics], store):
+            return
         super().load_own_variables({str(place): store[str(place)] for place in range(own)})  # type: ignore[misc]
         for place, statistic in enumerate(statistics, own):
             statistic.assign(store[str(place)][()])

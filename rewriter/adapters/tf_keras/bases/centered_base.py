@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from rewriter.core.derived_classes import Mixin
+from rewriter.core.saved_state import has_shapes_of
 
 from ..graphs.context import notes_of_graph
 from ..layers import stored_variable
@@ -27,7 +28,7 @@ class CenteredBase(Mixin):
         raise NotImplementedError
 
     def _rewriter_begin_step(self) -> None:
-        """Do what comes before the gradients of a step are changed, on each replica, given the variables that move."""
+        """Do what comes before the gradients of a step are changed, on each replica."""
         raise NotImplementedError
 
     def _rewriter_changed_gradient(self, gradient: Any, variable: Any) -> Any:
@@ -69,7 +70,10 @@ class CenteredBase(Mixin):
             store: The saved variables, numbered in order.
         """
         # As arrays: a sum over replicas is divided among them, and a dataset of a file cannot be divided.
-        super().load_own_variables({key: store[key][()] for key in store})  # type: ignore[misc]
+        optimizer: Any = self
+        values = {key: store[key][()] for key in store}
+        if len(values) != len(optimizer.variables) or has_shapes_of(optimizer.name, optimizer.variables, values):
+            super().load_own_variables(values)  # type: ignore[misc]  # of another count Keras says so
 
     def compute_gradients(self, loss: Any, var_list: Any, tape: Any = None) -> list[tuple[Any, Any]]:
         """Compute the gradients that :meth:`apply_gradients` takes.
