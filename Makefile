@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 CASES := 2000
 
-.PHONY: help demo test test-torch evidence bench fuzz docs figure lint format wheel clean
+.PHONY: help demo test test-torch test-hub evidence bench fuzz docs figure lint format wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -19,12 +19,27 @@ test: lint  ## everything that CI runs: linters, type checker, tests
 # It has a place of its own, as TensorFlow and torch need not get along. torch is the release that the tests passed with;
 # Keras is the one that came with TensorFlow.
 TORCH := .venv-torch
-test-torch: $(INSTALLED)  ## the tests of Keras 3 on PyTorch, which is installed into .venv-torch, once
-	test -f $(TORCH)/.installed || $(PYTHON) -m venv $(TORCH)
-	test -f $(TORCH)/.installed || $(TORCH)/bin/python -m pip install --quiet torch==2.13.0 $$($(BIN)/python -m pip freeze | grep '^keras==') \
+TORCH_PYTHON := REWRITER_TORCH=$(CURDIR)/$(TORCH)/bin/python
+$(TORCH)/.installed: $(INSTALLED)
+	$(PYTHON) -m venv $(TORCH)
+	$(TORCH)/bin/python -m pip install --quiet torch==2.13.0 $$($(BIN)/python -m pip freeze | grep '^keras==') \
 		numpy h5py rich typer lazy-loader wrapt
-	@touch $(TORCH)/.installed
-	REWRITER_TORCH=$(CURDIR)/$(TORCH)/bin/python $(BIN)/python -m pytest tests/keras3 -k torch
+	@touch $@
+
+test-torch: $(TORCH)/.installed  ## the tests of Keras 3 on PyTorch, which is installed into .venv-torch, once
+	$(TORCH_PYTHON) $(BIN)/python -m pytest tests/keras3 -k torch
+
+# Without what it depends on, as TensorFlow Text would choose another TensorFlow. What else it imports is named here, and
+# comes behind all that is installed already. KerasHub is the release that the test passed with.
+HUB := .keras-hub
+$(HUB)/.installed: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --no-deps --target $(HUB) keras-hub==0.32.0 kagglehub kagglesdk \
+		huggingface_hub tokenizers sentencepiece regex tqdm packaging pyyaml filelock fsspec protobuf requests urllib3 \
+		idna certifi charset-normalizer
+	@touch $@
+
+test-hub: $(HUB)/.installed $(TORCH)/.installed  ## backbones of KerasHub, which is installed into .keras-hub, once
+	REWRITER_HUB=$(CURDIR)/$(HUB) $(TORCH_PYTHON) $(BIN)/python -m pytest tests/keras3/test_hub.py
 
 evidence: $(INSTALLED)  ## what is not done of the runs in samples/evidence, and the page of the docs; hours from nothing
 	$(BIN)/python samples/evidence/run.py
@@ -60,7 +75,7 @@ wheel: $(INSTALLED)  ## build dist/*.whl
 	$(BIN)/python -m build --wheel
 
 clean:  ## remove everything that was made
-	rm -rf $(VENV) build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(TORCH) $(HUB) build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 
 # Installed again only when what is installed may have changed.
 $(INSTALLED): pyproject.toml setup.py
