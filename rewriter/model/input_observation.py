@@ -120,14 +120,21 @@ class Observer:
             self._in_graph().read = read
         return keras.ops.cast(read.padded, dtype)
 
+    def last(self, dtype: Any) -> Any:
+        """Return the row of :meth:`padded_mean` that has a one at the end and else zeros."""
+        noted = self._in_graph()
+        if noted.last is None or noted.last.dtype != dtype:
+            features = self.flow.features
+            noted.last = keras.ops.convert_to_tensor(np.eye(1, features + 1, features), dtype)
+        return noted.last
+
     def _read_once(self) -> _Read:
         kept = self._in_graph().read
         if kept is not None and kept.changes == self._changes:
             return kept
         seen = keras.ops.convert_to_tensor(self.seen)
         means = keras.ops.divide_no_nan(seen, seen[-1])
-        shown = keras.ops.convert_to_tensor(np.append(np.ones((1, self.flow.features)), [[0.0]], axis=1), seen.dtype)
-        read = _Read(self._changes, seen, means, means * shown)
+        read = _Read(self._changes, seen, means, means * (1 - self.last(seen.dtype)))
         if keras.graphs is None:
             self._in_graph().read = read  # of Keras 3, notes stay where nothing is traced, on torch
         return read
@@ -143,6 +150,7 @@ class _InGraph:
 
     products: list[Any] = field(default_factory=list)
     read: _Read | None = None
+    last: Any = None
 
 
 class _Read(NamedTuple):

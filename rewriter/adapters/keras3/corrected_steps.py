@@ -44,6 +44,12 @@ def corrected_step(
             _UNDER_WAY.reset(token)
         return
     # In one product with the difference: as that of two products it would be a thousand times less exact.
+    if keras.config.backend() == "torch":
+        held = variable._value.data  # Keras's own way to it takes longer than to copy a small one
+        before = held.clone()
+        yield
+        held[rows] -= correction(held - before)
+        return
     before = keras.ops.copy(keras.ops.convert_to_tensor(variable))
     yield
     subtract_from_rows(variable, rows, correction(keras.ops.convert_to_tensor(variable) - before))

@@ -191,5 +191,8 @@ def add(statistic: Any, sums: Any, is_first: Any) -> None:
         is_first: Whether the optimizer has moved the weights since sums were added the last time: then what is there
             counts less.
     """
+    if is_first is True and keras.config.backend() == "torch":
+        statistic._value.data.mul_(getattr(statistic, _DECAY)).add_(sums)
+        return
     decay = keras.ops.where(is_first, getattr(statistic, _DECAY), 1.0)
     statistic.assign(keras.ops.cast(decay, statistic.dtype) * statistic + sums)

@@ -41,6 +41,9 @@ from rewriter.core import arrays
 
 from .classes import TENSORS
 
+if keras.config.backend() == "torch":  # the operations of a step, and faster
+    from .fused.torch_ops import cast, convert_to_tensor, divide_no_nan, matmul, maximum, minimum, split, zeros_like
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ...adapters import keras
 
 if TYPE_CHECKING:
@@ -51,8 +49,7 @@ def to_subtract(observer: Observer, moved: Any, scale: Any = None) -> Any:
     if observer.reads_features:
         row = observer.padded_mean(moved.dtype)
         if scale is not None:
-            last = np.eye(1, observer.flow.features + 1, observer.flow.features)
-            row = row - scale * keras.ops.convert_to_tensor(last, moved.dtype)
+            row = row - scale * observer.last(moved.dtype)
         return keras.ops.matmul(row, moved)
     mean = observer.mean(moved.dtype)
     if observer.flow.by_unit:
