@@ -48,7 +48,7 @@ def corrected_step(
         held = variable._value.data  # Keras's own way to it takes longer than to copy a small one
         before = held.clone()
         yield
-        held[rows] -= correction(held - before)
+        held[rows] -= correction(before.neg_().add_(held))  # in place: to make room takes as long as to subtract
         return
     before = keras.ops.copy(keras.ops.convert_to_tensor(variable))
     yield
