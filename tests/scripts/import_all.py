@@ -4,7 +4,7 @@ import importlib
 import json
 import sys
 
-installed, modules = sys.argv[1], [name for name in sys.argv[2:] if not name.endswith(".torch_steps")]
+installed, modules = sys.argv[1], [name for name in sys.argv[2:] if ".fused.torch_" not in name]
 sys.path.insert(0, installed)
 sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in str(finder)]
 importlib.import_module("tf_keras")
