@@ -5,8 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from rewriter.core.derived_classes import Mixin
-
+from ...centered_hooks import CenteredHooks
 from ..corrected_steps import add_corrected
 from ..layer_statistics import with_statistics, without_statistics
 from ..optimizers import average_statistics
@@ -19,35 +18,12 @@ if TYPE_CHECKING:
 _MOVED: ContextVar[Sequence[Any]] = ContextVar("moved")
 
 
-class CenteredBase(ToldOptimizer, Mixin):
+class CenteredBase(ToldOptimizer, CenteredHooks):
     """Base of the mixin that goes before the class of any optimizer of Keras 3.
 
-    A subclass writes the methods that raise here. Accumulation of gradients, clipping, weight decay, constraints,
-    averages and schedules stay those of the optimizer's own class, as they lie between the methods that are overridden.
+    Accumulation of gradients, clipping, weight decay, constraints, averages and schedules stay those of the
+    optimizer's own class, as they lie between the methods that are overridden.
     """
-
-    def _rewriter_build_statistics(self, variables: Sequence[Any]) -> None:
-        """Make what is kept of the variables to train, called whenever they are named; once it is there, do nothing."""
-        raise NotImplementedError
-
-    def _rewriter_begin_step(self) -> None:
-        """Do what comes before the gradients of a step are changed."""
-        raise NotImplementedError
-
-    def _rewriter_changed_gradient(self, gradient: Any, variable: Any) -> Any:
-        """Return a gradient in the coordinates in which the step is taken."""
-        raise NotImplementedError
-
-    def _rewriter_change_step(self, gradient: Any, variable: Any, step: Callable[[], None]) -> None:
-        """Take the step of one variable, by calling ``step()``, and correct it.
-
-        The gradient is that of the step, ``None`` if it is taken together with others.
-        """
-        raise NotImplementedError
-
-    def _rewriter_end_step(self, variables: Sequence[Any], steps: Any) -> None:
-        """Do what comes after all variables moved, given those that did, and how many steps were taken before."""
-        raise NotImplementedError
 
     def build(self, variables: Sequence[Any]) -> None:
         """Make the slots and the statistics; Keras calls it before the first step.
