@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 from keras.src.utils.tracking import DotNotTrackScope
 
+from ..nested_values import values_in
 from ..records import DecayExclusions, Replaced, Slots
 from . import ops
 from .classes import is_sparse
@@ -127,19 +128,9 @@ def state_beside_slots(optimizer: Any) -> list[str]:
     for name, value in vars(optimizer).items():
         if name in _OTHERS or is_bookkeeping(name):
             continue
-        waiting, seen = [value], set[int]()
-        while waiting:
-            each = waiting.pop()
-            if id(each) in seen:
-                continue
-            seen.add(id(each))
-            if isinstance(each, dict):
-                waiting += each.values()
-            elif isinstance(each, list | tuple | set | frozenset):
-                waiting += each
-            elif (isinstance(each, keras.Variable) and len(each.shape) and id(each) not in known) or (
-                is_optimizer(each) and (of_it := optimizer_slots(inner_optimizer(each))) and of_it.lists
-            ):
+        for each in values_in(value):
+            is_slot = isinstance(each, keras.Variable) and len(each.shape) and id(each) not in known
+            if is_slot or (is_optimizer(each) and (of_it := optimizer_slots(inner_optimizer(each))) and of_it.lists):
                 found.append(name)
                 break
     return found

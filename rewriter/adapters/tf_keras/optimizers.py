@@ -10,6 +10,7 @@ import tf_keras
 from tf_keras.src.mixed_precision.loss_scale_optimizer import BaseLossScaleOptimizer
 from tf_keras.src.optimizers.legacy.optimizer_v2 import _var_key as legacy_variable_key
 
+from ..nested_values import values_in
 from ..records import DecayExclusions, Replaced, Slots
 from .distribution import strategy_scope
 from .layers import handles_of, is_bookkeeping
@@ -94,20 +95,9 @@ def state_beside_slots(optimizer: Any) -> list[str]:
     for name, value in vars(optimizer).items():
         if name in {"_variables", "_weights", "_slots", "_index_dict"} or is_bookkeeping(name):
             continue
-        # A loop and no recursion, as containers may hold themselves.
-        waiting, seen = [value], set[int]()
-        while waiting:
-            each = waiting.pop()
-            if id(each) in seen:
-                continue
-            seen.add(id(each))
-            if isinstance(each, dict):
-                waiting += each.values()
-            elif isinstance(each, list | tuple | set | frozenset):
-                waiting += each
-            elif (isinstance(each, tf.Variable) and each.shape.rank != 0 and id(each) not in known) or (
-                is_optimizer(each) and (of_it := optimizer_slots(inner_optimizer(each))) and of_it.lists
-            ):
+        for each in values_in(value):
+            is_slot = isinstance(each, tf.Variable) and each.shape.rank != 0 and id(each) not in known
+            if is_slot or (is_optimizer(each) and (of_it := optimizer_slots(inner_optimizer(each))) and of_it.lists):
                 found.append(name)
                 break
     return found

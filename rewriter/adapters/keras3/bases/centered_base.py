@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from ...centered_hooks import CenteredHooks
+from ...optimizer_hooks import CenteredHooks
 from ..corrected_steps import add_corrected
 from ..layer_statistics import with_statistics, without_statistics
 from ..optimizers import average_statistics

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from ...optimizer_hooks import JointHooks
 from ..layer_statistics import is_kept_by_layer, with_statistics, without_statistics
 from ..optimizers import average_statistics
 from .told_optimizer import ToldOptimizer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
 
 class DecayBase:
@@ -35,10 +36,8 @@ class DecayBase:
             self._rewriter_decay(variables)
 
 
-class OptimizerBase(ToldOptimizer, keras.optimizers.Optimizer):
+class OptimizerBase(JointHooks, ToldOptimizer, keras.optimizers.Optimizer):
     """Base of the optimizers of this library.
-
-    A subclass writes the methods that raise ``NotImplementedError`` here.
 
     Args:
         learning_rate: A number or a schedule.
@@ -49,38 +48,6 @@ class OptimizerBase(ToldOptimizer, keras.optimizers.Optimizer):
     def __init__(self, learning_rate: Any, jit_compile: bool = True, **settings: Any) -> None:
         super().__init__(learning_rate=learning_rate, **settings)
         self.jit_compile = jit_compile
-
-    def _rewriter_step(self, gradient: Any, variable: Any) -> None:
-        """Apply one step to one variable."""
-        raise NotImplementedError
-
-    def _rewriter_slots(self, variables: Sequence[Any], made_before: bool) -> Mapping[str, Sequence[Any]]:
-        """Return the first values of the slots, for each variable, by the attribute that is to hold the slots."""
-        raise NotImplementedError
-
-    def _rewriter_require_slots(self, variables: Sequence[Any]) -> None:
-        """Raise an error unless each of some variables has slots; called when the optimizer is built already."""
-        raise NotImplementedError
-
-    def _rewriter_build_observers(self, variables: Sequence[Any]) -> None:
-        """Make what is kept of the layers of the variables to train, where it is not there yet."""
-        raise NotImplementedError
-
-    def _rewriter_before_steps(self) -> None:
-        """Do what comes before the steps of all variables."""
-        raise NotImplementedError
-
-    def _rewriter_after_steps(self) -> None:
-        """Do what comes after the steps of all variables."""
-        raise NotImplementedError
-
-    def _rewriter_waits(self, variable: Any) -> bool:
-        """Tell whether the step of a variable is taken together with those of all others of which that is true."""
-        raise NotImplementedError
-
-    def _rewriter_step_together(self, steps: Sequence[tuple[Any, Any]]) -> None:
-        """Apply one step to all variables that wait, given with their gradients."""
-        raise NotImplementedError
 
     def build(self, variables: Sequence[Any]) -> None:
         """Make the slots; Keras calls it before the first step.

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from rewriter.core.saved_state import has_shapes_of
 
-from ...centered_hooks import CenteredHooks
+from ...optimizer_hooks import CenteredHooks
 from ..graphs.context import notes_of_graph
 from ..layers import stored_variable
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import tf_keras
 from tensorflow.python.distribute import distribute_lib
 
+from ...optimizer_hooks import JointHooks
 from ..distribution import has_strategy
 from ..layers import stored_variable
 
@@ -40,10 +41,8 @@ class DecayBase:
             self._rewriter_decay(variables)
 
 
-class OptimizerBase(tf_keras.optimizers.Optimizer):
+class OptimizerBase(JointHooks, tf_keras.optimizers.Optimizer):
     """Base of the optimizers of this library.
-
-    A subclass writes the methods that raise ``NotImplementedError`` here.
 
     Args:
         learning_rate: A number or a schedule.
@@ -53,38 +52,6 @@ class OptimizerBase(tf_keras.optimizers.Optimizer):
     def __init__(self, learning_rate: Any, **settings: Any) -> None:
         super().__init__(**settings)
         self._learning_rate = self._build_learning_rate(learning_rate)
-
-    def _rewriter_step(self, gradient: Any, variable: Any) -> None:
-        """Apply one step to one variable, given as it is stored."""
-        raise NotImplementedError
-
-    def _rewriter_slots(self, variables: Sequence[Any], made_before: bool) -> Mapping[str, Sequence[Any]]:
-        """Return the first values of the slots, for each variable, by the attribute that is to hold the slots."""
-        raise NotImplementedError
-
-    def _rewriter_require_slots(self, variables: Sequence[Any]) -> None:
-        """Raise an error unless each of some variables has slots; called when the optimizer is built already."""
-        raise NotImplementedError
-
-    def _rewriter_build_observers(self, variables: Sequence[Any]) -> None:
-        """Make what is kept of the layers of the variables to train, where it is not there yet."""
-        raise NotImplementedError
-
-    def _rewriter_before_steps(self) -> None:
-        """Do what comes before the steps of all variables, on each replica."""
-        raise NotImplementedError
-
-    def _rewriter_after_steps(self) -> None:
-        """Do what comes after the steps of all variables, on each replica."""
-        raise NotImplementedError
-
-    def _rewriter_waits(self, variable: Any) -> bool:
-        """Tell whether the step of a variable is taken together with those of all others of which that is true."""
-        raise NotImplementedError
-
-    def _rewriter_step_together(self, steps: Sequence[tuple[Any, Any]]) -> None:
-        """Apply one step to all variables that wait, given with their gradients, on each replica."""
-        raise NotImplementedError
 
     def build(self, var_list: Sequence[Any]) -> None:
         """Make the slots; tf-keras calls it before the first step.
