@@ -171,6 +171,7 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
             transfer.move(model)  # another one, that was given inside, stays
         if separated:
             take_over_saving(model, origin)
+        keras.refuse_in_other_libraries(frozenset[int]().union(*(each.handles for each in apart)))
         invalidate_traces(keras.holders_alive(), apart)  # a function that was traced inside has separate weights
         restore_traces(traces)
         if compiled_anew:

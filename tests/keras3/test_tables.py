@@ -25,4 +25,4 @@ def test_pairs_are_found_in_what_a_model_computes(on_backend):
             said["refused"] == "discover=True is not there for Keras 3 on torch: declare the pairs with rewriter.pair."
         )
     else:
-        assert (said["wrong"], said["looked_at"]) == ({}, 40)
+        assert (said["wrong"], said["looked_at"]) == ({}, 42)

@@ -60,7 +60,11 @@ def test_two_workers_of_torch_train_as_one(tmp_path, torch_python):
     said = run_script("keras3_workers", "torch", tmp_path, python=[torch_python])
     assert {name: error for name, error in said["errors"].items() if error > ROUNDING} == {}
     assert said["same"]
-    of_optimizer, of_wrapper, of_own = said["said"]
+    of_optimizer, of_wrapper, of_inside, of_own = said["said"]
     assert "this SGD of torch holds weights that rewriter has replaced since" in of_optimizer
     assert "this DistributedDataParallel of torch holds weights" in of_wrapper
+    assert of_inside == of_optimizer
     assert of_own == ""
+    before, merged, apart = said["listed"]
+    assert before == apart
+    assert merged == [4, 4]  # of torch's own layer two, and of the model each merged kernel, in two lists

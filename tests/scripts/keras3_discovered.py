@@ -16,6 +16,7 @@ from rewriter.keras3.planning.pair_discovery import discover
 import rewriter
 
 SQUARE = {"w": (4, 4), "b": (4,)}
+STACK = {"w": (3, 4, 4), "b": (3, 4)}
 TWO = {"w": (4, 4), "u": (4, 4), "b": (4,), "c": (4,)}
 
 
@@ -54,6 +55,16 @@ def in_loop(s, x):
 
 def in_scan(s, x):
     return ops.scan(lambda h, _: (ops.tanh(h @ s.w + s.b), h), x, length=3)[0]
+
+
+def in_stack(s, x):
+    for place in range(3):
+        x = ops.tanh(ops.matmul(x, s.w[place]) + s.b[place])
+    return x
+
+
+def in_scan_of_stack(s, x):
+    return ops.scan(lambda h, each: (ops.tanh(ops.matmul(h, each[0]) + each[1]), h), x, (s.w, s.b))[0]
 
 
 def in_condition(s, x):
@@ -112,6 +123,8 @@ WAYS = {
     "in a loop": (SQUARE, in_loop, [("w", "b")]),
     "in a scan": (SQUARE, in_scan, [("w", "b")]),
     "in a condition": (TWO, in_condition, [("w", "b"), ("u", "c")]),
+    "kernels in a stack": (STACK, in_stack, []),
+    "kernels in a stack, in a scan": (STACK, in_scan_of_stack, []),
     "another half": (SQUARE, lambda s, x: x @ s.w[:, :2] + s.b[2:], []),
     "turned round": (SQUARE, lambda s, x: x @ s.w + ops.flip(s.b), []),
     "along the rows": (SQUARE, lambda s, x: ops.einsum("bi,io->ob", ops.ones((4, 4)), s.w) + s.b, []),

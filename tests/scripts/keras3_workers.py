@@ -53,16 +53,28 @@ def said_by(call):
 
 
 def made_before():
-    """Return what those say that torch made of a model which was rewritten afterwards."""
+    """Return what those say that torch made of a model which was rewritten afterwards, or in its standard form."""
     model = keras.Sequential([keras.Input((8,)), layers.Dense(4)])
     model.compile("adam", "mse")
     held = torch.optim.SGD(model.parameters(), 0.1), torch.nn.parallel.DistributedDataParallel(model)
     rewriter.rewrite(model, "keep")
     own = torch.optim.SGD(model.parameters(), 0.1)
     with rewriter.standard_form(model):
-        pass
-    calls = (held[0].step, lambda: held[1](torch.ones(1, 8)), own.step)
+        inside = torch.optim.SGD(model.parameters(), 0.1)
+    calls = (held[0].step, lambda: held[1](torch.ones(1, 8)), inside.step, own.step)
     return [said_by(call) for call in calls]
+
+
+def listed_by_torch():
+    """Return how many parameters and entries of state there are, of a module of torch around a model, in each form."""
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(8), layers.Dense(2)])
+    outer = torch.nn.ModuleDict({"inner": model, "head": torch.nn.Linear(2, 1)})
+    list(outer.parameters()), list(model.parameters())  # the lists are made when they are asked for
+    counts = [(len(list(outer.parameters())), len(model.state_dict()))]
+    for change in (rewriter.rewrite, rewriter.split):
+        change(model)
+        counts.append((len(list(outer.parameters())), len(model.state_dict())))
+    return counts
 
 
 def work(worker, folder):
@@ -78,4 +90,5 @@ if __name__ == "__main__":
     alone = {f"{name} {place}": each for name in OPTIMIZERS for place, each in enumerate(train(name))}
     errors = {name: float(np.abs(first[name] - alone[name]).max()) for name in alone}
     same = all(np.array_equal(first[name], second[name]) for name in first)
-    print(json.dumps({"backend": keras.config.backend(), "errors": errors, "same": same, "said": list(first["said"])}))
+    said = {"errors": errors, "same": same, "said": list(first["said"]), "listed": listed_by_torch()}
+    print(json.dumps({"backend": keras.config.backend(), **said}))

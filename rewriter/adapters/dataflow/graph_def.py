@@ -198,7 +198,8 @@ class _Interpreter:
         """Return a sum from a list of tensors, or the list of it: its first dimension goes over the elements."""
         value = arguments[0]
         if not isinstance(value, Sum):
-            return [value]
+            self._uses.used(node.op, [value])  # of a variable the elements are pieces, a different one in each round
+            return []
         more = (Dimension(dimensions.UNKNOWN, ()),)
         item = node.op == "TensorListGetItem"
         return [whole(value, value.dimensions[1:] if item else (*more, *value.dimensions))]

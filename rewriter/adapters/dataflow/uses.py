@@ -117,6 +117,10 @@ class Uses:
         kept = {index for index, _ in left}
         summed = [each for index, each in enumerate(read.dimensions) if index not in kept]
         outgoing = dimensions.axes_from_end([read.dimensions[index] for index, _ in left], len(sizes))
+        # An axis that an index took away, as of kernels that are stacked: each has units of its own.
+        there = {axis for each in read.dimensions for axis in each.axes}
+        if any(size > 1 for axis, size in enumerate(sizes) if axis not in there):
+            return None
         # An axis that is summed in part, and left in part, is neither incoming nor outgoing.
         if not outgoing or set(outgoing) & set(dimensions.axes_from_end(summed, len(sizes))):
             return None

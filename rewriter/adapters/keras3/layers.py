@@ -16,7 +16,7 @@ from .classes import Dtype
 from .configs import set_class
 from .distribution import layout_for, strategy_scope
 from .layer_statistics import forget_statistics, note_layer, without_statistics
-from .torch_holders import forget_torch_parameters
+from .torch_holders import list_torch_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -218,7 +218,7 @@ def exchange_weights(
         for weight in new:
             note_layer(weight.variable, layer)
         _attach_losses(own_weights(layer), losses)
-    forget_torch_parameters([layer])
+    list_torch_parameters([layer])
 
 
 @contextlib.contextmanager

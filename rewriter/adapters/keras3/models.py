@@ -18,7 +18,7 @@ from .classes import Spec, dtype_of
 from .layer_statistics import without_statistics
 from .layers import is_graph_network
 from .optimizers import build_slots
-from .torch_holders import forget_torch_parameters
+from .torch_holders import list_torch_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -38,14 +38,14 @@ def traced_functions(model: Any) -> dict[str, Any]:
 
 def restore_traced_functions(model: Any, functions: dict[str, Any]) -> None:
     """Put traced functions back, valid again because the variables they hold are the model's again."""
-    forget_torch_parameters(model._flatten_layers())
+    list_torch_parameters(model._flatten_layers())
     for name, function in functions.items():
         object.__setattr__(model, name, function)
 
 
 def reset_traced_functions(model: Any) -> None:
     """Make a model trace its functions again: a ``fit`` that is under way calls them at its next step."""
-    forget_torch_parameters(model._flatten_layers())
+    list_torch_parameters(model._flatten_layers())
     if not isinstance(model, keras.Model):
         return
     optimizer = optimizer_of(model)

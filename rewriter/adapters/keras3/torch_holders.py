@@ -19,13 +19,20 @@ def handles_of(variable: Any) -> frozenset[int]:
     return frozenset({id(variable.value)} if keras.config.backend() == "torch" else ())
 
 
-def forget_torch_parameters(layers: Iterable[Any]) -> None:
-    """Have layers list anew what torch knows of their variables, when they are asked: on torch they keep such a list.
+def list_torch_parameters(layers: Iterable[Any], holding: frozenset[int] | None = None) -> None:
+    """Have layers list anew what torch knows of their variables: on torch they keep such a list, made once.
 
-    It is a list of all variables in a layer, in any depth. What clears gradients, and optimizers of torch, go by it.
+    It is a list of all variables in a layer, in any depth. State dicts, what clears gradients, and optimizers of torch
+    go by it.
+
+    Args:
+        layers: The layers.
+        holding: Handles of parameters; only lists with one of these are made anew. ``None`` takes all.
     """
     for layer in layers if keras.config.backend() == "torch" else ():
-        layer._modules.pop("_torch_params", None)
+        known = layer._modules.get("_torch_params")
+        if known is not None and (holding is None or any(id(each) in holding for each in known.values())):
+            layer._track_variables()
 
 
 def refuse_in_other_libraries(handles: frozenset[int]) -> None:

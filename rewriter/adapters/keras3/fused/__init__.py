@@ -24,8 +24,12 @@ def product_is_exact() -> bool:
 
 
 def takes_product(inputs: Any) -> bool:
-    """Tell whether a layer computes by :func:`product`: on torch, where views of a variable cost copies."""
-    return _on_torch() and not isinstance(inputs, keras.KerasTensor) and inputs.dtype.is_floating_point
+    """Tell whether a layer computes by :func:`product`: on torch, where views of a variable cost copies.
+
+    Not in float64, which Keras itself multiplies in float32 there.
+    """
+    tensor = _on_torch() and not isinstance(inputs, keras.KerasTensor)
+    return tensor and inputs.dtype.is_floating_point and keras.backend.standardize_dtype(inputs.dtype) != "float64"
 
 
 def product(inputs: Any, augmented: Any, layout: Layout, twin: Any = None, mean: Any = None, made: Any = None) -> Any:
