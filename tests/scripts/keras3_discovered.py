@@ -64,7 +64,8 @@ def in_stack(s, x):
 
 
 def in_scan_of_stack(s, x):
-    return ops.scan(lambda h, each: (ops.tanh(ops.matmul(h, each[0]) + each[1]), h), x, (s.w, s.b))[0]
+    stack = ops.convert_to_tensor(s.w), ops.convert_to_tensor(s.b)
+    return ops.scan(lambda h, each: (ops.tanh(ops.matmul(h, each[0]) + each[1]), h), x, stack)[0]
 
 
 def in_condition(s, x):
