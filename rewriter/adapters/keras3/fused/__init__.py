@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from ..classes import TENSORS
 from ..corrected_steps import subtract_from_rows
 
 if TYPE_CHECKING:
@@ -24,12 +25,15 @@ def product_is_exact() -> bool:
 
 
 def takes_product(inputs: Any) -> bool:
-    """Tell whether a layer computes by :func:`product`: on torch, where views of a variable cost copies.
+    """Tell whether a layer computes by :func:`product`: on torch and TensorFlow, where views of a variable cost passes.
 
-    Not in float64, which Keras itself multiplies in float32 there.
+    On torch not in float64, which Keras itself multiplies in float32 there.
     """
-    tensor = _on_torch() and not isinstance(inputs, keras.KerasTensor)
-    return tensor and inputs.dtype.is_floating_point and keras.backend.standardize_dtype(inputs.dtype) != "float64"
+    dense = TENSORS[1]  # of the backend: no symbolic, sparse or ragged one
+    if keras.config.backend() == "jax" or not isinstance(inputs, dense):
+        return False
+    dtype = keras.backend.standardize_dtype(inputs.dtype)
+    return keras.backend.is_float_dtype(dtype) and not (_on_torch() and dtype == "float64")
 
 
 def product(inputs: Any, augmented: Any, layout: Layout, twin: Any = None, mean: Any = None, made: Any = None) -> Any:
@@ -44,9 +48,15 @@ def product(inputs: Any, augmented: Any, layout: Layout, twin: Any = None, mean:
         made: As ``twin``.
     """
     del layout, twin, mean, made
-    from .torch_steps import Product  # noqa: PLC0415  of this backend alone
+    if _on_torch():
+        from .torch_steps import Product  # noqa: PLC0415  of this backend alone
 
-    return Product.apply(inputs, augmented)
+        return Product.apply(inputs, augmented)
+    import tensorflow as tf  # noqa: PLC0415  of this backend alone
+
+    from .tensorflow_product import product as of_tensors  # noqa: PLC0415  of this backend alone
+
+    return of_tensors(inputs, tf.convert_to_tensor(augmented))
 
 
 def updates_together() -> bool:
