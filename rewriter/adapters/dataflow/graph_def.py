@@ -14,7 +14,7 @@ import tensorflow as tf
 from . import dimensions
 from . import tensorflow_operations as operations
 from .dimensions import Dimension
-from .uses import Read, Sum, Uses, Value, either, whole
+from .uses import Read, Sum, Uses, Value, either, until_the_same, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -70,8 +70,6 @@ def interpret_function(traced: Any, numbers: Mapping[int, int], shapes: Mapping[
     return interpret(traced.graph.as_graph_def(add_shapes=True), handles, shapes)
 
 
-# Each round of a loop turns at least one of its values into None, so few rounds are needed; this bounds odd graphs.
-_ROUNDS = 8
 # A constant that says a shape, a permutation or an axis is short. Longer ones are data.
 _MOST_NUMBERS = 64
 
@@ -126,17 +124,11 @@ class _Interpreter:
         return [either(values) for values in zip(*results, strict=True)]
 
     def _loop(self, node: Any, arguments: list[_Value]) -> list[_Value]:
-        # What the body returns is its argument in the next round. A value that differs becomes None, and the body is
-        # entered again with that, as it may now use a variable in another way.
-        values = arguments
-        for _ in range(_ROUNDS):
+        def step(values: list[_Value]) -> list[_Value]:
             self._call(node.attr["cond"].func.name, values)
-            after = self._call(node.attr["body"].func.name, values)
-            same = [old if old == new else None for old, new in zip(values, after, strict=True)]
-            if same == values:
-                break
-            values = same
-        return values
+            return self._call(node.attr["body"].func.name, values)
+
+        return until_the_same(step, arguments)
 
     def _product(self, node: Any, arguments: list[_Value]) -> list[_Value]:
         def left(place: int, rank: int) -> Left | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from .dimensions import Dimension, cut, reshaped, reshaped_at_the_end, resized, spread, squeezed, transposed, turned
-from .uses import Read, Sum, Uses, Value, either, whole
+from .uses import Read, Sum, Uses, Value, either, until_the_same, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -31,10 +31,6 @@ def interpret(jaxpr: ClosedJaxpr, shapes: Mapping[int, tuple[int, ...]]) -> Data
     variables: list[Value] = [interpreter.uses.read(number) for number in sorted(shapes)]
     interpreter.run(jaxpr, [*variables, *[None] * (len(jaxpr.jaxpr.invars) - len(variables))])
     return interpreter.uses.found
-
-
-# Each round of a loop turns at least one of its values into None, so few rounds are needed; this bounds odd ones.
-_ROUNDS = 8
 
 
 class _Interpreter:
@@ -78,7 +74,7 @@ class _Interpreter:
             self.run(equation.params["cond_jaxpr"], [*condition, *carried])
             return self.run(equation.params["body_jaxpr"], [*body, *carried])
 
-        return self._until_the_same(step, arguments[of_condition + of_body :])
+        return until_the_same(step, arguments[of_condition + of_body :])
 
     def _scan(self, equation: Any, arguments: list[Value]) -> list[Value]:
         constants, carried = equation.params["num_consts"], equation.params["num_carry"]
@@ -93,19 +89,9 @@ class _Interpreter:
             stacked[:] = results[carried:]
             return results[:carried]
 
-        after = self._until_the_same(step, arguments[constants : constants + carried])
+        after = until_the_same(step, arguments[constants : constants + carried])
         first = Dimension(equation.params["length"], ())
         return after + [whole(each, (first, *each.dimensions)) if isinstance(each, Sum) else None for each in stacked]
-
-    def _until_the_same(self, step: Callable[[list[Value]], list[Value]], values: list[Value]) -> list[Value]:
-        # What the body returns is its argument in the next round. A value that differs becomes None, and the body is
-        # entered again with that, as it may now use a variable in another way.
-        for _ in range(_ROUNDS):
-            same = [old if old == new else None for old, new in zip(values, step(values), strict=True)]
-            if same == values:
-                break
-            values = same
-        return values
 
     def _product(self, equation: Any, arguments: list[Value]) -> list[Value]:
         left = _LEFT[equation.primitive.name](equation)

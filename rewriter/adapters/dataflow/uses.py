@@ -194,6 +194,24 @@ class Uses:
         return tuple(axis for unit in sorted(axes) for axis in axes[unit])
 
 
+# Each round of a loop turns at least one of its values into None, so few rounds are needed; this bounds odd ones.
+_ROUNDS = 8
+
+
+def until_the_same(step: Callable[[list[Any]], Sequence[Any]], values: list[Any]) -> list[Any]:
+    """Go through the body of a loop until its values no longer change; return them.
+
+    What the body returns is its argument in the next round. A value that differs becomes ``None``, and the body is
+    entered again with that, as it may now use a variable in another way.
+    """
+    for _ in range(_ROUNDS):
+        same = [old if old == new else None for old, new in zip(values, step(values), strict=True)]
+        if same == values:
+            break
+        values = same
+    return values
+
+
 def either(values: Sequence[Value]) -> Value:
     """Return the value of a condition: where its branches give like sums, one with the factors of all."""
     waiting = frozenset[Factor]().union(*(value.waiting for value in values if isinstance(value, Sum)))
