@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from rewriter.core.layout import Layout
 
-    from .joint_optimizer import Extent
+    from .state.extents import Extent
 
 # By what is averaged: what is kept of V.
 _EXTENT: dict[str, Extent] = {"incoming": "unit", "outgoing": "incoming"}

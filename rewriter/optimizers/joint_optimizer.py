@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rewriter.core import hints
 from rewriter.core.flags import require_flags
@@ -30,6 +30,7 @@ from .hyperparameters import (
 from .layers_together import StepsTogether
 from .rule_statistics import ObservingRule
 from .saved_settings import KeptSettings
+from .state.extents import EXTENTS, condensed, shape_of_slot
 from .state.slots import require_slots_for
 from .weight_decay import RowwiseWeightDecay, decayed_parts
 
@@ -38,13 +39,11 @@ if TYPE_CHECKING:
 
     from rewriter.core.layout import Layout
 
-Extent = Literal["unit", "incoming", "layer", "full"]
+    from .state.extents import Extent
 
 # The settings of every optimizer of Keras, beside its learning rate, its name and jit_compile.
 BOUNDS = ("weight_decay", "clipnorm", "clipvalue", "global_clipnorm")
 AVERAGING = ("use_ema", "ema_momentum", "ema_overwrite_frequency")
-# The axes of W* that a slot of each extent has been averaged over, where it is made of slots of full size.
-_AVERAGED: dict[str, tuple[int, ...]] = {"unit": (0,), "incoming": (1,), "layer": (0, 1), "full": ()}
 
 _NO_RULE = "{} must implement update_layer(self, gradient, variable, layout)."
 
@@ -82,9 +81,12 @@ class JointOptimizer(RowwiseWeightDecay, StepsTogether, ObservingRule, KeptSetti
         slots: What a subclass keeps for each variable: the name of each slot and its extent. For an augmented kernel
             of shape ``(incoming, units)`` a slot of extent ``"unit"`` has shape ``(units,)``, ``"incoming"``
             ``(incoming,)``, ``"layer"`` ``()`` and ``"full"`` that of the kernel. Beside the kernel one of extent
-            ``"unit"`` is broadcast as it is, and one of ``"incoming"`` as ``slot[:, tf.newaxis]``. Any other variable
-            counts as one in which each number is a unit of its own: its slot has the variable's shape, of extent
-            ``"layer"`` ``()``; it is made whether or not :meth:`update_other` reads it.
+            ``"unit"`` is broadcast as it is, and one of ``"incoming"`` as ``slot[:, tf.newaxis]``. One of extent
+            ``"incoming_pairs"`` has shape ``(incoming, incoming)``, ``"unit_pairs"`` ``(units, units)``. Any other
+            variable counts as one in which each number is a unit of its own: its slot has the variable's shape, of
+            extent ``"layer"`` and of pairs ``()``; it is made whether or not :meth:`update_other` reads it. A slot of
+            extent ``"others"`` is for these alone, and ``()`` of an augmented kernel. :meth:`slot_shape` may say
+            otherwise, for a variable.
             Slots have the dtype of the variable and start at zero, unless :meth:`initial_slot` says otherwise. Those
             of a parent class are named again, ``slots = {**Parent.slots, ...}``. A state of the optimizer as a whole is
             made in ``__init__``, by ``self.add_variable((), name=...)``.
@@ -122,7 +124,7 @@ class JointOptimizer(RowwiseWeightDecay, StepsTogether, ObservingRule, KeptSetti
             raise NotImplementedError(_NO_RULE.format(type(self).__name__))
         # A property may need settings that are yet to be kept.
         if not hasattr(inspect.getattr_static(type(self), "slots"), "__get__"):
-            rule_errors.require_extents(self, _AVERAGED)
+            rule_errors.require_extents(self, EXTENTS)
         # Keras only logs a name that it does not know, and trains without that setting.
         require_known(type(self), kwargs.keys() - {"is_legacy_optimizer", *keras.OPTIMIZER_SETTINGS})
         require_flags(decay_bias=decay_bias, use_ema=use_ema)
@@ -208,32 +210,45 @@ class JointOptimizer(RowwiseWeightDecay, StepsTogether, ObservingRule, KeptSetti
             shape: The slot's shape.
 
         Returns:
-            A tensor of that shape and the variable's stored dtype, or numbers of that shape; all else is refused.
+            A tensor of that shape and of :meth:`slot_dtype`, or numbers of that shape; all else is refused.
         """
         del name
-        # The stored dtype: under mixed precision the variable reads in float16, and state would underflow there.
-        return keras.ops.zeros(shape, keras.stored_dtype(variable))
+        return keras.ops.zeros(shape, self.slot_dtype(variable))
+
+    def slot_shape(self, name: str, variable: Any) -> tuple[int, ...]:
+        """Return the shape of a slot: what its extent says, unless overridden. Of ``()`` it is one number.
+
+        Args:
+            name: The slot's name.
+            variable: The variable it belongs to; ``rewriter.layout_of(variable)`` tells a layer from the rest.
+        """
+        return shape_of_slot(self.slots[name], variable, layout_of(variable))
+
+    def slot_dtype(self, variable: Any) -> Any:
+        """Return the dtype of the slots of a variable: the one it is stored in, unless overridden.
+
+        Args:
+            variable: The variable they belong to.
+        """
+        # Under mixed precision the variable reads in float16, and state would underflow there.
+        return keras.stored_dtype(variable)
 
     def condense(self, name: str, values: Sequence[Any], layout: Layout) -> Any:
         """Make the slot of an augmented kernel from the slots its parts had before they were merged.
 
         That is what happens to a state when part of a model was rewritten, trained, and the rest is rewritten. Here it
-        is the mean; override it where the rule wants another.
+        is the mean, of pairs zeros; override it where the rule wants another.
 
         Args:
             name: The slot's name.
-            values: The slot of each part, of the part's own shape (scalars, for a slot of extent ``"layer"``).
+            values: The slot of each part, of the part's own shape; scalars, for one of extent ``"layer"`` or of pairs.
             layout: The layout of the augmented kernel.
 
         Returns:
             The slot's value, of the shape that its extent says.
         """
-        extent = self.slots.get(name, "full")  # Keras's own slots too: its moving average of the weights is full
-        if extent == "layer":
-            return keras.ops.mean(keras.ops.stack(values))
-        return (
-            keras.ops.mean(layout.stack(values), axis=_AVERAGED[extent]) if extent != "full" else layout.stack(values)
-        )
+        # Keras's own slots too: its moving average of the weights is full.
+        return condensed(self.slots.get(name, "full"), values, layout)
 
     def standard_optimizer(self, **settings: Any) -> Any:
         """Return the optimizer of an exported or split model: a fresh SGD of the same learning rate and clipping.
@@ -244,9 +259,18 @@ class JointOptimizer(RowwiseWeightDecay, StepsTogether, ObservingRule, KeptSetti
         Args:
             **settings: Further settings of the SGD.
         """
+        return self.standard_of("SGD", **settings)
+
+    def standard_of(self, name: str, **settings: Any) -> Any:
+        """Return a fresh optimizer of Keras, of the same learning rate and clipping, under the same strategy.
+
+        Args:
+            name: Its class, ``"SGD"`` or another.
+            **settings: Further settings of it.
+        """
         shared = {name: getattr(self, name) for name in (*BOUNDS, *AVERAGING, *keras.OPTIMIZER_SETTINGS)}
         with keras.strategy_scope(self):
-            return keras.optimizer_classes("SGD")[0](keras.learning_rate_of(self), **shared, **settings)
+            return keras.optimizer_classes(name)[0](keras.learning_rate_of(self), **shared, **settings)
 
     def _rewriter_require_slots(self, variables: Sequence[Any]) -> None:
         """Raise ``OptimizerError`` unless each of some variables has slots.
@@ -274,13 +298,13 @@ class JointOptimizer(RowwiseWeightDecay, StepsTogether, ObservingRule, KeptSetti
                 "says why.",
                 stacklevel=3,
             )
-        rule_errors.require_extents(self, _AVERAGED)
+        rule_errors.require_extents(self, EXTENTS)
         taken = next((name for name in self.slots if hasattr(self, name) and not made_before), None)
         if taken is not None:
             raise ValueError(f"{type(self).__name__} has an attribute {taken}, so the slot needs another name.")
         return {
-            name: [rule_errors.initial_slot(self, name, each, _slot_shape(each, extent)) for each in variables]
-            for name, extent in self.slots.items()
+            name: [rule_errors.initial_slot(self, name, each, self.slot_shape(name, each)) for each in variables]
+            for name in self.slots
         }
 
     @property
@@ -348,13 +372,6 @@ class JointOptimizer(RowwiseWeightDecay, StepsTogether, ObservingRule, KeptSetti
     def _rewriter_decay_variable(self, variable: Any) -> None:
         rate = keras.ops.cast(self.learning_rate, variable.dtype)
         variable.assign_sub(variable * self._rewriter_decay_rate(variable) * rate)
-
-
-def _slot_shape(variable: Any, extent: Extent) -> tuple[int, ...]:
-    # An extent names the axes that a slot has left, so a slot has the shape without those it is averaged over.
-    if (layout := layout_of(variable)) is None:
-        return () if extent == "layer" else tuple(variable.shape)
-    return tuple(size for axis, size in enumerate(layout.shape) if axis not in _AVERAGED[extent])
 
 
 def has_no_rule_for_others(optimizer: Any) -> bool:

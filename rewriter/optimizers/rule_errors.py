@@ -25,6 +25,8 @@ _HOOKS = {
     "update_layers": ("layers",),
     "update_other": ("gradient", "variable"),
     "initial_slot": ("name", "variable", "shape"),
+    "slot_shape": ("name", "variable"),
+    "slot_dtype": ("variable",),
     "condense": ("name", "values", "layout"),
 }
 _NOT_TO_WRITE = {
@@ -82,9 +84,9 @@ def initial_slot(optimizer: Any, name: str, variable: Any, shape: tuple[int, ...
     """Return the first value of a slot, as the rule gives it.
 
     Raises:
-        OptimizerError: It is no tensor of the slot's shape and the variable's dtype, and no numbers of that shape.
+        OptimizerError: It is no tensor of the slot's shape and dtype, and no numbers of that shape.
     """
-    dtype, value = keras.stored_dtype(variable), optimizer.initial_slot(name, variable, shape)
+    dtype, value = keras.dtype_of(optimizer.slot_dtype(variable)), optimizer.initial_slot(name, variable, shape)
     start = value if keras.ops.owns(value) else np.asarray(value)
     numeric = keras.ops.owns(value) or start.dtype.kind in "biuf"
     if not numeric or tuple(start.shape) != shape or (keras.ops.owns(value) and keras.dtype_of(value.dtype) != dtype):
@@ -93,7 +95,7 @@ def initial_slot(optimizer: Any, name: str, variable: Any, shape: tuple[int, ...
             f"{type(optimizer).__name__}.initial_slot must give {dtype.name} of shape {shape} for the slot {name!r} of "
             f"{_described(variable)}; it gave {given}. super().initial_slot(name, variable, shape) gives zeros."
         )
-    return start
+    return value if keras.ops.owns(value) else keras.ops.convert_to_tensor(start, dtype)
 
 
 def run_hook(optimizer: Any, hook: str, gradient: Any, variable: Any, *layout: Any) -> None:

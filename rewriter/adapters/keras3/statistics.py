@@ -92,19 +92,19 @@ def decay_statistic(statistic: Any, decay: float, value: Any) -> None:
     del statistic, decay, value
 
 
-def refresh_if(predicate: Any, refreshed: Sequence[tuple[Any, Callable[[], Any], Callable[[Any], Any]]]) -> None:
+def refresh_if(
+    predicate: Any, variables: Sequence[Any], read: Callable[[], Any], make: Callable[[Any], Sequence[Any]]
+) -> None:
     """Give variables new values where something is true.
 
     Args:
         predicate: A scalar of truth.
-        refreshed: Each variable, what reads that of which its new value is made, and what makes it of that.
+        variables: The variables.
+        read: Reads that of which the new values are made: tensors, in any structure.
+        make: Makes the new values of that, one for each variable.
     """
     # What is read is read before: XLA would copy all that the branch of a condition reads.
-    old = [keras.ops.convert_to_tensor(variable) for variable, _, _ in refreshed]
-
-    def new() -> list[Any]:
-        return [make(read()) for _, read, make in refreshed]
-
-    values = keras.ops.cond(predicate, new, lambda: old)
-    for (variable, _, _), value in zip(refreshed, values, strict=True):
+    old = [keras.ops.convert_to_tensor(variable) for variable in variables]
+    values = keras.ops.cond(predicate, lambda: list(make(read())), lambda: old)
+    for variable, value in zip(variables, values, strict=True):
         variable.assign(value)

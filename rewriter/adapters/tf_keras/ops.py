@@ -130,6 +130,21 @@ def square(value: Any) -> Any:
     return tf.square(value)
 
 
+def power(value: Any, exponent: Any) -> Any:
+    """Raise each number to a power."""
+    return tf.pow(value, exponent)
+
+
+def mod(value: Any, by: Any) -> Any:
+    """Return the remainder of a division, of the sign of the divisor."""
+    return tf.math.floormod(value, by)
+
+
+def flip(value: Any, axis: int) -> Any:
+    """Reverse the order along an axis."""
+    return tf.reverse(value, [axis])
+
+
 def sqrt(value: Any) -> Any:
     """Take the square root of each number."""
     return tf.sqrt(value)
@@ -138,6 +153,11 @@ def sqrt(value: Any) -> Any:
 def divide_no_nan(value: Any, by: Any) -> Any:
     """Divide, with 0 for what is divided by 0."""
     return tf.math.divide_no_nan(value, by)
+
+
+def equal(one: Any, other: Any) -> Any:
+    """Compare two tensors, number by number."""
+    return tf.equal(one, other)
 
 
 def maximum(one: Any, other: Any) -> Any:

@@ -23,14 +23,13 @@ from zero) the training loss was 0.0045, 0.014, 0.34 and 2.5 plain; 0.0039, 0.00
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any
 
 from ...adapters import keras
 from .coordinates import mean_outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from ...model.input_observation import Observer
 
@@ -72,17 +71,19 @@ def refresh_bias_scales(optimizer: Any, observed: Iterable[tuple[Any, Observer]]
         steps: How many steps were taken before this one.
     """
     power = _POWER_OF_SIGNS if isinstance(optimizer, keras.optimizer_classes("Lion")) else 1.0
-    refreshed = [
-        (
-            observer.bias_scale,
-            functools.partial(_units_of, observer, kernel),
-            functools.partial(_scale_and_move, observer, power),
-        )
-        for kernel, observer in observed
-        if observer.bias_scale is not None
-    ]
-    if refreshed:
-        keras.refresh_if(steps % _PERIOD == 0, refreshed)
+    scaled = [(kernel, observer) for kernel, observer in observed if observer.bias_scale is not None]
+    if not scaled:
+        return
+
+    def make(weights: Sequence[Any]) -> list[Any]:
+        return [_scale_and_move(observer, power, of) for (_, observer), of in zip(scaled, weights, strict=True)]
+
+    keras.refresh_if(
+        steps % _PERIOD == 0,
+        [observer.bias_scale for _, observer in scaled],
+        lambda: [_units_of(observer, kernel) for kernel, observer in scaled],
+        make,
+    )
 
 
 def _units_of(observer: Observer, kernel: Any) -> Any:

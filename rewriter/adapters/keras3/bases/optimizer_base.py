@@ -80,7 +80,8 @@ class OptimizerBase(JointHooks, ToldOptimizer, keras.optimizers.Optimizer):
             return None
         _, value = next(of_trained)
         scope = variable.path.replace("/", "_")
-        slot = self.add_variable(tuple(value.shape), dtype=variable._dtype, name=f"{scope}_{name}")
+        dtype = keras.backend.standardize_dtype(value.dtype)
+        slot = self.add_variable(tuple(value.shape), dtype=dtype, name=f"{scope}_{name}")
         slot.assign(value)
         return slot
 

@@ -6,12 +6,13 @@ from collections import defaultdict
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+import tensorflow as tf
 import tf_keras
 from tensorflow.python.distribute import distribute_lib
 
 from ...optimizer_hooks import JointHooks
 from ..distribution import has_strategy
-from ..layers import stored_variable
+from ..layers import stored_dtype, stored_variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -69,13 +70,21 @@ class OptimizerBase(JointHooks, tf_keras.optimizers.Optimizer):
             self._rewriter_build_observers(var_list)
             return
         for name, values in self._rewriter_slots(var_list, getattr(self, "_slots_made", False)).items():
-            slots = [
-                self.add_variable_from_reference(variable, name, initial_value=value)
-                for variable, value in zip(var_list, values, strict=True)
-            ]
-            setattr(self, name, slots)
+            pairs = zip(var_list, values, strict=True)
+            setattr(self, name, [self._rewriter_slot_of(variable, name, value) for variable, value in pairs])
         self._slots_made = self._built = True
         self._rewriter_build_observers(var_list)
+
+    def _rewriter_slot_of(self, variable: Any, name: str, value: Any) -> Any:
+        """Make the slot of a variable, in the dtype of its first value."""
+        if tf.as_dtype(value.dtype) == stored_dtype(variable):
+            return self.add_variable_from_reference(variable, name, initial_value=value)
+        # tf-keras makes each in the dtype of its variable.
+        with tf.distribute.get_strategy().extended.colocate_vars_with(stored_variable(variable)):
+            named = f"{name}/{stored_variable(variable)._shared_name}"
+            slot = tf.Variable(value, name=named, dtype=value.dtype, trainable=False)
+        self._variables.append(slot)
+        return slot
 
     def apply_gradients(
         self,

@@ -1,0 +1,211 @@
+"""SOAP: Adam in the eigenbasis of Shampoo's preconditioner, which for a whole layer has the bias in it.
+
+With ``G`` the gradient of ``W*``, of shape ``(rows, units)``, and in every step
+
+    L ← β₂ L + (1 - β₂) G Gᵀ            R ← β₂ R + (1 - β₂) Gᵀ G
+    Q_L, Q_R: eigenvectors of L and R
+    W* ← W* - Q_L · Adam(Q_Lᵀ G Q_R) · Q_Rᵀ
+
+The eigenvectors are found by a decomposition in the first step, and every so many steps brought up to date by one step
+of orthogonal iteration, ``Q ← QR(L Q)``. The first moment goes with them, into the new coordinates; the second stays,
+as in the paper. Between those steps it is kept in the coordinates of the basis, where the paper turns it in every step:
+the same numbers, two products less.
+
+Unlike the authors' code it moves in the first step, and the gradient of a step is in the preconditioner by which it is
+multiplied.
+
+Source: Vyas et al., *SOAP: improving and stabilizing Shampoo using Adam* (arXiv 2409.11321).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from ...adapters import keras
+from ..hyperparameters import require_count
+from .adam import AdamForOthers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rewriter.core.layout import Layout
+
+    from ..state.extents import Extent
+
+# The slots of both axes of W*: G times itself, summed over the other axis, and the eigenvectors of that.
+_OF_AXES = (("row_factor", "row_basis"), ("unit_factor", "unit_basis"))
+_BASES = tuple(basis for _, basis in _OF_AXES)
+
+
+class SOAP(AdamForOthers):
+    """Adam, in coordinates in which the gradients of a layer's weights are as good as independent.
+
+    Variables that are no augmented kernels get AdamW with the same settings. Each augmented kernel of shape ``(rows,
+    units)`` has two moments of its size, and two matrices for each axis that is not longer than ``largest``.
+
+    Args:
+        learning_rate: η, a number of at least 0 or a ``LearningRateSchedule``. That of Adam is a good start.
+        beta_1: Decay of the first moment, in [0, 1].
+        beta_2: Decay of the second moment and of the preconditioner, in [0, 1].
+        epsilon: What is added to the root of the second moment, at least 0.
+        every: After how many steps the eigenvectors are brought up to date, at least 1. Fewer cost more, and follow
+            faster.
+        largest: An axis with more rows or units keeps its own coordinates, at least 1. Products with a matrix of an
+            axis's size in every step are what the rule costs.
+        name: Name of the optimizer.
+        **kwargs: The settings of every :class:`rewriter.JointOptimizer`, weight decay among them.
+
+    Raises:
+        ValueError: A hyperparameter is not in its legal range; the message says which that is.
+    """
+
+    # Keras writes it into files: a stable name and not a place, see NAMED_IN_FILES in rewriter/__init__.py.
+    __module__ = f"{keras.LIBRARY}.soap"
+
+    slots: ClassVar[dict[str, Extent]] = {
+        "first_moment": "full",
+        "second_moment": "full",
+        "row_factor": "incoming_pairs",
+        "unit_factor": "unit_pairs",
+        "row_basis": "incoming_pairs",
+        "unit_basis": "unit_pairs",
+        "steps": "layer",
+    }
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.003,
+        beta_1: float = 0.95,
+        beta_2: float = 0.95,
+        epsilon: float = 1e-8,
+        every: int = 10,
+        largest: int = 1024,
+        name: str = "SOAP",
+        **kwargs: Any,
+    ) -> None:
+        require_count("every", every)
+        require_count("largest", largest)
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, name=name, **kwargs)
+        self.every = every
+        self.largest = largest
+
+    def slot_shape(self, name: str, variable: Any) -> tuple[int, ...]:
+        """Return the shape of a slot; the matrices of an axis that is too long are one number.
+
+        Args:
+            name: The slot's name.
+            variable: The variable it belongs to.
+        """
+        shape = super().slot_shape(name, variable)
+        return () if name in sum(_OF_AXES, ()) and max(shape, default=0) > self.largest else shape
+
+    def initial_slot(self, name: str, variable: Any, shape: tuple[int, ...]) -> Any:
+        """Return the first value of a slot: an identity for a basis, else zeros.
+
+        Args:
+            name: The slot's name.
+            variable: The variable it belongs to.
+            shape: The slot's shape.
+        """
+        if name in _BASES and shape:
+            return keras.ops.eye(shape[0], self.slot_dtype(variable))
+        return super().initial_slot(name, variable, shape)
+
+    def condense(self, name: str, values: Sequence[Any], layout: Layout) -> Any:
+        """Make the slot of an augmented kernel of those of its parts, which were trained by Adam.
+
+        Args:
+            name: The slot's name.
+            values: The slot of each part.
+            layout: The layout of the augmented kernel.
+        """
+        condensed = super().condense(name, values, layout)
+        if name not in sum(_OF_AXES, ()):
+            return condensed
+        size = condensed.shape[0]
+        if size > self.largest:
+            return keras.ops.zeros((), condensed.dtype)
+        return keras.ops.eye(size, condensed.dtype) if name in _BASES else condensed
+
+    def update_layer(self, gradient: Any, variable: Any, layout: Layout) -> None:
+        """Take a step of Adam in the eigenbasis.
+
+        Args:
+            gradient: The gradient of the augmented kernel.
+            variable: The augmented kernel.
+            layout: Its layout.
+        """
+        del layout
+        ops = keras.ops
+        gradient, axes = ops.cast(gradient, self.slot_dtype(variable)), self._axes(variable)
+        for axis in axes:
+            axis.factor.assign_add((axis.product(gradient) - axis.factor) * (1 - self.beta_2))
+        self._refresh_bases(variable, axes)
+        bases = {axis.number: ops.convert_to_tensor(axis.basis) for axis in axes}
+        step = self.adam_step(_turned(gradient, bases), variable)
+        self.subtract(_turned(step, {number: ops.transpose(basis) for number, basis in bases.items()}), variable)
+
+    def _axes(self, variable: Any) -> list[_Axis]:
+        """List the axes of an augmented kernel that have a basis."""
+        return [
+            _Axis(number, *(self.slot(name, variable) for name in names))
+            for number, names in enumerate(_OF_AXES)
+            if self.slot_shape(names[0], variable)
+        ]
+
+    def _refresh_bases(self, variable: Any, axes: Sequence[_Axis]) -> None:
+        """Find the eigenvectors in the layer's first step, bring them up to date now and then."""
+        ops, steps, mean = keras.ops, self.slot("steps", variable), self.slot("first_moment", variable)
+
+        def make(given: tuple[Any, Any, Any, Any]) -> list[Any]:
+            count, found, factors, old = given
+            new = [_refreshed(*each, ops.equal(count, 0)) for each in zip(factors, old, strict=True)]
+            turns = {
+                axis.number: ops.matmul(ops.transpose(before), after)
+                for axis, before, after in zip(axes, old, new, strict=True)
+            }
+            return [_turned(found, turns), *new]
+
+        if axes:
+            factors, bases = [axis.factor for axis in axes], [axis.basis for axis in axes]
+            keras.refresh_if(
+                ops.equal(ops.mod(ops.convert_to_tensor(steps), self.every), 0),
+                [mean, *bases],
+                lambda: ops.map_structure(ops.convert_to_tensor, (steps, mean, factors, bases)),
+                make,
+            )
+        steps.assign_add(ops.ones((), steps.dtype))
+
+
+class _Axis(NamedTuple):
+    """An axis of an augmented kernel: 0 of its rows, 1 of its units, with the slots that it has."""
+
+    number: int
+    factor: Any
+    basis: Any
+
+    def product(self, gradient: Any) -> Any:
+        """Return the gradient times itself, summed over the other axis."""
+        transposed = keras.ops.transpose(gradient)
+        pair = (transposed, gradient) if self.number else (gradient, transposed)
+        return keras.ops.matmul(*pair)
+
+
+def _turned(matrix: Any, bases: Mapping[int, Any]) -> Any:
+    """Return ``rowsᵀ · matrix · units``, given a basis for each axis that has one."""
+    ops = keras.ops
+    turned = matrix if 0 not in bases else ops.matmul(ops.transpose(bases[0]), matrix)
+    return turned if 1 not in bases else ops.matmul(turned, bases[1])
+
+
+def _refreshed(factor: Any, basis: Any, first: Any) -> Any:
+    """Return the eigenvectors of a factor: those themselves at first, then one step of orthogonal iteration nearer.
+
+    That of the largest eigenvalue comes first, as the iteration has them.
+    """
+    ops = keras.ops
+    return ops.cond(first, lambda: ops.flip(ops.eigh(factor)[1], 1), lambda: ops.qr(ops.matmul(factor, basis))[0])
+
+
+# An .h5 file names the optimizer inside a LossScaleOptimizer by nothing but its class.
+keras.register(SOAP, SOAP.__name__, package="rewriter")
