@@ -33,6 +33,7 @@ NAMED_IN_FILES = {
     "centered": "optimizers.centered.optimizer",
     "hidden": "files.nested_layers",
     "joint_momentum": "optimizers.joint_momentum",
+    "muon": "optimizers.rules.muon",
     "soap": "optimizers.rules.soap",
 }
 # What must be there before Keras reads a model, trains one, or saves one.

@@ -20,6 +20,7 @@ from .files.writing import save_model as save_model
 from .optimizers.centered.optimizer import Centered as Centered
 from .optimizers.joint_momentum import JointMomentum as JointMomentum
 from .optimizers.joint_optimizer import JointOptimizer as JointOptimizer
+from .optimizers.rules.muon import Muon as Muon
 from .optimizers.rules.soap import SOAP as SOAP
 from .planning.decisions import Decision as Decision
 from .planning.declared_pairs import pair as pair

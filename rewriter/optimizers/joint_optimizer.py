@@ -237,7 +237,8 @@ class JointOptimizer(RowwiseWeightDecay, StepsTogether, ObservingRule, KeptSetti
         """Make the slot of an augmented kernel from the slots its parts had before they were merged.
 
         That is what happens to a state when part of a model was rewritten, trained, and the rest is rewritten. Here it
-        is the mean, of pairs zeros; override it where the rule wants another.
+        is the mean; override it where the rule wants another. A slot that comes out in another shape than its own
+        starts anew, as those of pairs do, of which the parts know nothing.
 
         Args:
             name: The slot's name.
@@ -372,6 +373,23 @@ class JointOptimizer(RowwiseWeightDecay, StepsTogether, ObservingRule, KeptSetti
     def _rewriter_decay_variable(self, variable: Any) -> None:
         rate = keras.ops.cast(self.learning_rate, variable.dtype)
         variable.assign_sub(variable * self._rewriter_decay_rate(variable) * rate)
+
+
+def condensed_slot(optimizer: JointOptimizer, name: str, values: Sequence[Any], kernel: Any) -> Any:
+    """Make the slot of an augmented kernel from those of its parts, or let it start anew.
+
+    Args:
+        optimizer: A joint optimizer.
+        name: The slot's name, that of one of Keras's own slots too.
+        values: The slot of each part.
+        kernel: The augmented kernel.
+    """
+    layout = layout_of(kernel)
+    assert layout is not None, "it is an augmented kernel"  # noqa: S101
+    made = optimizer.condense(name, values, layout)
+    if name not in optimizer.slots or tuple(made.shape) == (shape := optimizer.slot_shape(name, kernel)):
+        return made
+    return rule_errors.initial_slot(optimizer, name, kernel, shape)
 
 
 def has_no_rule_for_others(optimizer: Any) -> bool:

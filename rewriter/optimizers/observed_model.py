@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rewriter.core.layout import augmented_kernels, is_merged
 
 from ..adapters import keras
+from ..model.output_layers import output_layers
 from ..model.selectors import select
 from ..model.walk import locate_layers
 from ..planning.centering import Centering, summary_of_centering
@@ -20,6 +21,7 @@ from .centered.optimizer import (
     state_of,
 )
 from .rule_statistics import ObservingRule, observe_for_rule
+from .rules.adam import AdamForOthers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,6 +80,26 @@ def observe_model(optimizer: Any, model: Any) -> None:
         # One optimizer may train several models.
         state.left_out = frozenset((state.left_out or frozenset()) - here | left_out)
         observe(inner, trained)
+
+
+def meet_model(optimizer: Any, model: Any, inputs: Any = None) -> None:
+    """Have a rule on whole layers choose among those of a model, before slots are made for it.
+
+    Args:
+        optimizer: Any optimizer.
+        model: The model that it is to train, rewritten.
+        inputs: A batch that the model takes; ``None`` makes one where it has to run.
+    """
+    inner = keras.inner_optimizer(optimizer)
+    merged = [found for found in locate_layers(model) if is_merged(found.layer)]
+    if isinstance(inner, AdamForOthers) and merged:
+        inner.choose_layers(merged, lambda: output_layers(model, inputs))
+
+
+def lines_of_rule(optimizer: Any) -> list[str]:
+    """Return what the log is to say of which layers a rule on whole layers has left to AdamW."""
+    inner = keras.inner_optimizer(optimizer)
+    return inner.lines if isinstance(inner, AdamForOthers) else []
 
 
 def centering_lines(decided: Plan, choice: OptimizerChoice) -> list[str]:

@@ -25,7 +25,7 @@ from ..model.recurrent_loops import slice_outside_loops
 from ..optimizers import weight_decay
 from ..optimizers.centered.optimizer import center, uncenter
 from ..optimizers.joint_optimizer import has_no_rule_for_others
-from ..optimizers.observed_model import centering_lines, observe_model, start_from
+from ..optimizers.observed_model import centering_lines, lines_of_rule, meet_model, observe_model, start_from
 from ..optimizers.optimizer_choice import CENTERED, JOINT, KEEP, choose_optimizer
 from ..optimizers.state import warm_start
 from ..optimizers.state.pending_restore import restore_now
@@ -188,6 +188,7 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
             invalidate_traces(alive, replaced)  # before the model is run again
             changed += slice_outside_loops(model) if merged else []
         changed += _set_exact((decision.target for decision in decided.merged), exact)
+        meet_model(choice.optimizer, model, inputs)
         _transfer_state(model, choice, transfers.get(id(choice.state_of)))
         targets = [decision.target for decision in (*decided.merges, *decided.merged)]
         knows_rows = weight_decay.exclude_rows(keras.inner_optimizer(choice.optimizer), targets)
@@ -213,7 +214,13 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
 def _report(decided: Plan, model: Any, choice: OptimizerChoice, targets: Iterable[Any]) -> None:
     """Log what was done, what became of the optimizer, and which code may not expect merged layers."""
     names = summary_of(decided.renamed)
-    lines = (decided.summary(), *([names] if names else []), *choice.lines, *centering_lines(decided, choice))
+    lines = (
+        decided.summary(),
+        *([names] if names else []),
+        *choice.lines,
+        *centering_lines(decided, choice),
+        *lines_of_rule(choice.optimizer),
+    )
     for line in lines:
         log.log(logging.WARNING if line in choice.lost else logging.INFO, "%s", line)
     gone = [Renamed.by(layout) for target in targets for layout in layouts_in(target)]

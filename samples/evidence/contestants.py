@@ -45,5 +45,6 @@ CONTESTANTS = {
         *_pair("AdamW", optimizers.AdamW, _LOW),
         *_pair("SGD with momentum", lambda rate: optimizers.SGD(rate, momentum=0.9), _HIGH),
         *_pair("joint momentum", rewriter.JointMomentum, _HIGH, plain="SGD with momentum"),
+        Contestant("SOAP", lambda rate: rewriter.SOAP(rate, weight_decay=0.004), "AdamW", range(-11, -6)),
     )
 }

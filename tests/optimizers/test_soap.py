@@ -2,36 +2,14 @@
 
 import numpy as np
 import pytest
-import tf_keras
 from tf_keras import layers, optimizers
 
 import rewriter
 from arrays import bits
-from layer_network import gradients
+from layer_network import batches, gradients, network, rewritten
 
 RATE = float(np.float32(0.01))
 WAYS = {"graph": {}, "eagerly": {"run_eagerly": True}, "XLA": {"jit_compile": True}}
-ROWS, UNITS, OUTPUTS = 5, 4, 3
-
-
-def network(seed=2):
-    tf_keras.utils.set_random_seed(seed)
-    return tf_keras.Sequential([layers.Dense(UNITS, activation="tanh", input_shape=(ROWS - 1,)), layers.Dense(OUTPUTS)])
-
-
-def batches(count, size=8, seed=3):
-    generator = np.random.default_rng(seed)
-    drawn = [(generator.normal(1.5, 1.0, (size, ROWS - 1)), generator.standard_normal((size, OUTPUTS)))]
-    while len(drawn) < count:
-        drawn.append((generator.normal(1.5, 1.0, (size, ROWS - 1)), generator.standard_normal((size, OUTPUTS))))
-    return drawn
-
-
-def rewritten(rule, **way):
-    model = network()
-    rewriter.rewrite(model, rule)
-    model.compile(model.optimizer, "mse", **way)
-    return model
 
 
 class Oracle:
@@ -72,7 +50,7 @@ class Oracle:
 @pytest.mark.parametrize("way", WAYS)
 def test_a_hundred_steps_are_those_of_the_paper(way, largest, sides):
     # A small epsilon makes steps of the rounding errors in the null space of the gradients, which all have.
-    model = rewritten(rewriter.SOAP(RATE, every=7, largest=largest, epsilon=1e-3), **WAYS[way])
+    model = rewritten(network(), rewriter.SOAP(RATE, every=7, largest=largest, epsilon=1e-3), **WAYS[way])
     kernels = model.trainable_variables
     exact = 1e-6 if way == "XLA" else 1e-11  # on a CPU it finds eigenvectors to 1e-6, of float64 too
     oracles = [Oracle(kernel.numpy(), model.optimizer, exact) for kernel in kernels]

@@ -151,6 +151,7 @@ from .optimizers import (
     variable_key,
     variables_not_saved,
 )
+from .reaching import reaching
 from .single_steps import inference_step, training_step
 from .statistics import (
     can_have_twin,
@@ -275,6 +276,7 @@ __all__ = [
     "portable_config",
     "put_last",
     "put_slots",
+    "reaching",
     "reads_as_stored",
     "rebuild_slots",
     "recorded_calls",

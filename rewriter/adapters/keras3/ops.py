@@ -67,6 +67,7 @@ __all__ = [
     "eye",
     "flatten",
     "flip",
+    "is_floating",
     "map_structure",
     "matmul",
     "maximum",
@@ -97,6 +98,12 @@ __all__ = [
 def owns(value: Any) -> bool:
     """Tell whether a value is a variable of Keras 3, or a tensor of its backend."""
     return isinstance(value, (keras.Variable, *TENSORS))
+
+
+def is_floating(value: Any) -> bool:
+    """Tell whether a value is a dense tensor of real numbers."""
+    dtype = keras.backend.standardize_dtype(value.dtype) if keras.ops.is_tensor(value) else ""
+    return bool(keras.backend.is_float_dtype(dtype))
 
 
 def norm(value: Any, axis: Any = None, keepdims: bool = False) -> Any:

@@ -3,6 +3,7 @@
 Tried with tf-keras 2.18 to 2.21.
 """
 
+from ..dataflow.reaching import reaching
 from . import checkpoints, fused, graphs, legacy, loss_scale, ops
 from .bases import CenteredBase, DecayBase, LayerBase, OptimizerBase
 from .classes import (
@@ -267,6 +268,7 @@ __all__ = [
     "portable_config",
     "put_last",
     "put_slots",
+    "reaching",
     "reads_as_stored",
     "rebuild_slots",
     "recorded_calls",

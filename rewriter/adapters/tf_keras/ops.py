@@ -32,6 +32,11 @@ def convert_to_numpy(value: Any) -> Any:
     return value.numpy()
 
 
+def is_floating(value: Any) -> bool:
+    """Tell whether a value is a dense tensor of real numbers."""
+    return isinstance(value, tf.Tensor) and bool(value.dtype.is_floating)
+
+
 def cast(value: Any, dtype: Any) -> Any:
     """Convert a tensor to another dtype."""
     return tf.cast(value, dtype)

@@ -18,6 +18,9 @@ from ..hyperparameters import require_number, scalar
 from ..joint_optimizer import JointOptimizer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ...model.walk import LocatedLayer
     from ..state.extents import Extent
 
 
@@ -51,6 +54,20 @@ class AdamForOthers(JointOptimizer):
         self.beta_1 = beta_1
         self.beta_2 = beta_2
         self.epsilon = epsilon
+
+    def choose_layers(self, merged: Sequence[LocatedLayer], outputs: Callable[[], frozenset[int]]) -> None:
+        """Choose which merged layers of a model the rule is for; called before slots are made for them.
+
+        Args:
+            merged: The merged layers.
+            outputs: Returns the ``id`` of those that give the model an output, none where that could not be found.
+        """
+        del merged, outputs
+
+    @property
+    def lines(self) -> list[str]:
+        """What the log is to say of that choice."""
+        return []
 
     def slot_dtype(self, variable: Any) -> Any:
         """Return the dtype of what is kept: float32, or float64 if the variable has that.

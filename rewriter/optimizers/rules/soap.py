@@ -111,22 +111,6 @@ class SOAP(AdamForOthers):
             return keras.ops.eye(shape[0], self.slot_dtype(variable))
         return super().initial_slot(name, variable, shape)
 
-    def condense(self, name: str, values: Sequence[Any], layout: Layout) -> Any:
-        """Make the slot of an augmented kernel of those of its parts, which were trained by Adam.
-
-        Args:
-            name: The slot's name.
-            values: The slot of each part.
-            layout: The layout of the augmented kernel.
-        """
-        condensed = super().condense(name, values, layout)
-        if name not in sum(_OF_AXES, ()):
-            return condensed
-        size = condensed.shape[0]
-        if size > self.largest:
-            return keras.ops.zeros((), condensed.dtype)
-        return keras.ops.eye(size, condensed.dtype) if name in _BASES else condensed
-
     def update_layer(self, gradient: Any, variable: Any, layout: Layout) -> None:
         """Take a step of Adam in the eigenbasis.
 

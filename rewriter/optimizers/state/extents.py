@@ -41,16 +41,16 @@ def shape_of_slot(extent: Extent, variable: Any, layout: Layout | None) -> tuple
 
 
 def condensed(extent: Extent, values: Sequence[Any], layout: Layout) -> Any:
-    """Make the slot of an augmented kernel from those of its parts: their mean, or zeros where they say nothing of it.
+    """Make the slot of an augmented kernel from those of its parts: their mean; 0 of pairs, of which they know nothing.
 
     Args:
         extent: The slot's extent.
         values: The slot of each part, of the part's own shape; scalars, for one that the part does not have.
         layout: The layout of the augmented kernel.
     """
-    if extent in _AVERAGED and extent != "layer":
-        stacked = layout.stack(values)
-        return keras.ops.mean(stacked, axis=_AVERAGED[extent]) if _AVERAGED[extent] else stacked
+    if extent in _PAIRS:
+        return keras.ops.zeros((), values[0].dtype)
     if extent == "layer":
         return keras.ops.mean(keras.ops.stack(values))
-    return keras.ops.zeros(shape_of_slot(extent, None, layout), values[0].dtype)
+    axes, stacked = _AVERAGED.get(extent, ()), layout.stack(values)
+    return keras.ops.mean(stacked, axis=axes) if axes else stacked

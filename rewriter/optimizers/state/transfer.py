@@ -10,7 +10,7 @@ import numpy as np
 from ...adapters import keras
 from .. import weight_decay
 from ..centered.optimizer import centered_slot, is_centered, uncentering
-from ..joint_optimizer import is_joint
+from ..joint_optimizer import condensed_slot, is_joint
 from . import slots
 from .slots import SlotSource
 
@@ -42,14 +42,14 @@ class StateTransfer:
         self._note_exclusions(layer, layout)
         # Places, and not slots: the old lists are read when all layers have changed.
         places = self._places([getattr(layer, part.attribute) for part in layout.parts])
-        condense = self._inner.condense if is_joint(self.optimizer) else self._stacked(layer, layout)
+        condense = functools.partial(condensed_slot, self._inner) if is_joint(self.optimizer) else self._stacked(layout)
         self._undo.append((lambda: [getattr(layer, part.attribute) for part in layout.parts], places))
         self._moves.append(
             lambda: [
                 SlotSource(
                     getattr(layer, layout.attribute),
                     places,
-                    lambda name, values: condense(name, values, layout),
+                    lambda name, values: condense(name, values, getattr(layer, layout.attribute)),
                     functools.partial(self._is_stacked, layer, layout) if is_centered(self._inner) else None,
                 )
             ]
@@ -124,11 +124,11 @@ class StateTransfer:
     def _places(self, variables: Sequence[Any]) -> tuple[int | None, ...]:
         return slots.slot_places(self._inner, variables, self._before)
 
-    def _stacked(self, layer: Any, layout: Layout) -> Callable[..., Any]:
+    def _stacked(self, layout: Layout) -> Callable[..., Any]:
         """Return what stacks slots, in the coordinates in which the optimizer takes its steps."""
 
-        def stack(name: str, values: Sequence[Any], _: Layout) -> Any:
-            return centered_slot(self._inner, name, getattr(layer, layout.attribute), layout.stack(values))
+        def stack(name: str, values: Sequence[Any], kernel: Any) -> Any:
+            return centered_slot(self._inner, name, kernel, layout.stack(values))
 
         return stack
 

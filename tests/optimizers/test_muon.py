@@ -1,0 +1,188 @@
+"""Muon against NumPy in float64, and which layers it takes for those that give a model its outputs."""
+
+import logging
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+from tf_keras import layers
+
+import rewriter
+from layer_network import batches, gradients, network, rewritten
+from rewriter.core.layout import layouts_in
+from rewriter.model.output_layers import output_layers
+from rewriter.optimizers.rules.muon import orthogonalized
+
+RATE = float(np.float32(0.01))
+WAYS = {"graph": {}, "eagerly": {"run_eagerly": True}, "XLA": {"jit_compile": True}}
+
+
+def near_orthogonal(matrix):
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = matrix / np.linalg.norm(matrix)
+    for _ in range(5):
+        x = a * x + b * x @ x.T @ x + c * x @ x.T @ x @ x.T @ x
+    return x
+
+
+class Adam:
+    def __init__(self):
+        self.count, self.mean, self.square = 0, 0.0, 0.0
+
+    def step(self, gradient):
+        self.count += 1
+        self.mean = 0.9 * self.mean + 0.1 * gradient
+        self.square = 0.999 * self.square + 0.001 * gradient**2
+        rate = RATE * np.sqrt(1 - 0.999**self.count) / (1 - 0.9**self.count)
+        return rate * self.mean / (np.sqrt(self.square) + 1e-7)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize(("units", "nesterov"), [(4, True), (9, False)])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_hundred_steps_are_those_of_the_paper(way, units, nesterov):
+    """With weight decay, of the kernel rows alone."""
+    model = rewritten(network(units), rewriter.Muon(RATE, nesterov=nesterov, weight_decay=0.5), **WAYS[way])
+    weights = [kernel.numpy() for kernel in model.trainable_variables]
+    momentum, adam = np.zeros_like(weights[0]), Adam()
+    decay = RATE * float(np.float64(0.5))
+    for x, y in batches(100):
+        of_hidden, of_outputs = gradients(weights, x, y)
+        for weight in weights:
+            weight[:-1] -= decay * weight[:-1]
+        momentum = 0.95 * momentum + of_hidden
+        moving = of_hidden + 0.95 * momentum if nesterov else momentum
+        weights[0] -= RATE * 0.2 * np.sqrt(max(moving.shape)) * near_orthogonal(moving)
+        weights[1] -= adam.step(of_outputs)
+        model.train_on_batch(x, y)
+    for kernel, weight in zip(model.trainable_variables, weights, strict=True):
+        assert np.abs(kernel.numpy() - weight).max() <= 1e-9
+
+
+@pytest.mark.parametrize("shape", [(65, 64), (64, 200), (300, 7), (2, 1)])
+def test_singular_values_come_near_one(shape):
+    """Those of at least a hundredth of the Frobenius norm; directions stay, and zeros are zeros."""
+    matrix = np.random.default_rng(1).standard_normal(shape).astype("float32")
+    u, s, v = np.linalg.svd(matrix, full_matrices=False)
+    spread = (u * np.geomspace(1, 1e-2, len(s))) @ v
+    for each in (matrix, spread):
+        u, s, v = np.linalg.svd(each, full_matrices=False)
+        made = u.T @ orthogonalized(each, 5).numpy() @ v.T
+        large = s / np.linalg.norm(s) >= 0.01
+        assert np.all((np.diag(made)[large] >= 0.68) & (np.diag(made)[large] <= 1.21))
+        assert np.abs(made - np.diag(np.diag(made))).max() <= 1e-4
+    assert not orthogonalized(np.zeros(shape, "float32"), 5).numpy().any()
+
+
+def test_bfloat16_is_near():
+    matrix = np.random.default_rng(1).standard_normal((65, 64)).astype("float32")
+    made, exact = (orthogonalized(matrix, 5, each).numpy() for each in ("bfloat16", "float32"))
+    assert made.dtype == exact.dtype
+    assert 0 < np.abs(made - exact).max() <= 0.05
+
+
+def sequential(*stack):
+    return tf_keras.Sequential([layers.InputLayer((6,)), *stack])
+
+
+def two_outputs():
+    x = tf_keras.Input((6,))
+    hidden = layers.Dense(5, "relu", name="hidden")(x)
+    beside = layers.LayerNormalization()(layers.Dense(3, name="second")(hidden) + layers.Dense(3, name="skip")(x))
+    return tf_keras.Model(x, {"one": layers.Dense(2, "softmax", name="first")(hidden), "two": beside})
+
+
+class Own(tf_keras.Model):
+    """The head comes first, and a layer is called twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.twice = layers.Dense(2, name="head"), layers.Dense(6, name="twice")
+
+    def call(self, inputs):
+        return self.head(self.twice(self.twice(inputs)))
+
+
+def own():
+    model = Own()
+    model(np.zeros((1, 6), "float32"))
+    return model
+
+
+def recurrent():
+    return tf_keras.Sequential(
+        [layers.InputLayer((5, 6)), layers.LSTM(4, return_sequences=True), layers.Bidirectional(layers.GRU(3))]
+    )
+
+
+def attention():
+    x = tf_keras.Input((5, 6))
+    return tf_keras.Model(x, layers.MultiHeadAttention(2, 3, name="attention")(layers.Dense(6)(x), x))
+
+
+OUTPUTS = {
+    "sequential": (lambda: sequential(layers.Dense(4), layers.Dense(2), layers.ReLU()), {"dense_1"}),
+    "nested": (lambda: sequential(layers.Dense(6), sequential(layers.Dense(2, name="inner"))), {"inner"}),
+    "two outputs": (two_outputs, {"first", "second", "skip"}),
+    "subclassed": (own, {"head"}),
+    "recurrent": (recurrent, {"forward_gru", "backward_gru"}),
+    "attention": (attention, {"attention_output"}),
+}
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_output_layers_are_found_in_a_run(name):
+    tf_keras.backend.clear_session()
+    make, expected = OUTPUTS[name]
+    model = make()
+    rewriter.rewrite(model, layers="all")
+    found = output_layers(model)
+    merged = [each for each in model.submodules if isinstance(each, layers.Layer) and layouts_in(each)]
+    loops = {id(each.cell): each.name for each in model.submodules if isinstance(each, layers.RNN)}
+    assert {loops.get(id(each), each.name) for each in merged if id(each) in found} == expected
+
+
+def test_the_log_names_what_gets_adam(caplog):
+    model = two_outputs()
+    with caplog.at_level(logging.INFO, logger="rewriter"):
+        rewriter.rewrite(model, rewriter.Muon(exclude="skip"))
+    lines = [each.getMessage() for each in caplog.records if "AdamW" in each.getMessage()]
+    assert lines == [
+        "Muon: AdamW for second, which gives an output",
+        "Muon: AdamW for skip, which gives an output",
+        "Muon: AdamW for first, which gives an output",
+    ]
+
+
+def test_what_a_run_does_not_show_the_user_says():
+    def make():
+        return sequential(layers.Dense(4), layers.Dense(3, name="head"), layers.Lambda(lambda x: tf.argmax(x, axis=-1)))
+
+    with pytest.raises(rewriter.OptimizerError, match=r"does not show which those are\. Say so: Muon\(output_layers="):
+        rewriter.rewrite(make(), rewriter.Muon())
+    model = rewriter.rewrite(make(), rewriter.Muon(output_layers="head"))
+    assert model.optimizer.adam_kernels == ["head/augmented_kernel"]
+    assert rewriter.rewrite(make(), rewriter.Muon(output_layers=[])).optimizer.adam_kernels == []
+
+
+def test_without_the_model_it_refuses():
+    model = rewriter.rewrite(sequential(layers.Dense(4), layers.Dense(3)))
+    model.compile(rewriter.Muon(), "mse")
+    with pytest.raises(rewriter.OptimizerError, match=r"Give it to the model with rewriter\.rewrite"):
+        model.train_on_batch(np.zeros((2, 6)), np.zeros((2, 3)))
+
+
+def test_layers_with_inputs_of_their_own_get_adam():
+    model = tf_keras.Sequential(
+        [
+            layers.InputLayer((4, 4, 2)),
+            layers.Conv2D(4, 2, name="whole"),
+            layers.Conv2D(4, 2, groups=2, name="grouped"),
+            layers.DepthwiseConv2D(2, name="depthwise"),
+            layers.Flatten(),
+            layers.Dense(2, name="head"),
+        ]
+    )
+    rewriter.rewrite(model, rewriter.Muon(), layers="all")
+    assert [name.partition("/")[0] for name in model.optimizer.adam_kernels] == ["grouped", "depthwise", "head"]
