@@ -68,3 +68,10 @@ def test_two_workers_of_torch_train_as_one(tmp_path, torch_python):
     before, merged, apart = said["listed"]
     assert before == apart
     assert merged == [4, 4]  # of torch's own layer two, and of the model each merged kernel, in two lists
+
+
+def test_rules_on_whole_layers_are_those_of_numpy(on_backend):
+    """Compiled, in a graph and eagerly; a file has all their state."""
+    errors = on_backend("keras3_rules")["errors"]
+    assert {name: error for name, error in errors.items() if error > ROUNDING} == {}
+    assert {name: error for name, error in errors.items() if name.startswith("resumed") and error} == {}

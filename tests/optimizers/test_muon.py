@@ -9,33 +9,15 @@ import tf_keras
 from tf_keras import layers
 
 import rewriter
-from layer_network import batches, gradients, network, rewritten
+from layer_models import network, rewritten
+from layer_network import batches, gradients
+from layer_rules_oracle import Adam, Muon
 from rewriter.core.layout import layouts_in
 from rewriter.model.output_layers import output_layers
 from rewriter.optimizers.rules.muon import orthogonalized
 
 RATE = float(np.float32(0.01))
 WAYS = {"graph": {}, "eagerly": {"run_eagerly": True}, "XLA": {"jit_compile": True}}
-
-
-def near_orthogonal(matrix):
-    a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrix / np.linalg.norm(matrix)
-    for _ in range(5):
-        x = a * x + b * x @ x.T @ x + c * x @ x.T @ x @ x.T @ x
-    return x
-
-
-class Adam:
-    def __init__(self):
-        self.count, self.mean, self.square = 0, 0.0, 0.0
-
-    def step(self, gradient):
-        self.count += 1
-        self.mean = 0.9 * self.mean + 0.1 * gradient
-        self.square = 0.999 * self.square + 0.001 * gradient**2
-        rate = RATE * np.sqrt(1 - 0.999**self.count) / (1 - 0.9**self.count)
-        return rate * self.mean / (np.sqrt(self.square) + 1e-7)
 
 
 @pytest.mark.usefixtures("float64")
@@ -45,16 +27,12 @@ def test_a_hundred_steps_are_those_of_the_paper(way, units, nesterov):
     """With weight decay, of the kernel rows alone."""
     model = rewritten(network(units), rewriter.Muon(RATE, nesterov=nesterov, weight_decay=0.5), **WAYS[way])
     weights = [kernel.numpy() for kernel in model.trainable_variables]
-    momentum, adam = np.zeros_like(weights[0]), Adam()
-    decay = RATE * float(np.float64(0.5))
+    rules = [Muon(RATE, nesterov=nesterov), Adam(RATE)]
     for x, y in batches(100):
-        of_hidden, of_outputs = gradients(weights, x, y)
-        for weight in weights:
-            weight[:-1] -= decay * weight[:-1]
-        momentum = 0.95 * momentum + of_hidden
-        moving = of_hidden + 0.95 * momentum if nesterov else momentum
-        weights[0] -= RATE * 0.2 * np.sqrt(max(moving.shape)) * near_orthogonal(moving)
-        weights[1] -= adam.step(of_outputs)
+        of_layers = gradients(weights, x, y)
+        for place, (rule, gradient) in enumerate(zip(rules, of_layers, strict=True)):
+            weights[place][:-1] *= 1 - RATE * 0.5
+            weights[place] -= rule.step(gradient)
         model.train_on_batch(x, y)
     for kernel, weight in zip(model.trainable_variables, weights, strict=True):
         assert np.abs(kernel.numpy() - weight).max() <= 1e-9
@@ -161,9 +139,15 @@ def test_what_a_run_does_not_show_the_user_says():
 
     with pytest.raises(rewriter.OptimizerError, match=r"does not show which those are\. Say so: Muon\(output_layers="):
         rewriter.rewrite(make(), rewriter.Muon())
-    model = rewriter.rewrite(make(), rewriter.Muon(output_layers="head"))
-    assert model.optimizer.adam_kernels == ["head/augmented_kernel"]
-    assert rewriter.rewrite(make(), rewriter.Muon(output_layers=[])).optimizer.adam_kernels == []
+    for said, with_second_moment in (("head", [(), (5, 3)]), ([], [(), ()])):
+        model = rewriter.rewrite(make(), rewriter.Muon(output_layers=said))
+        assert second_moments(model) == with_second_moment
+
+
+def second_moments(model):
+    """Shapes, of each augmented kernel in turn: only what gets AdamW has one."""
+    model.optimizer.build(model.trainable_variables)
+    return [tuple(model.optimizer.slot("second_moment", each).shape) for each in model.trainable_variables]
 
 
 def test_without_the_model_it_refuses():
@@ -185,4 +169,5 @@ def test_layers_with_inputs_of_their_own_get_adam():
         ]
     )
     rewriter.rewrite(model, rewriter.Muon(), layers="all")
-    assert [name.partition("/")[0] for name in model.optimizer.adam_kernels] == ["grouped", "depthwise", "head"]
+    assert [bool(shape) for shape in second_moments(model)] == [False, True, True, True]
+    assert model.optimizer.adam_kernels == [1, 2, 3]

@@ -16,8 +16,8 @@ def trained(tmp_path_factory):
     return run_script("train_on_two_devices", tmp_path_factory.mktemp("mirrored"))
 
 
-CASES = [f"{case} outside" for case in ("warm", "rule", "statistics", "together", "centered", "centered Adam")]
-CASES += ["joint inside", "keep inside"]
+CASES = [f"{case} outside" for case in ("warm", "rule", "statistics", "together", "Muon", "centered", "centered Adam")]
+CASES += ["joint inside", "keep inside", "SOAP inside"]
 
 
 @pytest.mark.parametrize("case", CASES)

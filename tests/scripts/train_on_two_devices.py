@@ -18,6 +18,8 @@ GIVEN = {
     "rule": lambda: Rule(0.05, clipnorm=1.0),
     "statistics": lambda: CenteredByHand(0.05),
     "together": lambda: Bounded(0.05),
+    "SOAP": lambda: rewriter.SOAP(0.02, every=2, largest=4),
+    "Muon": lambda: rewriter.Muon(0.02),
     "keep": lambda: "keep",
     "centered": lambda: "centered",
     "centered Adam": lambda: "centered",
@@ -33,7 +35,7 @@ def compiled(name):
 
 
 for name, given in GIVEN.items():
-    inside = name in {"joint", "keep"}
+    inside = name in {"joint", "keep", "SOAP"}
     single = build(compiled(name))
     fit(single)
     rewriter.rewrite(single, optimizer=given())

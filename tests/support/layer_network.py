@@ -1,10 +1,6 @@
 """A network of two layers in NumPy and float64, forward and backward, for the oracles of rules on whole layers."""
 
 import numpy as np
-import tf_keras
-from tf_keras import layers
-
-import rewriter
 
 FEATURES, OUTPUTS = 4, 3
 
@@ -35,12 +31,6 @@ def gradients(weights, x, y):
     return [inputs.T @ back for inputs, back in passed(weights, x, y)]
 
 
-def network(units=4, seed=2):
-    """The same in tf-keras."""
-    tf_keras.utils.set_random_seed(seed)
-    return tf_keras.Sequential([layers.Dense(units, activation="tanh", input_shape=(FEATURES,)), layers.Dense(OUTPUTS)])
-
-
 def batches(count, size=8, seed=3):
     generator = np.random.default_rng(seed)
 
@@ -48,9 +38,3 @@ def batches(count, size=8, seed=3):
         return generator.normal(1.5, 1.0, (size, FEATURES)), generator.standard_normal((size, OUTPUTS))
 
     return [drawn() for _ in range(count)]
-
-
-def rewritten(model, rule, **way):
-    rewriter.rewrite(model, rule)
-    model.compile(model.optimizer, "mse", **way)
-    return model

@@ -151,7 +151,6 @@ from .optimizers import (
     variable_key,
     variables_not_saved,
 )
-from .reaching import reaching
 from .single_steps import inference_step, training_step
 from .statistics import (
     can_have_twin,
@@ -165,6 +164,7 @@ from .statistics import (
     twin_of,
 )
 from .torch_holders import refuse_in_other_libraries
+from .tracing.reaching import reaching
 
 # What this Keras cannot do, or is not asked for yet.
 graphs = checkpoints = None

@@ -16,7 +16,6 @@ from keras.ops import (
     einsum,
     equal,
     expand_dims,
-    eye,
     flip,
     matmul,
     maximum,
@@ -104,6 +103,11 @@ def is_floating(value: Any) -> bool:
     """Tell whether a value is a dense tensor of real numbers."""
     dtype = keras.backend.standardize_dtype(value.dtype) if keras.ops.is_tensor(value) else ""
     return bool(keras.backend.is_float_dtype(dtype))
+
+
+def eye(size: int, dtype: Any) -> Any:
+    """Make an identity matrix."""
+    return keras.ops.eye(size, dtype=dtype)
 
 
 def norm(value: Any, axis: Any = None, keepdims: bool = False) -> Any:

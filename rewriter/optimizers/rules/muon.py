@@ -60,8 +60,8 @@ class Muon(AdamForOthers):
         exclude: Selectors of merged layers to leave to AdamW.
         output_layers: Selectors of the output layers, where the run does not show them; an empty list says that there
             are none. ``None`` finds them.
-        adam_kernels: Names of the augmented kernels that get AdamW. :func:`rewriter.rewrite` sets it, and files have
-            it.
+        adam_kernels: Which augmented kernels get AdamW: their places among all, in the order of training. Files have
+            it; :func:`rewriter.rewrite` finds it.
         name: Name of the optimizer.
         **kwargs: The settings of every :class:`rewriter.JointOptimizer`, weight decay among them.
 
@@ -87,7 +87,7 @@ class Muon(AdamForOthers):
         include: Selectors = None,
         exclude: Selectors = None,
         output_layers: Selectors = None,
-        adam_kernels: Sequence[str] | None = None,
+        adam_kernels: Sequence[int] | None = None,
         name: str = "Muon",
         **kwargs: Any,
     ) -> None:
@@ -104,7 +104,9 @@ class Muon(AdamForOthers):
         self.exclude = exclude
         self.output_layers = output_layers
         self._lines: list[str] = []
-        self.adam_kernels = None if adam_kernels is None else list(adam_kernels)
+        self._places = None if adam_kernels is None else frozenset(adam_kernels)
+        self._left: frozenset[Any] | None = None  # the keys of those
+        self._kernels: list[Any] | None = None  # the keys of all, once there are slots
 
     def choose_layers(self, merged: Sequence[LocatedLayer], outputs: Callable[[], frozenset[int]]) -> None:
         """Choose which merged layers get AdamW.
@@ -119,24 +121,16 @@ class Muon(AdamForOthers):
         """
         chosen = select(merged, self.include, self.exclude).chosen
         giving = self._output_layers(merged, outputs)
-        self._lines, left, orthogonalized = [], list[str](), set[str]()
+        self._lines, here, left = [], set(), set()
         for found in merged:
             for kernel, layout in zip(augmented_kernels(found.layer), layouts_in(found.layer), strict=True):
+                here.add(keras.variable_key(self, kernel))
                 why = _why_left(found.layer, layout, giving, chosen)
-                name = keras.name_of(kernel)
                 if why:
-                    left.append(name)
+                    left.add(keras.variable_key(self, kernel))
                     self._lines.append(f"Muon: AdamW for {found.paths[0]}, {why}")
-                else:
-                    orthogonalized.add(name)
-        if twice := orthogonalized & set(left):
-            raise OptimizerError(
-                f"Muon knows kernels by name, and {min(twice)} is the name of several, of which some are to get AdamW. "
-                "Give the layers names of their own."
-            )
-        here = orthogonalized | set(left)
         # One optimizer may train several models.
-        self.adam_kernels = [*(each for each in self.adam_kernels or () if each not in here), *dict.fromkeys(left)]
+        self._left = frozenset((self._left or frozenset()) - here | left)
 
     def _output_layers(self, merged: Sequence[LocatedLayer], outputs: Callable[[], frozenset[int]]) -> frozenset[int]:
         if self.output_layers is not None:
@@ -156,6 +150,20 @@ class Muon(AdamForOthers):
         """What the log is to say of that choice."""
         return list(self._lines)
 
+    @property
+    def adam_kernels(self) -> list[int] | None:
+        """Which augmented kernels get AdamW: their places among all, in the order of training; ``None`` if unknown."""
+        if self._left is None or self._kernels is None:
+            return None if self._places is None else sorted(self._places)
+        return [place for place, key in enumerate(self._kernels) if key in self._left]
+
+    def _rewriter_slots(self, variables: Sequence[Any], made_before: bool) -> dict[str, list[Any]]:
+        kernels = [keras.variable_key(self, each) for each in variables if layout_of(each) is not None]
+        if self._left is None and self._places is not None:
+            self._left = frozenset(key for place, key in enumerate(kernels) if place in self._places)
+        self._kernels = kernels
+        return super()._rewriter_slots(variables, made_before)
+
     def slot_shape(self, name: str, variable: Any) -> tuple[int, ...]:
         """Return the shape of a slot; a kernel that gets AdamW has a second moment.
 
@@ -171,12 +179,12 @@ class Muon(AdamForOthers):
     def _gets_adam(self, variable: Any) -> bool:
         if layout_of(variable) is None:
             return False
-        if self.adam_kernels is None:
+        if self._left is None:
             raise OptimizerError(
                 "Muon does not know which layers give the model its outputs. Give it to the model with "
                 "rewriter.rewrite(model, optimizer=...)."
             )
-        return keras.name_of(variable) in self.adam_kernels
+        return keras.variable_key(self, variable) in self._left
 
     def update_layer(self, gradient: Any, variable: Any, layout: Layout) -> None:
         """Take a step along the orthogonalized momentum, or one of AdamW.

@@ -22,7 +22,7 @@ def reaching(run: Callable[[Callable[[Any], Any]], Any]) -> set[int]:
     """
     backend = keras.config.backend()
     if backend == "tensorflow":
-        from ..dataflow.reaching import reaching as in_tensorflow  # noqa: PLC0415  of this backend alone
+        from ...dataflow.reaching import reaching as in_tensorflow  # noqa: PLC0415  of this backend alone
 
         return in_tensorflow(run)
     return _in_torch(run) if backend == "torch" else _in_jax(run)

@@ -1,0 +1,79 @@
+"""The rules on whole layers in NumPy and float64, as the papers have them, for one matrix each."""
+
+import numpy as np
+
+
+class Adam:
+    """In the order of Keras: epsilon is added before the bias of the second moment is corrected."""
+
+    def __init__(self, rate, beta_1=0.9, beta_2=0.999, epsilon=1e-7):
+        self.rate, self.beta_1, self.beta_2, self.epsilon = rate, beta_1, beta_2, epsilon
+        self.count, self.mean, self.square = 0, 0.0, 0.0
+
+    def step(self, gradient):
+        self.mean = self.beta_1 * self.mean + (1 - self.beta_1) * gradient
+        return self.direction(gradient, self.mean)
+
+    def direction(self, gradient, mean):
+        """Return a step, given the gradient and the first moment in some coordinates."""
+        self.count += 1
+        self.square = self.beta_2 * self.square + (1 - self.beta_2) * gradient**2
+        rate = self.rate * np.sqrt(1 - self.beta_2**self.count) / (1 - self.beta_1**self.count)
+        return rate * mean / (np.sqrt(self.square) + self.epsilon)
+
+
+class Soap(Adam):
+    """As in the paper, with the first moment in the weights' own coordinates.
+
+    Args:
+        sides: The axes that have a basis.
+        every: After how many steps it is brought up to date.
+        given: Returns the bases that are to be used from a step on, in place of those found here, which are checked.
+        exact: To which precision they must be what they are for.
+    """
+
+    def __init__(self, rate, beta_1=0.95, beta_2=0.95, epsilon=1e-8, sides=(0, 1), every=10, exact=1e-11):
+        super().__init__(rate, beta_1, beta_2, epsilon)
+        self.sides, self.every, self.exact = sides, every, exact
+        self.factors = [0.0, 0.0]
+        self.bases = {}
+
+    def step(self, gradient, given=None):
+        for axis, product in enumerate((gradient @ gradient.T, gradient.T @ gradient)):
+            self.factors[axis] = self.beta_2 * self.factors[axis] + (1 - self.beta_2) * product
+        if self.count % self.every == 0:
+            for axis in self.sides:
+                self.bases[axis] = self._found(axis) if given is None else self._checked(axis, given[axis])
+        self.mean = self.beta_1 * self.mean + (1 - self.beta_1) * gradient
+        rows, units = (self.bases.get(axis, np.eye(size)) for axis, size in enumerate(gradient.shape))
+        return rows @ self.direction(rows.T @ gradient @ units, rows.T @ self.mean @ units) @ units.T
+
+    def _found(self, axis):
+        factor = self.factors[axis]
+        return np.linalg.qr(factor @ self.bases[axis])[0] if self.count else np.linalg.eigh(factor)[1][:, ::-1]
+
+    def _checked(self, axis, now):
+        factor = self.factors[axis]
+        assert np.abs(now.T @ now - np.eye(len(now))).max() <= self.exact
+        in_basis = now.T @ factor @ (self.bases[axis] if self.count else now)
+        left = in_basis - (np.triu(in_basis) if self.count else np.diag(np.diag(in_basis)))
+        assert np.abs(left).max() <= self.exact * np.abs(factor).max()
+        return now
+
+
+class Muon:
+    def __init__(self, rate, momentum=0.95, nesterov=True):
+        self.rate, self.momentum, self.nesterov, self.sum = rate, momentum, nesterov, 0.0
+
+    def step(self, gradient):
+        self.sum = self.momentum * self.sum + gradient
+        moving = gradient + self.momentum * self.sum if self.nesterov else self.sum
+        return self.rate * 0.2 * np.sqrt(max(moving.shape)) * near_orthogonal(moving)
+
+
+def near_orthogonal(matrix):
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = matrix / np.linalg.norm(matrix)
+    for _ in range(5):
+        x = a * x + b * x @ x.T @ x + c * x @ x.T @ x @ x.T @ x
+    return x
