@@ -33,7 +33,9 @@ NAMED_IN_FILES = {
     "centered": "optimizers.centered.optimizer",
     "hidden": "files.nested_layers",
     "joint_momentum": "optimizers.joint_momentum",
+    "kfac": "optimizers.rules.kfac",
     "muon": "optimizers.rules.muon",
+    "quasi_diagonal": "optimizers.rules.quasi_diagonal",
     "soap": "optimizers.rules.soap",
 }
 # What must be there before Keras reads a model, trains one, or saves one.

@@ -20,7 +20,10 @@ from .files.writing import save_model as save_model
 from .optimizers.centered.optimizer import Centered as Centered
 from .optimizers.joint_momentum import JointMomentum as JointMomentum
 from .optimizers.joint_optimizer import JointOptimizer as JointOptimizer
+from .optimizers.layer_moments import RunningMean as RunningMean
+from .optimizers.rules.kfac import KFAC as KFAC
 from .optimizers.rules.muon import Muon as Muon
+from .optimizers.rules.quasi_diagonal import QuasiDiagonal as QuasiDiagonal
 from .optimizers.rules.soap import SOAP as SOAP
 from .planning.decisions import Decision as Decision
 from .planning.declared_pairs import pair as pair

@@ -22,6 +22,9 @@ class InputFlow:
             neighbouring units read each. 0 of all other layers, in which every row reads one feature.
         groups: Of a grouped convolution, in how many groups of neighbouring units each reads features of its own.
         states: Of a recurrent cell, how many rows below those of the input read its state, a feature each.
+        unit_axes: The axes of the layer's result, before its activation, that are units, counted from the end, in the
+            order in which the kernel has them; all others are positions, in the order of those of the input. ``None``
+            where that is not known, or a call does not apply the layer's activation to that result.
         told: Whether a user has said so, of a layer of no known family.
     """
 
@@ -31,6 +34,7 @@ class InputFlow:
     copies: int = 0
     groups: int = 1
     states: int = 0
+    unit_axes: tuple[int, ...] | None = None
     told: bool = False
 
     @property

@@ -34,6 +34,7 @@ from rewriter.core.layout import (
 
 from ..adapters import LayerBase, keras
 from . import surgery
+from .flowing_back import before_activation, measured_calls
 from .input_observation import seen_by, tell_of_loop, twinned
 from .pairs import DENSE, Pair, layouts_for
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from rewriter.core.layout import Layout
 
     from ..adapters.capabilities import Fused
+    from .flowing_back import Measured
     from .input_observation import Seen
 
 # Files of users name this module and the classes in it: these are names, not places, and stay when the module moves.
@@ -110,7 +112,7 @@ def _fresh_views(layer: Any) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _shared_views(layer: Any, seen: Sequence[Seen] = ()) -> Iterator[None]:
+def _shared_views(layer: Any, seen: Sequence[Seen] = (), measured: Sequence[Measured] = ()) -> Iterator[None]:
     """Inside, all reads of the layer's views share one split, so that a call has one gradient concatenation.
 
     What the call has seen is told with the views of the kernels that it reads.
@@ -121,6 +123,8 @@ def _shared_views(layer: Any, seen: Sequence[Seen] = ()) -> Iterator[None]:
         views = _fresh_views(layer) if made is None else made
         for each in seen:
             views = {**views, each.kernel: each.tell(views[each.kernel])}
+        for call in measured:
+            views = {**views, call.kernel: call.tie(views[call.kernel])}
         fresh = {} if views is made else {id(layer): views}
     else:
         # As stored, so that what flows back is summed over the steps in that dtype, as it is without a merge: where
@@ -309,7 +313,8 @@ def _call_with_shared_views(standard: Any) -> Callable[..., Any]:
     parameters = [*inspect.signature(standard.call).parameters][1:]
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        with _shared_views(self, seen_by(self, args[0]) if args else ()):
+        seen, measured = (seen_by(self, args[0]), measured_calls(self, args[0])) if args else ((), ())
+        with _shared_views(self, seen, measured), before_activation(self, measured):
             # Bound, so that where it is a tf.function the traces of this layer are its own, and can be forgotten.
             outputs = standard.call.__get__(self, standard)(*args, **kwargs)
         if not args:
@@ -334,16 +339,20 @@ def _call_by_product(otherwise: Callable[..., Any], fused: Fused) -> Callable[..
     def call(self: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         if not fused.takes_product(inputs):
             return otherwise(self, inputs, *args, **kwargs)
-        seen, dtype = seen_by(self, inputs), self.compute_dtype
+        seen, measured, dtype = seen_by(self, inputs), measured_calls(self, inputs), self.compute_dtype
         observer = twinned(self, seen)
         inputs = keras.ops.cast(inputs, dtype)
         kernel, layout = keras.ops.convert_to_tensor(self.augmented_kernel), layouts_in(self)[0]
         for each in seen:
             kernel = each.tell(kernel)
+        for each_call in measured:
+            kernel = each_call.tie(kernel)
         twin = None if observer is None else keras.ops.cast(observer.twin, dtype)
         mean = None if observer is None else functools.partial(observer.padded_mean, dtype, keep=True)
         made = None if observer is None else observer.products.append
         outputs = fused.product(inputs, kernel, layout, twin, mean, made)
+        for each_call in measured:
+            outputs = each_call.through(outputs)
         return outputs if self.activation is None else self.activation(outputs)
 
     return call

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rewriter.core.input_flow import InputFlow
@@ -26,17 +27,23 @@ def flow_of(layer: Any, kernels: Sequence[str], told: bool = False) -> InputFlow
     for names, flow in _FLOWS.items():
         if isinstance(layer, keras.layer_classes(*names)):
             found: InputFlow | None = flow(layer, *shapes)
-            return found
+            return found if found is None or _activates_at_the_end(layer) else replace(found, unit_axes=None)
     return InputFlow((-1,), (math.prod(shapes[0]) // shapes[0][-1],), told=True) if told else None
 
 
+def _activates_at_the_end(layer: Any) -> bool:
+    """Tell whether a layer's call is Keras's own: the product, the bias, the activation."""
+    return any(type(layer).call is cls.call for cls in keras.layer_classes(*_ACTIVATED_AT_THE_END))
+
+
 def _of_dense(_: Any, kernel: tuple[int, ...]) -> InputFlow:
-    return InputFlow((-1,), (kernel[0],))
+    return InputFlow((-1,), (kernel[0],), unit_axes=(-1,))
 
 
 def _of_convolution(layer: Any, kernel: tuple[int, ...]) -> InputFlow:
     channels = kernel[-2] * layer.groups
-    return InputFlow((_channels(layer, kernel),), (channels,), taps=math.prod(kernel[:-2]), groups=layer.groups)
+    axis, taps = _channels(layer, kernel), math.prod(kernel[:-2])
+    return InputFlow((axis,), (channels,), taps=taps, groups=layer.groups, unit_axes=(axis,))
 
 
 def _of_transposed(layer: Any, kernel: tuple[int, ...]) -> InputFlow:
@@ -58,14 +65,20 @@ def _of_einsum(layer: Any, kernel: tuple[int, ...]) -> InputFlow | None:
     # An axis that the input shares with the kernel and the output, as of a batch of kernels, has units of its own.
     if not summed or any(axis not in inputs for axis in summed) or set(inputs) & set(axes) != set(summed):
         return None
+    units = [axis for axis in axes if axis in output]
+    positions = [[axis for axis in named if axis not in of] for named, of in ((inputs, summed), (output, units))]
     return InputFlow(
-        tuple(inputs.index(axis) - len(inputs) for axis in summed), tuple(kernel[axes.index(axis)] for axis in summed)
+        tuple(inputs.index(axis) - len(inputs) for axis in summed),
+        tuple(kernel[axes.index(axis)] for axis in summed),
+        unit_axes=tuple(output.index(axis) - len(output) for axis in units) if positions[0] == positions[1] else None,
     )
 
 
 def _of_cell(_: Any, kernel: tuple[int, ...], recurrent_kernel: tuple[int, ...]) -> InputFlow:
     return InputFlow((-1,), (kernel[0],), states=recurrent_kernel[0])
 
+
+_ACTIVATED_AT_THE_END = ("Dense", "EinsumDense", "Conv1D", "Conv2D", "Conv3D")
 
 # By the names of their classes; the first that fits, as in the table of families.
 _FLOWS: dict[tuple[str, ...], Callable[..., InputFlow | None]] = {

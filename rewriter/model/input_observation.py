@@ -166,9 +166,9 @@ class Observers:
     """The observers of an optimizer, which keeps them; augmented kernels only know them as long as it does."""
 
     def __init__(self) -> None:
-        self.of: dict[Any, Observer] = {}
+        self.of: dict[Any, Any] = {}
 
-    def add(self, kernel: Any, key: Any, observer: Observer) -> None:
+    def add(self, kernel: Any, key: Any, observer: Any) -> None:
         """Have the calls of a layer add to an observer from now on.
 
         Args:
@@ -226,7 +226,7 @@ def seen_by(layer: Any, inputs: Any) -> list[Seen]:
     """
     seen = []
     for layout in layouts_in(layer):
-        known = _observers_of(layer, layout) if layout.flow is not None and not layout.flow.states else []
+        known = _told_inputs(layer, layout) if layout.flow is not None and not layout.flow.states else []
         if known and layout.flow is not None and layout.flow.told:
             _require_features(layer, inputs, layout.flow.inputs)
         seen += [Seen(observer, _sums(layer, observer, inputs, keras.mask_of(inputs))) for observer in known]
@@ -257,7 +257,7 @@ def tell_of_loop(layer: Any, inputs: Any, mask: Any, outputs: Any) -> Any:
     """
     cell = getattr(layer, "cell", None)
     for layout in layouts_in(cell) if cell is not None and is_merged(cell) else ():
-        for observer in _observers_of(cell, layout) if layout.flow is not None and layout.flow.states else []:
+        for observer in _told_inputs(cell, layout) if layout.flow is not None and layout.flow.states else []:
             first, returned = (each[0] if isinstance(each, list | tuple) else each for each in (inputs, outputs))
             of_outputs = None if mask is None else keras.mask_of_outputs(layer, mask)
             of_inputs, of_states = _sums(cell, observer, first, mask), _sums(cell, observer, returned, of_outputs)
@@ -267,13 +267,17 @@ def tell_of_loop(layer: Any, inputs: Any, mask: Any, outputs: Any) -> Any:
     return outputs
 
 
-def _observers_of(layer: Any, layout: Layout) -> list[Observer]:
-    """List those to whom a call that is under way tells what it sees."""
+def observers_of(layer: Any, layout: Layout) -> list[Any]:
+    """List those to whom a call that is under way tells what it sees, of every kind."""
     held = getattr(getattr(layer, layout.attribute), _MARK, ())
     if not held or not _is_observed():
         return []
     alive = [(reference(), key) for reference, key in held]
     return [observers.of[key] for observers, key in alive if observers is not None]
+
+
+def _told_inputs(layer: Any, layout: Layout) -> list[Observer]:
+    return [each for each in observers_of(layer, layout) if isinstance(each, Observer)]
 
 
 def _require_features(layer: Any, inputs: Any, features: int) -> None:

@@ -34,10 +34,10 @@ def require_number(name: str, value: Any, low: float, high: float = math.inf, op
         raise ValueError(f"{name} must be {_legal(low, high)}{' or None' if optional else ''}, got {value!r}.")
 
 
-def require_learning_rate(value: Any) -> None:
-    """Raise ``ValueError`` unless a learning rate is a number of at least 0 or a schedule."""
+def require_learning_rate(value: Any, name: str = "learning_rate") -> None:
+    """Raise ``ValueError`` unless a learning rate, or what is like one, is a number of at least 0 or a schedule."""
     if not (isinstance(value, keras.Schedule) or _is_number(value, 0)):
-        raise ValueError(f"learning_rate must be {_legal(0)} or a LearningRateSchedule, got {value!r}.")
+        raise ValueError(f"{name} must be {_legal(0)} or a LearningRateSchedule, got {value!r}.")
 
 
 def _is_number(value: Any, low: float, high: float = math.inf) -> bool:

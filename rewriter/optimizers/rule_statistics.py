@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from rewriter.core.layout import layout_of
 from rewriter.core.suggestions import closest, did_you_mean
 
 from ..adapters import OptimizerBase, keras
+from ..model.flowing_back import MOMENTS
 from .hyperparameters import require_number, require_one_of
+from .layer_moments import LayerMoments, RunningMean
 from .layer_statistics import LayerStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 INPUT_MEAN = "input_mean"
-_NAMES = (INPUT_MEAN,)
-_KEPT = "_rewriter_statistics_of_rule"
+_NAMES = (INPUT_MEAN, *MOMENTS)
+# Of a rule: what it keeps of the means, and of the moments, that it asks for.
+_MEANS, _MOMENTS = "_rewriter_statistics_of_rule", "_rewriter_moments_of_rule"
 
 
 class ObservingRule(OptimizerBase):
@@ -24,25 +27,37 @@ class ObservingRule(OptimizerBase):
 
     Attributes:
         statistics: What a subclass wants to know of each layer: the name of a statistic, and how much of what was seen
-            before still counts one step later, in [0, 1]. There is one, ``"input_mean"``. :meth:`statistic` reads it.
-            Each call of a layer in training adds to it; inference does not. At a step it is summed over replicas.
+            before still counts one step later, in [0, 1]; of a moment a :class:`rewriter.RunningMean` says more.
+            :meth:`statistic` reads it. Each call of a layer in training adds to it; inference does not. At a step it is
+            summed over replicas.
     """
 
-    statistics: ClassVar[Mapping[str, float]] = {}
+    statistics: Mapping[str, float | RunningMean] = {}
 
     def statistic(self, name: str, variable: Any) -> Any:
         """Return a statistic of the layer of an augmented kernel, in a step.
 
+        With ``X`` what each kernel row reads at each position, ``X̃`` the same with a one behind each row, ``Δ`` what
+        flows back to the result of the layer before its activation, and ``N`` the number of positions, or of a
+        convolution that of examples, there are
+
+        - ``"input_mean"``: the mean of ``X`` over all calls in training and all their positions, those left out that a
+          mask leaves out. It is broadcast beside the kernel rows: of shape ``(rows, 1)``, or, where units read
+          different features, as in a grouped convolution, ``(rows, units)`` or ``(1, units)``.
+        - ``"input_moment"``: the mean of ``X̃ᵀ X̃``, of shape ``(incoming, incoming)``.
+        - ``"output_moment"``: ``N ΔᵀΔ``, of shape ``(units, units)``: of a loss that is a mean over the positions, the
+          mean of the squared gradient at one.
+        - ``"unit_moments"``: ``N [X̃, X²]ᵀ Δ²``, of shape ``(2 incoming - 1, units)``.
+
         Args:
-            name: One of :attr:`statistics`. ``"input_mean"`` is the mean of what each kernel row reads, over all calls
-                of the layer in training and all their positions, those left out that a mask leaves out, with older
-                steps counting less; zeros before the first call.
+            name: One of :attr:`statistics`.
             variable: The augmented kernel that :meth:`update_layer` was given.
 
         Returns:
-            A new tensor of the variable's dtype that is broadcast beside its kernel rows: of shape ``(rows, 1)``, or,
-            where units read different features, as in a grouped convolution, ``(rows, units)`` or ``(1, units)``.
-            ``None`` if the input of the layer is not known.
+            A new tensor; a mean of the variable's dtype, a moment of float32, or float64 if the variable has that.
+            Older steps count less; zeros before the first call. ``None`` where it is not known: of a layer whose input
+            is not, and of moments for layers whose units read different features, recurrent cells, and layers with a
+            call of their own.
 
         Raises:
             ValueError: There is no such statistic, or the rule does not ask for it.
@@ -55,7 +70,10 @@ class ObservingRule(OptimizerBase):
             raise ValueError(
                 f"{type(self).__name__} has no statistic {name!r}; those that it asks for are {asked}.{hint}"
             )
-        kept, layout = _kept_by(self), layout_of(variable)
+        if name in MOMENTS:
+            moments: LayerMoments | None = vars(self).get(_MOMENTS)
+            return None if moments is None else moments.of(self, variable, name)
+        kept, layout = _means_of(self), layout_of(variable)
         observer = None if kept is None else kept.of(self, variable)
         if observer is None or layout is None:
             return None
@@ -68,18 +86,20 @@ class ObservingRule(OptimizerBase):
         observe_for_rule(self, variables)
 
     def _rewriter_before_steps(self) -> None:
-        kept = _kept_by(self)
-        if kept is not None:
-            kept.share()
+        if (means := _means_of(self)) is not None:
+            means.share()
+        if (moments := vars(self).get(_MOMENTS)) is not None:
+            moments.begin_step()
 
     def _rewriter_after_steps(self) -> None:
-        kept = _kept_by(self)
-        if kept is not None:
-            kept.forget()
+        if (means := _means_of(self)) is not None:
+            means.forget()
+        if (moments := vars(self).get(_MOMENTS)) is not None:
+            moments.end_step(self.iterations)
 
 
-def _kept_by(rule: Any) -> LayerStatistics | None:
-    kept: LayerStatistics | None = vars(rule).get(_KEPT)
+def _means_of(rule: Any) -> LayerStatistics | None:
+    kept: LayerStatistics | None = vars(rule).get(_MEANS)
     return kept
 
 
@@ -88,19 +108,36 @@ def observe_for_rule(rule: ObservingRule, variables: Sequence[Any]) -> None:
 
     Raises:
         TypeError: ``statistics`` of the rule is no dict.
-        ValueError: The rule asks for something that is no statistic, or with a decay that is not in its range.
+        ValueError: The rule asks for something that is no statistic, or with a decay that is not in its range, or for
+            moments in different ways.
     """
+    name = type(rule).__name__
     if not isinstance(rule.statistics, dict):
         raise TypeError(
-            f"{type(rule).__name__}.statistics must be a dict, as {{{INPUT_MEAN!r}: 0.99}}: what to ask each layer "
+            f"{name}.statistics must be a dict, as {{{INPUT_MEAN!r}: 0.99}}: what to ask each layer "
             f"for, and how much of it still counts one step later; got {rule.statistics!r}. Give a setting of your own "
             "another name."
         )
     if not rule.statistics:
         return
-    for name, decay in rule.statistics.items():
-        require_one_of(f"a statistic of {type(rule).__name__}", name, _NAMES)
-        require_number(f"the decay of statistic {name!r}", decay, 0, 1)
-    kept = _kept_by(rule) or LayerStatistics(rule.statistics[INPUT_MEAN])
-    object.__setattr__(rule, _KEPT, kept)
-    keras.put_last(rule, kept.build(rule, variables, name=INPUT_MEAN))
+    for asked, decay in rule.statistics.items():
+        require_one_of(f"a statistic of {name}", asked, _NAMES)
+        if not (asked in MOMENTS and isinstance(decay, RunningMean)):
+            require_number(f"the decay of statistic {asked!r}", decay, 0, 1)
+    kept = []
+    if INPUT_MEAN in rule.statistics:
+        means = _means_of(rule) or LayerStatistics(rule.statistics[INPUT_MEAN])
+        object.__setattr__(rule, _MEANS, means)
+        kept += means.build(rule, variables, name=INPUT_MEAN)
+    wanted = {
+        asked: mean if isinstance(mean, RunningMean) else RunningMean(mean)
+        for asked, mean in rule.statistics.items()
+        if asked in MOMENTS
+    }
+    if len(set(wanted.values())) > 1:
+        raise ValueError(f"{name} asks for moments in different ways, {wanted}: give all of them one RunningMean.")
+    if wanted:
+        moments = vars(rule).get(_MOMENTS) or LayerMoments(tuple(wanted), next(iter(wanted.values())))
+        object.__setattr__(rule, _MOMENTS, moments)
+        kept += moments.build(rule, variables)
+    keras.put_last(rule, kept)

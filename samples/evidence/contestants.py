@@ -37,6 +37,7 @@ def _pair(name: str, make: Callable[[Any], Any], powers: range, plain: str | Non
     return [Contestant(name, make, plain or name, powers), centered]
 
 
+_DECAY = 0.004  # the default of AdamW
 _LOW, _HIGH = range(-13, -5), range(-8, 0)
 CONTESTANTS = {
     each.name: each
@@ -45,6 +46,7 @@ CONTESTANTS = {
         *_pair("AdamW", optimizers.AdamW, _LOW),
         *_pair("SGD with momentum", lambda rate: optimizers.SGD(rate, momentum=0.9), _HIGH),
         *_pair("joint momentum", rewriter.JointMomentum, _HIGH, plain="SGD with momentum"),
-        Contestant("SOAP", lambda rate: rewriter.SOAP(rate, weight_decay=0.004), "AdamW", range(-11, -6)),
+        *_pair("SOAP", lambda rate: rewriter.SOAP(rate, weight_decay=_DECAY), range(-11, -6), plain="AdamW"),
+        *_pair("Muon", lambda rate: rewriter.Muon(rate, weight_decay=_DECAY), range(-11, -6), plain="AdamW"),
     )
 }

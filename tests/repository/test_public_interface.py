@@ -13,9 +13,13 @@ from rewriter.choice import Chosen
 
 STUB = ast.parse((Path(rewriter.__file__).parent / "__init__.pyi").read_text("utf-8"))
 PLACES = {each.name: node.module for node in STUB.body if isinstance(node, ast.ImportFrom) for each in node.names}
-
-
-NAMED_IN_FILES = {"JointMomentum": "rewriter.joint_momentum", "Muon": "rewriter.muon", "SOAP": "rewriter.soap"}  # whatever moves
+NAMED_IN_FILES = {
+    "JointMomentum": "rewriter.joint_momentum",
+    "Muon": "rewriter.muon",
+    "KFAC": "rewriter.kfac",
+    "QuasiDiagonal": "rewriter.quasi_diagonal",
+    "SOAP": "rewriter.soap",
+}  # whatever moves
 
 
 def test_all_is_the_public_namespace():

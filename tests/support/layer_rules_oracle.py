@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from moments_oracle import Moments
+
 
 class Adam:
     """In the order of Keras: epsilon is added before the bias of the second moment is corrected."""
@@ -77,3 +79,69 @@ def near_orthogonal(matrix):
     for _ in range(5):
         x = a * x + b * x @ x.T @ x + c * x @ x.T @ x @ x.T @ x
     return x
+
+
+class QuasiDiagonal:
+    """Of each unit by itself, from the gradient at each position.
+
+    It is given a layer's inputs, with ones, and what flows back, of a loss that is a mean over the positions.
+    """
+
+    def __init__(self, rate, momentum=0.9, damping=1e-3, decay=0.95, every=1):
+        self.rate, self.momentum, self.damping, self.every = rate, momentum, damping, every
+        self.moments, self.steps, self.count = Moments(decay), 0.0, 0
+
+    def step(self, inputs, back):
+        if self.count % self.every == 0:
+            self.moments.add([(inputs[None, :, :-1], back[None])])
+        self.count += 1
+        moments, gradient = self.moments.means()["unit_moments"], inputs.T @ back
+        step = np.zeros_like(gradient)
+        rows = len(gradient) - 1
+        for unit in range(gradient.shape[1]):
+            with_bias, of_bias, squares = np.split(moments[:, unit], [rows, rows + 1])
+            if of_bias[0] == 0:
+                continue
+            means, of_kernel, bias = with_bias / of_bias, gradient[:-1, unit], gradient[-1, unit]
+            step[:-1, unit] = (of_kernel - means * bias) / (squares - means * with_bias + self.damping)
+            step[-1, unit] = bias / (of_bias[0] + self.damping) - means @ step[:-1, unit]
+        self.steps = self.momentum * self.steps + step
+        return self.rate * self.steps
+
+
+class Kfac:
+    """Of all layers together."""
+
+    def __init__(self, layers, rate, momentum=0.9, damping=1e-3, bound=1e-3, decay=0.95, **settings):
+        self.rate, self.momentum, self.damping, self.bound = rate, momentum, damping, bound
+        self.factors_every, self.every = settings.pop("factors_every", 1), settings.pop("every", 10)
+        self.output_factor = settings.pop("output_factor", True)
+        self.moments = [Moments(decay) for _ in range(layers)]
+        self.inverses, self.sums, self.count = [None] * layers, [0.0] * layers, 0
+
+    def step(self, calls):
+        naturals, length = [], 0.0
+        damping = self.damping(self.count) if callable(self.damping) else self.damping
+        for place, (inputs, back) in enumerate(calls):
+            if self.count % self.factors_every == 0:
+                self.moments[place].add([(inputs[None, :, :-1], back[None])])
+            if self.count % self.every == 0:
+                self.inverses[place] = self._inverted(self.moments[place].means(), damping)
+            gradient = inputs.T @ back
+            naturals.append(self.inverses[place][0] @ gradient @ self.inverses[place][1])
+            length += (gradient * naturals[-1]).sum()
+        self.count += 1
+        shorter = 1.0 if self.bound is None else min(1.0, np.sqrt(self.bound / (self.rate**2 * length)))
+        self.sums = [self.momentum * old + shorter * new for old, new in zip(self.sums, naturals, strict=True)]
+        return [self.rate * each for each in self.sums]
+
+    def _inverted(self, means, damping):
+        inputs, outputs = means["input_moment"], means["output_moment"]
+        if not self.output_factor:
+            return np.linalg.inv(inputs + damping * np.eye(len(inputs))), np.eye(len(outputs))
+        spread = np.sqrt((np.trace(inputs) / len(inputs)) / (np.trace(outputs) / len(outputs)))
+        root = np.sqrt(damping)
+        return (
+            np.linalg.inv(inputs + root * spread * np.eye(len(inputs))),
+            np.linalg.inv(outputs + root / spread * np.eye(len(outputs))),
+        )

@@ -15,6 +15,7 @@ import keras
 
 from ..instances import instances_alive
 from .distribution import strategy_scope
+from .loss_scale import scale_for
 from .torch_holders import handles_of, list_torch_parameters
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 # On a statistic: how much of it still counts one step later, the kernel that it is of, and the optimizer it is for.
 _DECAY, _KERNEL, _OPTIMIZER = "_rewriter_decay", "_rewriter_kernel", "_rewriter_optimizer"
+# On a moment of what flows back: what it is told by, and whether it squares gradients. On what tells: how often.
+TOLD, EVERY = "_rewriter_told", "_rewriter_every"
 # On a kernel: the statistics of it, and the layer that holds it.
 _STATISTICS, _LAYER = "_rewriter_statistics", "_rewriter_layer"
 
@@ -183,7 +186,45 @@ def _told_in_torch(tensor: Any, statistic: Any, seen: Any) -> Any:
     return Told.apply(tensor, statistic, seen)
 
 
-def add(statistic: Any, sums: Any, is_first: Any) -> None:
+def add_step(optimizer: Any, told: Sequence[tuple[Any, Any]], sums: Sequence[Any]) -> None:
+    """Add to statistics what their layers have seen, at a step.
+
+    Args:
+        optimizer: The optimizer that takes it.
+        told: Each statistic, and what flowed back to it.
+        sums: That, over all replicas.
+    """
+    accumulated = optimizer.gradient_accumulation_steps
+    # Whether it has moved the weights since sums were added the last time: then what is there counts less.
+    is_first = keras.ops.equal(optimizer._iterations % accumulated, 0) if accumulated else True
+    tellers = [statistic for statistic, _ in told if hasattr(statistic, EVERY)]
+    for (statistic, _), seen in zip(told, sums, strict=True):
+        if hasattr(statistic, TOLD):
+            _add_moment(statistic, seen, is_first, optimizer)
+        elif not hasattr(statistic, EVERY):
+            _add(statistic, seen, is_first)
+    for teller in tellers:
+        after = (optimizer._iterations + 1) // (accumulated or 1)
+        count, due = teller[0], teller[1]
+        next_due = keras.ops.cast(keras.ops.equal(after % getattr(teller, EVERY), 0), teller.dtype)
+        teller.assign(keras.ops.stack([_weight(teller, is_first) * count + due, next_due]))
+
+
+def _weight(teller: Any, is_first: Any) -> Any:
+    """Return how much of what was measured before counts: less where this step is one that measures."""
+    ops = keras.ops
+    counts_less = ops.logical_and(is_first, teller[1] > 0)
+    return ops.cast(ops.where(counts_less, getattr(teller, _DECAY), 1.0), teller.dtype)
+
+
+def _add_moment(moment: Any, seen: Any, is_first: Any, optimizer: Any) -> None:
+    teller, squares_gradients = getattr(moment, TOLD)
+    scale = scale_for(optimizer) if squares_gradients else None
+    seen = seen if scale is None else seen / keras.ops.square(keras.ops.cast(scale, seen.dtype))
+    moment.assign(_weight(teller, is_first) * moment + seen)
+
+
+def _add(statistic: Any, sums: Any, is_first: Any) -> None:
     """Add to a statistic what its layer has seen, at a step.
 
     Args:

@@ -8,11 +8,20 @@ import keras
 
 from . import ops
 
+# On an optimizer: the LossScaleOptimizer around it.
+WRAPPER = "_rewriter_wrapper"
+
 
 def scale_of(wrapper: Any) -> float:
     """Read the present scale of a ``LossScaleOptimizer``."""
     built = getattr(wrapper, "built", False)
     return float(ops.convert_to_numpy(wrapper.dynamic_scale) if built else wrapper.initial_scale)
+
+
+def scale_for(optimizer: Any) -> Any:
+    """Return by what the loss is multiplied for an optimizer, by its own setting or one around it; ``None`` if not."""
+    wrapper = getattr(optimizer, WRAPPER, lambda: None)()
+    return optimizer.loss_scale_factor if wrapper is None else wrapper.dynamic_scale
 
 
 def wrap(optimizer: Any) -> Any:

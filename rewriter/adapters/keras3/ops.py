@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 from keras.ops import (
+    broadcast_to,
     cast,
     cholesky,
     concatenate,
@@ -27,6 +28,7 @@ from keras.ops import (
     power,
     qr,
     reshape,
+    shape,
     solve_triangular,
     split,
     sqrt,
@@ -34,6 +36,7 @@ from keras.ops import (
     squeeze,
     stack,
     sum,  # noqa: A004
+    trace,
     transpose,
     where,
     zeros,
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "add_outer",
+    "broadcast_to",
     "cast",
     "cholesky",
     "concatenate",
@@ -80,6 +84,7 @@ __all__ = [
     "power",
     "qr",
     "reshape",
+    "shape",
     "solve_triangular",
     "split",
     "sqrt",
@@ -87,6 +92,7 @@ __all__ = [
     "squeeze",
     "stack",
     "sum",
+    "trace",
     "transpose",
     "where",
     "zeros",

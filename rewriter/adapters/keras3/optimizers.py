@@ -25,6 +25,7 @@ from .layer_statistics import (
     without_statistics,
 )
 from .layers import is_bookkeeping
+from .loss_scale import WRAPPER
 from .torch_holders import handles_of
 
 if TYPE_CHECKING:
@@ -44,8 +45,6 @@ class SlotsOfVariables(Slots):
     whole: dict[str, list[Any]] = field(default_factory=dict)
 
 
-# On an optimizer: the loss scale around it.
-_WRAPPER = "_rewriter_wrapper"
 # Lists of variables that are no slots.
 _OTHERS = {"_variables", "_trainable_variables"}
 
@@ -55,7 +54,7 @@ def inner_optimizer(optimizer: Any) -> Any:
     if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return optimizer
     inner = optimizer.inner_optimizer
-    object.__setattr__(inner, _WRAPPER, weakref.ref(optimizer))  # what is done to the one concerns the other
+    object.__setattr__(inner, WRAPPER, weakref.ref(optimizer))  # what is done to the one concerns the other
     return inner
 
 
@@ -226,7 +225,7 @@ def _settle(optimizer: Any) -> None:
 
 def _tell_wrapper(optimizer: Any) -> None:
     """Have the ``LossScaleOptimizer`` around an optimizer know which variables it trains."""
-    wrapper = getattr(optimizer, _WRAPPER, lambda: None)()
+    wrapper = getattr(optimizer, WRAPPER, lambda: None)()
     if wrapper is not None and getattr(wrapper, "built", False):
         wrapper._trainable_variables_indices = dict(optimizer._trainable_variables_indices)
         with DotNotTrackScope():

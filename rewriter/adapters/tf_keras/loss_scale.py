@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import tf_keras
+
+from ..instances import instances_alive
+
+# On an optimizer: the LossScaleOptimizer around it.
+_WRAPPER = "_rewriter_wrapper"
 
 
 def scale_of(wrapper: Any) -> float:
     """Read the present scale of a ``LossScaleOptimizer``."""
     return float(wrapper.loss_scale)
+
+
+def scale_for(optimizer: Any) -> Any:
+    """Return the present scale of the ``LossScaleOptimizer`` around an optimizer, ``None`` if there is none."""
+    if not getattr(optimizer, "_is_wrapped_by_loss_scale_optimizer", False):
+        return None
+    wrapper = getattr(optimizer, _WRAPPER, lambda: None)()
+    if wrapper is None:
+        scaled = instances_alive(tf_keras.mixed_precision.LossScaleOptimizer)
+        wrapper = next(each for each in scaled if each.inner_optimizer is optimizer)
+        object.__setattr__(optimizer, _WRAPPER, weakref.ref(wrapper))
+    return wrapper.loss_scale
 
 
 def wrap(optimizer: Any) -> Any:

@@ -200,6 +200,11 @@ def eigh(value: Any) -> tuple[Any, Any]:
     return tuple(tf.linalg.eigh(value))
 
 
+def trace(value: Any) -> Any:
+    """Sum the diagonal of a matrix."""
+    return tf.linalg.trace(value)
+
+
 def cholesky(value: Any) -> Any:
     """Return the lower Cholesky factor of a matrix."""
     return tf.linalg.cholesky(value)
@@ -208,6 +213,17 @@ def cholesky(value: Any) -> Any:
 def solve_triangular(factor: Any, right: Any, lower: bool = False) -> Any:
     """Solve a triangular system."""
     return tf.linalg.triangular_solve(factor, right, lower=lower)
+
+
+def shape(value: Any) -> Any:
+    """Return the sizes of a tensor's axes: numbers where they are known, else what they are in the graph."""
+    known, found = value.shape, tf.shape(value)
+    return [found[axis] if size is None else size for axis, size in enumerate(known)]
+
+
+def broadcast_to(value: Any, shape: Any) -> Any:
+    """Repeat a tensor along axes of size 1."""
+    return tf.broadcast_to(value, shape)
 
 
 def flatten(nest: Any) -> list[Any]:

@@ -252,6 +252,8 @@ def require_centerable(optimizer: Any) -> None:
             "a LossScaleOptimizer goes around a centered optimizer, and not inside it: "
             f"LossScaleOptimizer({keras.LIBRARY}.Centered(optimizer))."
         )
+    if why := getattr(optimizer, "uncentered", ""):
+        raise OptimizerError(f"{type(optimizer).__name__} is not to be centered: {why}. Give it as it is.")
     for name, why in _REFUSED.items():
         if isinstance(optimizer, keras.optimizer_classes(name)):
             raise OptimizerError(f"{name} cannot be centered: {why}. Take Adam, for example.")

@@ -69,6 +69,26 @@ class AdamForOthers(JointOptimizer):
         """What the log is to say of that choice."""
         return []
 
+    def leaves_to_adam(self, variable: Any) -> bool:
+        """Tell whether a variable is an augmented kernel that gets AdamW all the same.
+
+        Args:
+            variable: The variable.
+        """
+        del variable
+        return False
+
+    def slot_shape(self, name: str, variable: Any) -> tuple[int, ...]:
+        """Return the shape of a slot; an augmented kernel that gets AdamW has both moments, and nothing else.
+
+        Args:
+            name: The slot's name.
+            variable: The variable it belongs to.
+        """
+        if not self.leaves_to_adam(variable):
+            return super().slot_shape(name, variable)
+        return tuple(variable.shape) if name in AdamForOthers.slots else ()
+
     def slot_dtype(self, variable: Any) -> Any:
         """Return the dtype of what is kept: float32, or float64 if the variable has that.
 

@@ -164,19 +164,15 @@ class Muon(AdamForOthers):
         self._kernels = kernels
         return super()._rewriter_slots(variables, made_before)
 
-    def slot_shape(self, name: str, variable: Any) -> tuple[int, ...]:
-        """Return the shape of a slot; a kernel that gets AdamW has a second moment.
+    def leaves_to_adam(self, variable: Any) -> bool:
+        """Tell whether a variable is an augmented kernel that gets AdamW.
 
         Args:
-            name: The slot's name.
-            variable: The variable it belongs to.
+            variable: The variable.
 
         Raises:
-            OptimizerError: It is not known which layers get AdamW.
+            OptimizerError: It is not known which these are.
         """
-        return tuple(variable.shape) if self._gets_adam(variable) else super().slot_shape(name, variable)
-
-    def _gets_adam(self, variable: Any) -> bool:
         if layout_of(variable) is None:
             return False
         if self._left is None:
@@ -194,7 +190,7 @@ class Muon(AdamForOthers):
             variable: The augmented kernel.
             layout: Its layout.
         """
-        if self._gets_adam(variable):
+        if self.leaves_to_adam(variable):
             self.update_other(gradient, variable)
             return
         sum_of_gradients = self.slot("first_moment", variable)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import keras
-
 from rewriter.core.saved_state import has_shapes_of
 
 from .. import ops
 from ..distribution import sum_over_replicas
-from ..layer_statistics import add, is_kept_by_layer, without_statistics
+from ..layer_statistics import add_step, is_kept_by_layer, without_statistics
 from ..optimizers import kept_by_layers
 
 if TYPE_CHECKING:
@@ -32,11 +30,7 @@ class ToldOptimizer:
         optimizer: Any = self
         pairs = [*zip(grads, vars, strict=True)]
         told = [(variable, gradient) for gradient, variable in pairs if is_kept_by_layer(variable)]
-        every = optimizer.gradient_accumulation_steps
-        is_first = keras.ops.equal(optimizer._iterations % every, 0) if every else True
-        sums = sum_over_replicas([seen for _, seen in told])
-        for (statistic, _), seen in zip(told, sums, strict=True):
-            add(statistic, seen, is_first)
+        add_step(optimizer, told, sum_over_replicas([seen for _, seen in told]))
         left = [pair for pair in pairs if not is_kept_by_layer(pair[1])]
         given = ([gradient for gradient, _ in left], [variable for _, variable in left])
         result: tuple[Sequence[Any], Sequence[Any]] = super()._overwrite_variables_directly_with_gradients(*given)  # type: ignore[misc]

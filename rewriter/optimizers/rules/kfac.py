@@ -1,0 +1,198 @@
+"""K-FAC: the natural gradient of a layer, its Fisher matrix taken for a product of two small ones.
+
+With ``X̃`` what a layer reads, with a one behind each row, and ``Δ`` what flows back to its result before the
+activation, times the number ``N`` of positions that the loss averages over,
+
+    A = mean of X̃ᵀX̃,   B = mean of ΔᵀΔ          Fisher ≈ A ⊗ B
+    U = (A + π √λ)⁻¹ G (B + √λ / π)⁻¹            π² = (tr A / rows) / (tr B / units)
+    ν = min(1, √(κ / (η² Σ ⟨G, U⟩)))             over all layers
+    M ← μ M + ν U,    W* ← W* - η M
+
+As the bias is a row of ``W*``, the ones beside the inputs are a column of ``X̃``: homogeneous coordinates, in which the
+factor of the inputs holds their mean too. Without ``B`` it is gradient descent on neurons.
+
+Sources: Martens, Grosse, *Optimizing neural networks with Kronecker-factored approximate curvature* (arXiv 1503.05671),
+the factors and π; Grosse, Martens (arXiv 1602.01407), convolutions; Eschenhagen et al. (arXiv 2311.00636), *expand* and
+*reduce*; Ba, Grosse, Martens, *Distributed second-order optimization* (2017), ν; Benzing (arXiv 2201.12250), gradient
+descent on neurons. The Fisher matrix is the empirical one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from rewriter.core.flags import require_flags
+
+from ...adapters import keras
+from ..hyperparameters import require_count, require_learning_rate, require_number, require_one_of, scalar
+from ..layer_moments import RunningMean
+from .measured_layers import MeasuredLayers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..layers_together import LayerStep
+    from ..state.extents import Extent
+
+_POSITIONS = ("expand", "reduce")
+# Of each side of G: the statistic, and the slot of its inverse.
+_SIDES = (("input_moment", "input_inverse"), ("output_moment", "output_inverse"))
+
+
+class KFAC(MeasuredLayers):
+    """The natural gradient of each layer, by the second moments of what it reads and of what flows back.
+
+    Variables that are no augmented kernels get AdamW, and so do layers of which it is not known what flows back:
+    recurrent cells, layers whose units read different features, and those with a ``call`` of their own. The log says
+    which. The loss must be a mean over the positions, or of a convolution over the examples: with sample weights, or a
+    loss that is a sum, the true scale of the factors is not the layer's to know, and the damping counts for more or
+    less.
+
+    Args:
+        learning_rate: η, a number of at least 0 or a ``LearningRateSchedule``.
+        momentum: μ, in [0, 1].
+        damping: λ, a number of at least 0, or a schedule of the count of steps.
+        bound: κ: how far a step may go, in the metric of the Fisher matrix; ``None`` for no bound.
+        decay: How much of the moments of one step counts in the next, in [0, 1].
+        factors_every: After how many steps the moments are measured, at least 1.
+        every: After how many steps they are inverted, at least 1.
+        positions: ``"expand"`` takes each position of an example for an example of its own; ``"reduce"`` the mean of
+            what is read over an example's positions and the sum of what flows back.
+        output_factor: Whether there is a factor ``B``.
+        beta_1: Of AdamW, in [0, 1].
+        beta_2: Of AdamW, in [0, 1].
+        epsilon: Of AdamW, at least 0.
+        name: Name of the optimizer.
+        **kwargs: The settings of every :class:`rewriter.JointOptimizer`, weight decay among them.
+
+    Raises:
+        ValueError: A hyperparameter is not in its legal range; the message says which that is.
+    """
+
+    # Keras writes it into files: a stable name and not a place, see NAMED_IN_FILES in rewriter/__init__.py.
+    __module__ = f"{keras.LIBRARY}.kfac"
+
+    slots: ClassVar[dict[str, Extent]] = {
+        "first_moment": "full",
+        "second_moment": "others",
+        "input_inverse": "incoming_pairs",
+        "output_inverse": "unit_pairs",
+        "steps": "layer",
+    }
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.01,
+        momentum: float = 0.9,
+        damping: Any = 1e-3,
+        bound: float | None = 1e-3,
+        decay: float = 0.95,
+        factors_every: int = 1,
+        every: int = 10,
+        positions: str = "expand",
+        output_factor: bool = True,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        name: str = "KFAC",
+        **kwargs: Any,
+    ) -> None:
+        require_number("momentum", momentum, 0, 1)
+        require_learning_rate(damping, "damping")
+        require_number("bound", bound, 0, optional=True)
+        require_count("every", every)
+        require_one_of("positions", positions, _POSITIONS)
+        require_flags(output_factor=output_factor)
+        mean = RunningMean(decay, factors_every, positions == "reduce")
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, name=name, **kwargs)
+        self.momentum = momentum
+        self.damping = damping
+        self.bound = bound
+        self.decay = decay
+        self.factors_every = factors_every
+        self.every = every
+        self.positions = positions
+        self.output_factor = output_factor
+        self.statistics = {name: mean for name, _ in _SIDES[: 1 + output_factor]}
+
+    def slot_shape(self, name: str, variable: Any) -> tuple[int, ...]:
+        """Return the shape of a slot; a factor that is left out has no inverse.
+
+        Args:
+            name: The slot's name.
+            variable: The variable it belongs to.
+        """
+        return () if name == "output_inverse" and not self.output_factor else super().slot_shape(name, variable)
+
+    def update_layers(self, layers: Sequence[LayerStep]) -> None:
+        """Take a step along the natural gradients of all layers, no longer than the bound; or one of AdamW.
+
+        Args:
+            layers: The layers, each with ``gradient``, ``variable`` and ``layout``.
+        """
+        ops, measured, length = keras.ops, [], None
+        for gradient, variable, _ in layers:
+            if self.leaves_to_adam(variable):
+                self.update_other(gradient, variable)
+                continue
+            self._refresh_inverses(variable)
+            gradient = ops.cast(gradient, self.slot_dtype(variable))  # noqa: PLW2901
+            natural = self._natural(gradient, variable)
+            of_layer = ops.sum(gradient * natural)
+            length = of_layer if length is None else length + ops.cast(of_layer, length.dtype)
+            measured.append((natural, variable))
+        shorter = None if length is None or self.bound is None else self._shorter(length)
+        for natural, variable in measured:
+            moment = self.slot("first_moment", variable)
+            step = natural if shorter is None else ops.cast(shorter, moment.dtype) * natural
+            moment.assign(scalar(self.momentum, moment.dtype) * moment + step)
+            self.subtract(self.rate(moment.dtype) * moment, variable)
+
+    def _shorter(self, length: Any) -> Any:
+        """Return by what the natural gradients are multiplied, given their squared length in the Fisher metric."""
+        ops = keras.ops
+        far = ops.square(self.rate(length.dtype)) * length
+        factor = ops.sqrt(ops.divide_no_nan(scalar(self.bound, length.dtype), far))
+        return ops.where(far > self.bound, factor, ops.ones_like(factor))
+
+    def _natural(self, gradient: Any, variable: Any) -> Any:
+        natural = keras.ops.matmul(self.slot("input_inverse", variable), gradient)
+        return keras.ops.matmul(natural, self.slot("output_inverse", variable)) if self.output_factor else natural
+
+    def _refresh_inverses(self, variable: Any) -> None:
+        ops, steps, sides = keras.ops, self.slot("steps", variable), _SIDES[: 1 + self.output_factor]
+        keras.refresh_if(
+            ops.equal(ops.mod(ops.convert_to_tensor(steps), self.every), 0),
+            [self.slot(inverse, variable) for _, inverse in sides],
+            lambda: [self.statistic(moment, variable) for moment, _ in sides],
+            self._inverses,
+        )
+        steps.assign_add(ops.ones((), steps.dtype))
+
+    def _inverses(self, factors: Sequence[Any]) -> list[Any]:
+        """Invert the damped factors."""
+        ops, dtype = keras.ops, factors[0].dtype
+        damping = self.damping(self.iterations) if isinstance(self.damping, keras.Schedule) else self.damping
+        root = ops.sqrt(scalar(damping, dtype))
+        if not self.output_factor:
+            return [_inverse(factors[0], ops.square(root))]
+        spread = ops.sqrt(ops.divide_no_nan(_mean_square(factors[0]), _mean_square(factors[1])))
+        # Of a layer to which nothing flows back, or that reads nothing.
+        spread = ops.where(spread > 0, spread, ops.ones_like(spread))
+        return [_inverse(factors[0], root * spread), _inverse(factors[1], root / spread)]
+
+
+def _mean_square(factor: Any) -> Any:
+    return keras.ops.trace(factor) / factor.shape[0]
+
+
+def _inverse(factor: Any, damping: Any) -> Any:
+    """Invert a symmetric matrix, with a number added to its diagonal, by its Cholesky factor."""
+    ops = keras.ops
+    identity = ops.eye(factor.shape[0], factor.dtype)
+    half = ops.solve_triangular(ops.cholesky(factor + damping * identity), identity, lower=True)
+    return ops.matmul(ops.transpose(half), half)
+
+
+# An .h5 file names the optimizer inside a LossScaleOptimizer by nothing but its class.
+keras.register(KFAC, KFAC.__name__, package="rewriter")

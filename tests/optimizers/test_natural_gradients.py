@@ -1,0 +1,131 @@
+"""K-FAC and the quasi-diagonal natural gradient against NumPy in float64, and what they do not see."""
+
+import numpy as np
+import pytest
+import tf_keras
+from tf_keras import layers
+
+import rewriter
+from layer_models import network, rewritten
+from layer_network import FEATURES, OUTPUTS, batches, passed
+from layer_rules_oracle import Kfac, QuasiDiagonal
+
+RATE = float(np.float32(0.01))
+WAYS = {"graph": {}, "eagerly": {"run_eagerly": True}, "XLA": {"jit_compile": True}}
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("every", [1, 3])
+def test_a_hundred_quasi_diagonal_steps(way, every):
+    model = rewritten(network(), rewriter.QuasiDiagonal(RATE, damping=0.125, every=every), **WAYS[way])
+    weights = [kernel.numpy() for kernel in model.trainable_variables]
+    rules = [QuasiDiagonal(RATE, damping=0.125, every=every) for _ in weights]
+    for x, y in batches(100):
+        for place, (rule, call) in enumerate(zip(rules, passed(weights, x, y), strict=True)):
+            weights[place] = weights[place] - rule.step(*call)
+        model.train_on_batch(x, y)
+    for kernel, weight in zip(model.trainable_variables, weights, strict=True):
+        assert np.abs(kernel.numpy() - weight).max() <= 1e-9
+
+
+SETTINGS = {
+    "plain": {},
+    "seldom": {"factors_every": 3, "every": 7},
+    "unbound": {"bound": None, "damping": 0.125},
+    "gradient descent on neurons": {"output_factor": False, "damping": 0.125},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_hundred_steps_of_kfac(way, name):
+    settings = SETTINGS[name]
+    model = rewritten(network(), rewriter.KFAC(RATE, **settings), **WAYS[way])
+    weights = [kernel.numpy() for kernel in model.trainable_variables]
+    rule = Kfac(2, RATE, **settings)
+    for x, y in batches(100):
+        steps = rule.step(passed(weights, x, y))
+        weights = [weight - step for weight, step in zip(weights, steps, strict=True)]
+        model.train_on_batch(x, y)
+    for kernel, weight in zip(model.trainable_variables, weights, strict=True):
+        assert np.abs(kernel.numpy() - weight).max() <= 1e-9
+
+
+def test_the_damping_may_follow_a_schedule():
+    schedule = tf_keras.optimizers.schedules.PiecewiseConstantDecay([3, 6], [0.5, 0.25, 0.125])
+    model = rewritten(network(), rewriter.KFAC(RATE, damping=schedule, every=1))
+    weights = [kernel.numpy() for kernel in model.trainable_variables]
+    rule = Kfac(2, RATE, damping=lambda step: 0.5 if step <= 3 else 0.25 if step <= 6 else 0.125, every=1)
+    for x, y in batches(10):
+        steps = rule.step(passed(weights, x, y))
+        weights = [weight - step for weight, step in zip(weights, steps, strict=True)]
+        model.train_on_batch(x, y)
+    for kernel, weight in zip(model.trainable_variables, weights, strict=True):
+        assert np.abs(kernel.numpy() - weight).max() <= 1e-9
+
+
+def test_the_first_step_on_a_linear_model_is_the_least_squares_solution():
+    generator = np.random.default_rng(1)
+    x, y = generator.normal(2.0, 3.0, (40, 6)), generator.standard_normal((40, 1))
+    tf_keras.utils.set_random_seed(1)
+    model = tf_keras.Sequential([layers.Dense(1, input_shape=(6,))])
+    # The gradient of the mean square is twice that of half of it.
+    rule = rewriter.KFAC(0.5, momentum=0.0, damping=0.0, bound=None, output_factor=False)
+    rewritten(model, rule).train_on_batch(x, y)
+    solution = np.linalg.lstsq(np.c_[x, np.ones(40)], y, rcond=None)[0]
+    assert np.abs(model.trainable_variables[0].numpy() - solution).max() <= 1e-8
+
+
+def functions_after(rule, change, steps=20):
+    """Train on inputs, and on changed ones from a first layer that gives the same; return what both compute."""
+    generator = np.random.default_rng(4)
+    factor, shift = change
+    data = [
+        (generator.normal(1.0, 1.0, (64, FEATURES)), generator.standard_normal((64, OUTPUTS))) for _ in range(steps)
+    ]
+    probe, outputs = generator.normal(1.0, 1.0, (20, FEATURES)), []
+    for changed in (False, True):
+        model = network()
+        model.build((None, FEATURES))
+        if changed:
+            kernel, bias = model.layers[0].get_weights()
+            kernel = np.linalg.solve(factor, kernel)
+            model.layers[0].set_weights([kernel, bias - shift @ kernel])
+        rewritten(model, rule())
+        for x, y in data:
+            model.train_on_batch(x @ factor + shift if changed else x, y)
+        outputs.append(model.predict(probe @ factor + shift if changed else probe, verbose=0))
+    return np.abs(outputs[0] - outputs[1]).max()
+
+
+def test_kfac_does_not_see_an_affine_change_of_the_inputs():
+    factor = np.random.default_rng(2).normal(0.0, 1.0, (FEATURES, FEATURES)) + 2 * np.eye(FEATURES)
+    change = factor, np.array([3.0, -1.0, 0.5, 2.0])
+    assert functions_after(lambda: rewriter.KFAC(RATE, damping=0.0, every=1), change) <= 1e-6
+
+
+def test_the_quasi_diagonal_rule_does_not_see_a_shift_of_the_inputs():
+    change = np.eye(FEATURES), np.array([3.0, -1.0, 0.5, 2.0])
+    assert functions_after(lambda: rewriter.QuasiDiagonal(RATE, damping=0.125), change) <= 1e-10
+
+
+def test_a_unit_to_which_nothing_flows_back_does_not_move():
+    model = network()
+    model.build((None, FEATURES))
+    kernel, bias = model.layers[1].get_weights()
+    kernel[1] = 0.0  # of the second hidden unit
+    model.layers[1].set_weights([kernel, bias])
+    for rule in (rewriter.QuasiDiagonal(RATE),):
+        rewritten(model, rule)
+        before = model.layers[0].augmented_kernel.numpy()
+        model.train_on_batch(*batches(1)[0])
+        moved = model.layers[0].augmented_kernel.numpy() != before
+        assert moved[:, [0, 2, 3]].all()
+        assert not moved[:, 1].any()
+
+
+@pytest.mark.parametrize("rule", [rewriter.KFAC, rewriter.QuasiDiagonal])
+def test_they_are_not_centered(rule):
+    with pytest.raises(rewriter.OptimizerError, match="is not to be centered: it does not see a shift"):
+        rewriter.Centered(rule())
