@@ -81,59 +81,65 @@ def near_orthogonal(matrix):
     return x
 
 
-class QuasiDiagonal:
-    """Of each unit by itself, from the gradient at each position.
+class Natural:
+    """Natural gradients of all layers, in steps that are bounded together.
 
-    It is given a layer's inputs, with ones, and what flows back, of a loss that is a mean over the positions.
+    It is given of each layer the inputs, with ones, and what flows back, of a loss that is a mean over the positions.
     """
 
-    def __init__(self, rate, momentum=0.9, damping=1e-3, decay=0.95, every=1):
-        self.rate, self.momentum, self.damping, self.every = rate, momentum, damping, every
-        self.moments, self.steps, self.count = Moments(decay), 0.0, 0
-
-    def step(self, inputs, back):
-        if self.count % self.every == 0:
-            self.moments.add([(inputs[None, :, :-1], back[None])])
-        self.count += 1
-        moments, gradient = self.moments.means()["unit_moments"], inputs.T @ back
-        step = np.zeros_like(gradient)
-        rows = len(gradient) - 1
-        for unit in range(gradient.shape[1]):
-            with_bias, of_bias, squares = np.split(moments[:, unit], [rows, rows + 1])
-            if of_bias[0] == 0:
-                continue
-            means, of_kernel, bias = with_bias / of_bias, gradient[:-1, unit], gradient[-1, unit]
-            step[:-1, unit] = (of_kernel - means * bias) / (squares - means * with_bias + self.damping)
-            step[-1, unit] = bias / (of_bias[0] + self.damping) - means @ step[:-1, unit]
-        self.steps = self.momentum * self.steps + step
-        return self.rate * self.steps
-
-
-class Kfac:
-    """Of all layers together."""
-
-    def __init__(self, layers, rate, momentum=0.9, damping=1e-3, bound=1e-3, decay=0.95, **settings):
-        self.rate, self.momentum, self.damping, self.bound = rate, momentum, damping, bound
-        self.factors_every, self.every = settings.pop("factors_every", 1), settings.pop("every", 10)
-        self.output_factor = settings.pop("output_factor", True)
+    def __init__(self, layers, rate, momentum=0.9, bound=1e-3, decay=0.95, factor=1.0, measured_every=1):
+        self.rate, self.momentum, self.bound, self.factor = rate, momentum, bound, factor
         self.moments = [Moments(decay) for _ in range(layers)]
-        self.inverses, self.sums, self.count = [None] * layers, [0.0] * layers, 0
+        self.sums, self.count, self.measured_every = [0.0] * layers, 0, measured_every
 
     def step(self, calls):
         naturals, length = [], 0.0
-        damping = self.damping(self.count) if callable(self.damping) else self.damping
         for place, (inputs, back) in enumerate(calls):
-            if self.count % self.factors_every == 0:
-                self.moments[place].add([(inputs[None, :, :-1], back[None])])
-            if self.count % self.every == 0:
-                self.inverses[place] = self._inverted(self.moments[place].means(), damping)
-            gradient = inputs.T @ back
-            naturals.append(self.inverses[place][0] @ gradient @ self.inverses[place][1])
+            scaled = self.factor * back
+            if self.count % self.measured_every == 0:
+                self.moments[place].add([(inputs[None, :, :-1], scaled[None])])
+            gradient = inputs.T @ scaled
+            naturals.append(self.natural(place, self.moments[place].means(), gradient))
             length += (gradient * naturals[-1]).sum()
         self.count += 1
         shorter = 1.0 if self.bound is None else min(1.0, np.sqrt(self.bound / (self.rate**2 * length)))
         self.sums = [self.momentum * old + shorter * new for old, new in zip(self.sums, naturals, strict=True)]
         return [self.rate * each for each in self.sums]
+
+
+class QuasiDiagonal(Natural):
+    """Of each unit by itself."""
+
+    def __init__(self, layers, rate, damping=1e-2, **settings):
+        super().__init__(layers, rate, **settings)
+        self.damping = damping
+
+    def natural(self, _, means, gradient):
+        step, rows = np.zeros_like(gradient), len(gradient) - 1
+        for unit in range(gradient.shape[1]):
+            with_bias, of_bias, squares = np.split(means["unit_moments"][:, unit], [rows, rows + 1])
+            if of_bias[0] == 0:
+                continue
+            inputs, of_kernel, bias = with_bias / of_bias, gradient[:-1, unit], gradient[-1, unit]
+            step[:-1, unit] = (of_kernel - inputs * bias) / (squares - inputs * with_bias + self.damping)
+            step[-1, unit] = bias / (of_bias[0] + self.damping) - inputs @ step[:-1, unit]
+        return step
+
+
+class Kfac(Natural):
+    """By two factors of each layer."""
+
+    def __init__(self, layers, rate, damping=1e-2, every=10, output_factor=True, **settings):
+        super().__init__(layers, rate, **settings)
+        self.damping, self.every, self.output_factor = damping, every, output_factor
+        self.inverses = [None] * layers
+
+    def natural(self, place, means, gradient):
+        if self.count % self.every == 0:
+            damping = self.damping(self.count) if callable(self.damping) else self.damping
+            self.inverses[place] = self._inverted(means, damping)
+        inputs, outputs = self.inverses[place]
+        return inputs @ gradient @ outputs
 
     def _inverted(self, means, damping):
         inputs, outputs = means["input_moment"], means["output_moment"]

@@ -5,15 +5,15 @@ activation, times the number ``N`` of positions that the loss averages over,
 
     A = mean of X̃ᵀX̃,   B = mean of ΔᵀΔ          Fisher ≈ A ⊗ B
     U = (A + π √λ)⁻¹ G (B + √λ / π)⁻¹            π² = (tr A / rows) / (tr B / units)
-    ν = min(1, √(κ / (η² Σ ⟨G, U⟩)))             over all layers
-    M ← μ M + ν U,    W* ← W* - η M
+
+which is then a step's direction, as for every :class:`~rewriter.optimizers.rules.natural_gradient.NaturalGradient`.
 
 As the bias is a row of ``W*``, the ones beside the inputs are a column of ``X̃``: homogeneous coordinates, in which the
 factor of the inputs holds their mean too. Without ``B`` it is gradient descent on neurons.
 
 Sources: Martens, Grosse, *Optimizing neural networks with Kronecker-factored approximate curvature* (arXiv 1503.05671),
 the factors and π; Grosse, Martens (arXiv 1602.01407), convolutions; Eschenhagen et al. (arXiv 2311.00636), *expand* and
-*reduce*; Ba, Grosse, Martens, *Distributed second-order optimization* (2017), ν; Benzing (arXiv 2201.12250), gradient
+*reduce*; Benzing (arXiv 2201.12250), gradient
 descent on neurons. The Fisher matrix is the empirical one.
 """
 
@@ -24,14 +24,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from rewriter.core.flags import require_flags
 
 from ...adapters import keras
-from ..hyperparameters import require_count, require_learning_rate, require_number, require_one_of, scalar
+from ..hyperparameters import require_count, require_learning_rate, require_one_of, scalar
 from ..layer_moments import RunningMean
-from .measured_layers import MeasuredLayers
+from .natural_gradient import NaturalGradient
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..layers_together import LayerStep
+    from rewriter.core.layout import Layout
+
     from ..state.extents import Extent
 
 _POSITIONS = ("expand", "reduce")
@@ -39,20 +40,21 @@ _POSITIONS = ("expand", "reduce")
 _SIDES = (("input_moment", "input_inverse"), ("output_moment", "output_inverse"))
 
 
-class KFAC(MeasuredLayers):
+class KFAC(NaturalGradient):
     """The natural gradient of each layer, by the second moments of what it reads and of what flows back.
 
     Variables that are no augmented kernels get AdamW, and so do layers of which it is not known what flows back:
     recurrent cells, layers whose units read different features, and those with a ``call`` of their own. The log says
     which. The loss must be a mean over the positions, or of a convolution over the examples: with sample weights, or a
-    loss that is a sum, the true scale of the factors is not the layer's to know, and the damping counts for more or
-    less.
+    loss that is a sum, the true scale of the factors is not the layer's to know; ``loss_factor`` says it.
 
     Args:
         learning_rate: η, a number of at least 0 or a ``LearningRateSchedule``.
         momentum: μ, in [0, 1].
         damping: λ, a number of at least 0, or a schedule of the count of steps.
         bound: κ: how far a step may go, in the metric of the Fisher matrix; ``None`` for no bound.
+        loss_factor: By what the loss is to be multiplied to be the negative logarithm of a likelihood, to which bound
+            and damping belong: 1 of a cross-entropy, ``d / 2`` of a mean squared error over ``d`` outputs.
         decay: How much of the moments of one step counts in the next, in [0, 1].
         factors_every: After how many steps the moments are measured, at least 1.
         every: After how many steps they are inverted, at least 1.
@@ -84,8 +86,9 @@ class KFAC(MeasuredLayers):
         self,
         learning_rate: Any = 0.01,
         momentum: float = 0.9,
-        damping: Any = 1e-3,
+        damping: Any = 1e-2,
         bound: float | None = 1e-3,
+        loss_factor: float = 1.0,
         decay: float = 0.95,
         factors_every: int = 1,
         every: int = 10,
@@ -97,23 +100,31 @@ class KFAC(MeasuredLayers):
         name: str = "KFAC",
         **kwargs: Any,
     ) -> None:
-        require_number("momentum", momentum, 0, 1)
         require_learning_rate(damping, "damping")
-        require_number("bound", bound, 0, optional=True)
         require_count("every", every)
         require_one_of("positions", positions, _POSITIONS)
         require_flags(output_factor=output_factor)
         mean = RunningMean(decay, factors_every, positions == "reduce")
-        super().__init__(learning_rate, beta_1, beta_2, epsilon, name=name, **kwargs)
-        self.momentum = momentum
+        moments = [name for name, _ in _SIDES[: 1 + output_factor]]
+        super().__init__(
+            learning_rate,
+            momentum,
+            bound,
+            loss_factor,
+            mean,
+            moments,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            name=name,
+            **kwargs,
+        )
         self.damping = damping
-        self.bound = bound
         self.decay = decay
         self.factors_every = factors_every
         self.every = every
         self.positions = positions
         self.output_factor = output_factor
-        self.statistics = {name: mean for name, _ in _SIDES[: 1 + output_factor]}
 
     def slot_shape(self, name: str, variable: Any) -> tuple[int, ...]:
         """Return the shape of a slot; a factor that is left out has no inverse.
@@ -124,38 +135,16 @@ class KFAC(MeasuredLayers):
         """
         return () if name == "output_inverse" and not self.output_factor else super().slot_shape(name, variable)
 
-    def update_layers(self, layers: Sequence[LayerStep]) -> None:
-        """Take a step along the natural gradients of all layers, no longer than the bound; or one of AdamW.
+    def natural_gradient(self, gradient: Any, variable: Any, layout: Layout) -> Any:
+        """Return ``A⁻¹ G B⁻¹``.
 
         Args:
-            layers: The layers, each with ``gradient``, ``variable`` and ``layout``.
+            gradient: The gradient.
+            variable: The augmented kernel.
+            layout: Its layout.
         """
-        ops, measured, length = keras.ops, [], None
-        for gradient, variable, _ in layers:
-            if self.leaves_to_adam(variable):
-                self.update_other(gradient, variable)
-                continue
-            self._refresh_inverses(variable)
-            gradient = ops.cast(gradient, self.slot_dtype(variable))  # noqa: PLW2901
-            natural = self._natural(gradient, variable)
-            of_layer = ops.sum(gradient * natural)
-            length = of_layer if length is None else length + ops.cast(of_layer, length.dtype)
-            measured.append((natural, variable))
-        shorter = None if length is None or self.bound is None else self._shorter(length)
-        for natural, variable in measured:
-            moment = self.slot("first_moment", variable)
-            step = natural if shorter is None else ops.cast(shorter, moment.dtype) * natural
-            moment.assign(scalar(self.momentum, moment.dtype) * moment + step)
-            self.subtract(self.rate(moment.dtype) * moment, variable)
-
-    def _shorter(self, length: Any) -> Any:
-        """Return by what the natural gradients are multiplied, given their squared length in the Fisher metric."""
-        ops = keras.ops
-        far = ops.square(self.rate(length.dtype)) * length
-        factor = ops.sqrt(ops.divide_no_nan(scalar(self.bound, length.dtype), far))
-        return ops.where(far > self.bound, factor, ops.ones_like(factor))
-
-    def _natural(self, gradient: Any, variable: Any) -> Any:
+        del layout
+        self._refresh_inverses(variable)
         natural = keras.ops.matmul(self.slot("input_inverse", variable), gradient)
         return keras.ops.matmul(natural, self.slot("output_inverse", variable)) if self.output_factor else natural
 
@@ -164,7 +153,7 @@ class KFAC(MeasuredLayers):
         keras.refresh_if(
             ops.equal(ops.mod(ops.convert_to_tensor(steps), self.every), 0),
             [self.slot(inverse, variable) for _, inverse in sides],
-            lambda: [self.statistic(moment, variable) for moment, _ in sides],
+            lambda: [self.moment(moment, variable) for moment, _ in sides],
             self._inverses,
         )
         steps.assign_add(ops.ones((), steps.dtype))

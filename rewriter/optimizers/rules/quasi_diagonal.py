@@ -7,6 +7,8 @@ and products of their gradients there, of which this takes ``Fᵢᵢ``, ``F₀�
     ΔWᵢ = (gᵢ - μᵢ g₀) / (Fᵢᵢ - μᵢ F₀ᵢ + λ)
     Δb  = g₀ / (F₀₀ + λ) - Σ μᵢ ΔWᵢ
 
+which is then a step's direction, as for every :class:`~rewriter.optimizers.rules.natural_gradient.NaturalGradient`.
+
 ``μ`` is the mean of what the unit reads, each position weighted by what flows back there squared. So the rule does not
 see a shift of its inputs; it costs two numbers a weight and no decomposition.
 
@@ -15,30 +17,32 @@ Source: Ollivier, *Riemannian metrics for neural networks I* (arXiv 1303.0818). 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from ...adapters import keras
-from ..hyperparameters import require_number, scalar
+from ..hyperparameters import require_number
 from ..layer_moments import RunningMean
-from .measured_layers import MeasuredLayers
+from .natural_gradient import NaturalGradient
 
 if TYPE_CHECKING:
     from rewriter.core.layout import Layout
 
-    from ..state.extents import Extent
 
-
-class QuasiDiagonal(MeasuredLayers):
+class QuasiDiagonal(NaturalGradient):
     """The natural gradient of each unit, with the part of its Fisher matrix that costs no more than Adam.
 
     Variables that are no augmented kernels get AdamW, and so do layers of which it is not known what flows back:
     recurrent cells, layers whose units read different features, and those with a ``call`` of their own. The log says
-    which. The loss must be a mean over the positions; by another factor the damping counts for more or less.
+    which. The loss must be a mean over the positions, or of a convolution over the examples; ``loss_factor`` says what
+    is not so.
 
     Args:
         learning_rate: η, a number of at least 0 or a ``LearningRateSchedule``.
         momentum: Of the steps, in [0, 1].
         damping: λ, at least 0.
+        bound: κ: how far a step may go, in the metric of the Fisher matrix; ``None`` for no bound.
+        loss_factor: By what the loss is to be multiplied to be the negative logarithm of a likelihood, to which bound
+            and damping belong: 1 of a cross-entropy, ``d / 2`` of a mean squared error over ``d`` outputs.
         decay: How much of the moments of one step counts in the next, in [0, 1].
         every: After how many steps the moments are measured, at least 1.
         beta_1: Of AdamW, in [0, 1].
@@ -54,13 +58,13 @@ class QuasiDiagonal(MeasuredLayers):
     # Keras writes it into files: a stable name and not a place, see NAMED_IN_FILES in rewriter/__init__.py.
     __module__ = f"{keras.LIBRARY}.quasi_diagonal"
 
-    slots: ClassVar[dict[str, Extent]] = {"first_moment": "full", "second_moment": "others"}
-
     def __init__(
         self,
-        learning_rate: Any = 0.001,
+        learning_rate: Any = 0.01,
         momentum: float = 0.9,
-        damping: float = 1e-3,
+        damping: float = 1e-2,
+        bound: float | None = 1e-3,
+        loss_factor: float = 1.0,
         decay: float = 0.95,
         every: int = 1,
         beta_1: float = 0.9,
@@ -69,34 +73,34 @@ class QuasiDiagonal(MeasuredLayers):
         name: str = "QuasiDiagonal",
         **kwargs: Any,
     ) -> None:
-        require_number("momentum", momentum, 0, 1)
         require_number("damping", damping, 0)
         mean = RunningMean(decay, every)
-        super().__init__(learning_rate, beta_1, beta_2, epsilon, name=name, **kwargs)
-        self.momentum = momentum
+        super().__init__(
+            learning_rate,
+            momentum,
+            bound,
+            loss_factor,
+            mean,
+            ["unit_moments"],
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            name=name,
+            **kwargs,
+        )
         self.damping = damping
         self.decay = decay
         self.every = every
-        self.statistics = {"unit_moments": mean}
 
-    def update_layer(self, gradient: Any, variable: Any, layout: Layout) -> None:
-        """Take a step along the natural gradient of each unit, or one of AdamW.
+    def natural_gradient(self, gradient: Any, variable: Any, layout: Layout) -> Any:
+        """Return the natural gradient of all units.
 
         Args:
-            gradient: The gradient of the augmented kernel.
+            gradient: The gradient.
             variable: The augmented kernel.
             layout: Its layout.
         """
-        if self.leaves_to_adam(variable):
-            self.update_other(gradient, variable)
-            return
-        steps = self.slot("first_moment", variable)
-        step = self._natural(keras.ops.cast(gradient, steps.dtype), self.statistic("unit_moments", variable), layout)
-        steps.assign(scalar(self.momentum, steps.dtype) * steps + step)
-        self.subtract(self.rate(steps.dtype) * steps, variable)
-
-    def _natural(self, gradient: Any, moments: Any, layout: Layout) -> Any:
-        """Return the natural gradient of all units."""
+        moments = self.moment("unit_moments", variable)
         ops, last = keras.ops, layout.kernel_rows.stop
         with_bias, of_bias, of_weights = ops.split(moments, [last, last + 1])
         of_kernel, bias = ops.split(gradient, [last])

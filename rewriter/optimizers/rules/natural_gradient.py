@@ -1,0 +1,150 @@
+"""Natural gradients: rules that divide a layer's gradient by a Fisher matrix that is measured as it trains.
+
+With ``U`` the natural gradient of a layer, as a subclass finds it,
+
+    ν = min(1, √(κ / (η² Σ ⟨G, U⟩)))             over all layers
+    M ← μ M + ν U,    W* ← W* - η M
+
+``η² ⟨G, U⟩`` is how far a step goes in the metric of the Fisher matrix: the bound is on the change of what the model
+says. The Fisher matrix is the empirical one, of the gradients at the targets that are given.
+
+Source of ν: Ba, Grosse, Martens, *Distributed second-order optimization* (2017).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from rewriter.core.layout import layout_of, layouts_in
+
+from ...adapters import keras
+from ...model.flowing_back import INPUT_MOMENT, can_be_measured
+from ..hyperparameters import require_number, scalar
+from .adam import AdamForOthers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rewriter.core.layout import Layout
+
+    from ...model.walk import LocatedLayer
+    from ..layer_moments import RunningMean
+    from ..layers_together import LayerStep
+    from ..state.extents import Extent
+
+
+class NaturalGradient(AdamForOthers):
+    """The base of these rules; layers of which it is not known what flows back get AdamW.
+
+    Args:
+        learning_rate: η, as in every joint optimizer.
+        momentum: μ, in [0, 1].
+        bound: κ, at least 0; ``None`` for no bound.
+        loss_factor: By what the loss is to be multiplied to be the negative logarithm of a likelihood, at least 0.
+        mean: How the moments of layers are taken.
+        moments: Which moments a subclass asks for.
+        **kwargs: Those of AdamW, and the settings of every joint optimizer.
+
+    Attributes:
+        uncentered: Why these rules are not to be centered.
+    """
+
+    slots: ClassVar[dict[str, Extent]] = {"first_moment": "full", "second_moment": "others"}
+    uncentered: ClassVar[str] = "it does not see a shift of a layer's inputs, so it gains nothing by centering"
+
+    def __init__(
+        self,
+        learning_rate: Any,
+        momentum: float,
+        bound: float | None,
+        loss_factor: float,
+        mean: RunningMean,
+        moments: Sequence[str],
+        **kwargs: Any,
+    ) -> None:
+        require_number("momentum", momentum, 0, 1)
+        require_number("bound", bound, 0, optional=True)
+        require_number("loss_factor", loss_factor, 0)
+        super().__init__(learning_rate, **kwargs)
+        self.momentum = momentum
+        self.bound = bound
+        self.loss_factor = loss_factor
+        self.statistics = dict.fromkeys(moments, mean)
+
+    def natural_gradient(self, gradient: Any, variable: Any, layout: Layout) -> Any:
+        """Return the natural gradient of a layer, a tensor of the gradient's shape and dtype; a subclass writes it.
+
+        Args:
+            gradient: The gradient of the augmented kernel, of a loss that is a negative log-likelihood.
+            variable: The augmented kernel.
+            layout: Its layout.
+        """
+        raise NotImplementedError
+
+    def moment(self, name: str, variable: Any) -> Any:
+        """Return a moment of a layer, as :meth:`statistic` does, of a loss that is a negative log-likelihood.
+
+        Args:
+            name: Its name.
+            variable: The augmented kernel.
+        """
+        found = self.statistic(name, variable)
+        return found if name == INPUT_MOMENT or self.loss_factor == 1 else found * self.loss_factor**2
+
+    def update_layers(self, layers: Sequence[LayerStep]) -> None:
+        """Take a step along the natural gradients of all layers, no longer than the bound; or one of AdamW.
+
+        Args:
+            layers: The layers, each with ``gradient``, ``variable`` and ``layout``.
+        """
+        ops, found, length = keras.ops, [], None
+        for gradient, variable, layout in layers:
+            if self.leaves_to_adam(variable):
+                self.update_other(gradient, variable)
+                continue
+            scaled = ops.cast(gradient, self.slot_dtype(variable))
+            scaled = scaled if self.loss_factor == 1 else scaled * self.loss_factor
+            natural = self.natural_gradient(scaled, variable, layout)
+            of_layer = ops.sum(scaled * natural)
+            length = of_layer if length is None else length + ops.cast(of_layer, length.dtype)
+            found.append((natural, variable))
+        shorter = None if length is None or self.bound is None else self._shorter(length)
+        for natural, variable in found:
+            moment = self.slot("first_moment", variable)
+            step = natural if shorter is None else ops.cast(shorter, moment.dtype) * natural
+            moment.assign(scalar(self.momentum, moment.dtype) * moment + step)
+            self.subtract(self.rate(moment.dtype) * moment, variable)
+
+    def _shorter(self, length: Any) -> Any:
+        """Return ν, given the squared length of the natural gradients in the Fisher metric."""
+        ops = keras.ops
+        far, bound = ops.square(self.rate(length.dtype)) * length, scalar(self.bound, length.dtype)
+        return ops.where(far > bound, ops.sqrt(ops.divide_no_nan(bound, far)), ops.ones_like(far))
+
+    def choose_layers(self, merged: Sequence[LocatedLayer], outputs: Callable[[], frozenset[int]]) -> None:
+        """Note which merged layers get AdamW.
+
+        Args:
+            merged: The merged layers.
+            outputs: Not needed.
+        """
+        del outputs
+        self._lines = [
+            f"{type(self).__name__}: AdamW for {found.paths[0]}, of which it is not known what flows back"
+            for found in merged
+            if not all(map(can_be_measured, layouts_in(found.layer)))
+        ]
+
+    @property
+    def lines(self) -> list[str]:
+        """What the log is to say of that."""
+        return list(getattr(self, "_lines", ()))
+
+    def leaves_to_adam(self, variable: Any) -> bool:
+        """Tell whether a variable is an augmented kernel that gets AdamW.
+
+        Args:
+            variable: The variable.
+        """
+        layout = layout_of(variable)
+        return layout is not None and not can_be_measured(layout)
