@@ -156,10 +156,11 @@ def _moment(name: str, read: Any, back: Any, count: Any) -> Any:
     ops = keras.ops
     if name == INPUT_MOMENT:
         return ops.matmul(ops.transpose(read), read)
+    # The count is multiplied where there are fewer numbers.
     if name == OUTPUT_MOMENT:
-        return count * ops.matmul(ops.transpose(back), back)
+        return ops.matmul(ops.transpose(back), count * back)
     both = ops.concatenate([read, ops.square(read[:, :-1])], axis=1)
-    return count * ops.matmul(ops.transpose(both), ops.square(back))
+    return ops.matmul(ops.transpose(both), count * ops.square(back))
 
 
 class _Activation(NamedTuple):

@@ -100,8 +100,8 @@ class LayerMoments:
         if name == INPUT_MOMENT:
             return keras.ops.divide_no_nan(total, total[-1, -1])
         # Each replica sees a part of the batch, over which the loss is a mean.
-        factor = keras.replicas_of_loss()
-        return keras.ops.divide_no_nan(total * factor, keras.ops.convert_to_tensor(observer.told)[0])
+        count = keras.ops.convert_to_tensor(observer.told)[0]
+        return total * keras.ops.divide_no_nan(keras.replicas_of_loss() * keras.ops.ones_like(count), count)
 
     def begin_step(self) -> None:
         """Share the sums over the replicas, so that all take the same step; called before it."""

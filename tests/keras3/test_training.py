@@ -73,5 +73,6 @@ def test_two_workers_of_torch_train_as_one(tmp_path, torch_python):
 def test_rules_on_whole_layers_are_those_of_numpy(on_backend):
     """Compiled, in a graph and eagerly; a file has all their state."""
     errors = on_backend("keras3_rules")["errors"]
-    assert {name: error for name, error in errors.items() if error > ROUNDING} == {}
+    # Eigenvectors of near eigenvalues are not as exact as float32.
+    assert {name: error for name, error in errors.items() if error > (1e-3 if "SOAP" in name else ROUNDING)} == {}
     assert {name: error for name, error in errors.items() if name.startswith("resumed") and error} == {}

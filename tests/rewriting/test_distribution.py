@@ -16,7 +16,8 @@ def trained(tmp_path_factory):
     return run_script("train_on_two_devices", tmp_path_factory.mktemp("mirrored"))
 
 
-CASES = [f"{case} outside" for case in ("warm", "rule", "statistics", "together", "Muon", "centered", "centered Adam")]
+OUTSIDE = ("warm", "rule", "statistics", "together", "Muon", "KFAC", "quasi-diagonal", "centered", "centered Adam")
+CASES = [f"{case} outside" for case in OUTSIDE]
 CASES += ["joint inside", "keep inside", "SOAP inside"]
 
 
@@ -27,7 +28,7 @@ def test_two_devices_train_as_one(trained, case):
     assert said["difference"] <= 1e-5
     assert said["copies"] == [True] * 4
     # Of what a layer sees each replica has a sum of its own; so is kept what all replicas find alike.
-    sums = ["SyncOnReadVariable"] if case.startswith(("centered", "statistics")) else []
+    sums = ["SyncOnReadVariable"] if case.startswith(("centered", "statistics", "KFAC", "quasi")) else []
     assert said["variables"] == ["MirroredVariable", *sums]
     assert said["exported"]
     assert said["resumed"] == 0

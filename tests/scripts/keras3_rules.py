@@ -14,21 +14,38 @@ import numpy as np
 from keras import layers
 
 import rewriter.keras3
-from layer_network import FEATURES, OUTPUTS, batches, gradients
-from layer_rules_oracle import Adam, Muon, Soap
+from layer_network import FEATURES, OUTPUTS, batches, passed
+from layer_rules_oracle import Adam, Kfac, Muon, QuasiDiagonal, Soap
 
 RATE, STEPS, DECAY = 0.01, 20, 0.125
 WAYS = {"compiled": {"jit_compile": True}, "plain": {"jit_compile": False}, "eager": {"run_eagerly": True}}
 if sys.argv[1] == "torch":
     WAYS = {"eager": {"jit_compile": False}}
-# Rules, and theirs in NumPy of either layer. SOAP turns axes that are no longer than the other: the null space of a
+
+
+class OfEach:
+    """Rules that take each layer's gradient by itself."""
+
+    def __init__(self, *rules):
+        self.rules = rules
+
+    def step(self, calls):
+        return [rule.step(read.T @ back) for rule, (read, back) in zip(self.rules, calls, strict=True)]
+
+
+# Rules, and theirs in NumPy. SOAP turns axes that are no longer than the other: the null space of a
 # gradient's square has no basis of its own.
 RULES = {
     "SOAP": (
         lambda **more: rewriter.keras3.SOAP(RATE, every=6, epsilon=1e-3, largest=FEATURES + 1, **more),
-        lambda: [Soap(RATE, every=6, epsilon=1e-3, sides=sides) for sides in ((0, 1), (1,))],
+        lambda: OfEach(*(Soap(RATE, every=6, epsilon=1e-3, sides=sides) for sides in ((0, 1), (1,)))),
     ),
-    "Muon": (lambda **more: rewriter.keras3.Muon(RATE, **more), lambda: [Muon(RATE), Adam(RATE)]),
+    "Muon": (lambda **more: rewriter.keras3.Muon(RATE, **more), lambda: OfEach(Muon(RATE), Adam(RATE))),
+    "KFAC": (
+        lambda **more: rewriter.keras3.KFAC(RATE, factors_every=2, every=4, **more),
+        lambda: Kfac(2, RATE, measured_every=2, every=4),
+    ),
+    "QuasiDiagonal": (lambda **more: rewriter.keras3.QuasiDiagonal(RATE, **more), lambda: QuasiDiagonal(2, RATE)),
 }
 
 
@@ -44,12 +61,12 @@ def data(steps=STEPS):
     return [(x.astype("float32"), y.astype("float32")) for x, y in batches(steps)]
 
 
-def in_numpy(weights, rules):
+def in_numpy(weights, rule):
     for x, y in data():
-        of_layers = gradients(weights, x, y)
-        for place, (rule, gradient) in enumerate(zip(rules, of_layers, strict=True)):
-            weights[place][:-1] *= 1 - RATE * DECAY
-            weights[place] -= rule.step(gradient)
+        steps = rule.step(passed(weights, x, y))
+        for weight, step in zip(weights, steps, strict=True):
+            weight[:-1] *= 1 - RATE * DECAY
+            weight[:] -= step
     return weights
 
 
@@ -61,7 +78,7 @@ def rewritten(rule, **way):
 
 
 def stacked(model):
-    return [np.float64(keras.ops.convert_to_numpy(each)) for each in model.trainable_variables]
+    return [np.float64(keras.ops.convert_to_numpy(each)) for each in (layer.augmented_kernel for layer in model.layers)]
 
 
 def furthest(one, other):
@@ -74,10 +91,10 @@ def train(model, steps):
 
 
 errors = {}
-for name, (make, of_layers) in RULES.items():
+for name, (make, oracle) in RULES.items():
     for way, options in WAYS.items():
         model = rewritten(make(weight_decay=DECAY), **options)
-        expected = in_numpy(stacked(model), of_layers())
+        expected = in_numpy(stacked(model), oracle())
         train(model, data())
         errors[f"{name}, {way}"] = furthest(stacked(model), expected)
     path = f"{sys.argv[2]}/{name}.keras"

@@ -20,6 +20,8 @@ GIVEN = {
     "together": lambda: Bounded(0.05),
     "SOAP": lambda: rewriter.SOAP(0.02, every=2, largest=4),
     "Muon": lambda: rewriter.Muon(0.02),
+    "KFAC": lambda: rewriter.KFAC(0.02, factors_every=2, every=3),
+    "quasi-diagonal": lambda: rewriter.QuasiDiagonal(0.02),
     "keep": lambda: "keep",
     "centered": lambda: "centered",
     "centered Adam": lambda: "centered",

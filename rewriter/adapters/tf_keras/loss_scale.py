@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
+import tensorflow as tf
 import tf_keras
 
 from ..instances import instances_alive
@@ -18,6 +19,7 @@ def scale_of(wrapper: Any) -> float:
     return float(wrapper.loss_scale)
 
 
+@tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
 def scale_for(optimizer: Any) -> Any:
     """Return the present scale of the ``LossScaleOptimizer`` around an optimizer, ``None`` if there is none."""
     if not getattr(optimizer, "_is_wrapped_by_loss_scale_optimizer", False):

@@ -105,20 +105,18 @@ class KFAC(NaturalGradient):
         require_one_of("positions", positions, _POSITIONS)
         require_flags(output_factor=output_factor)
         mean = RunningMean(decay, factors_every, positions == "reduce")
-        moments = [name for name, _ in _SIDES[: 1 + output_factor]]
         super().__init__(
             learning_rate,
             momentum,
             bound,
             loss_factor,
-            mean,
-            moments,
             beta_1=beta_1,
             beta_2=beta_2,
             epsilon=epsilon,
             name=name,
             **kwargs,
         )
+        self.statistics = {name: mean for name, _ in _SIDES[: 1 + output_factor]}
         self.damping = damping
         self.decay = decay
         self.factors_every = factors_every

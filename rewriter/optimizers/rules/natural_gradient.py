@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from rewriter.core.layout import Layout
 
     from ...model.walk import LocatedLayer
-    from ..layer_moments import RunningMean
     from ..layers_together import LayerStep
     from ..state.extents import Extent
 
@@ -41,8 +40,6 @@ class NaturalGradient(AdamForOthers):
         momentum: μ, in [0, 1].
         bound: κ, at least 0; ``None`` for no bound.
         loss_factor: By what the loss is to be multiplied to be the negative logarithm of a likelihood, at least 0.
-        mean: How the moments of layers are taken.
-        moments: Which moments a subclass asks for.
         **kwargs: Those of AdamW, and the settings of every joint optimizer.
 
     Attributes:
@@ -55,11 +52,9 @@ class NaturalGradient(AdamForOthers):
     def __init__(
         self,
         learning_rate: Any,
-        momentum: float,
-        bound: float | None,
-        loss_factor: float,
-        mean: RunningMean,
-        moments: Sequence[str],
+        momentum: float = 0.9,
+        bound: float | None = 1e-3,
+        loss_factor: float = 1.0,
         **kwargs: Any,
     ) -> None:
         require_number("momentum", momentum, 0, 1)
@@ -69,7 +64,6 @@ class NaturalGradient(AdamForOthers):
         self.momentum = momentum
         self.bound = bound
         self.loss_factor = loss_factor
-        self.statistics = dict.fromkeys(moments, mean)
 
     def natural_gradient(self, gradient: Any, variable: Any, layout: Layout) -> Any:
         """Return the natural gradient of a layer, a tensor of the gradient's shape and dtype; a subclass writes it.

@@ -80,14 +80,13 @@ class QuasiDiagonal(NaturalGradient):
             momentum,
             bound,
             loss_factor,
-            mean,
-            ["unit_moments"],
             beta_1=beta_1,
             beta_2=beta_2,
             epsilon=epsilon,
             name=name,
             **kwargs,
         )
+        self.statistics = {"unit_moments": mean}
         self.damping = damping
         self.decay = decay
         self.every = every
