@@ -100,7 +100,7 @@ class Measured:
     def through(self, results: Any) -> Any:
         """Return the results of the call before its activation, to go on with."""
         dtype = self._observer.told.dtype
-        inputs = keras.ops.cast(keras.ops.convert_to_tensor(self._inputs), dtype)
+        inputs = keras.ops.cast(keras.as_dense(self._inputs), dtype)
         asking, always = self._observer.optimizer(), self._observer.always
         return keras.measured(results, inputs, self._carriers, self._measure, asking, always)
 
@@ -183,7 +183,7 @@ def measured_calls(layer: Any, inputs: Any) -> list[Measured]:
         inputs: The first argument of its call.
     """
     return [
-        Measured(observer, layer, inputs, keras.mask_of(inputs))
+        Measured(observer, layer, inputs, keras.mask_of(inputs) if keras.is_tensor(inputs) else None)
         for layout in layouts_in(layer)
         for observer in observers_of(layer, layout)
         if isinstance(observer, MomentsObserver)

@@ -132,3 +132,242 @@ def test_moments_are_those_of_the_gradients_at_each_position(name, way, reduced)
         model.predict(x, verbose=0)
         model.evaluate(x, y, verbose=0)
         assert furthest(moments_of(model, model.layers[1]), expected.means()) <= 1e-10
+
+
+def seen(model, layer=None):
+    return moments_of(model, model.layers[1] if layer is None else layer)
+
+
+def dense(rule, **way):
+    """A model of one hidden layer, rewritten, and a plain one."""
+    model, plain = around(lambda: layers.Dense(3, "tanh"), np.zeros((6, 5)))
+    rewriter.rewrite(model, rule)
+    model.compile(model.optimizer, "mse", **way)
+    return model, plain
+
+
+def expected_of(plain, steps, decay=0.5):
+    expected = Moments(decay)
+    for x, y in steps:
+        expected.add([(x[:, None], flowing_back(plain, plain.layers[1], x, y)[:, None])])
+    return expected.means()
+
+
+def drawn(count):
+    return [(numbers(6, 5), numbers(6, 2)) for _ in range(count)]
+
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_measured_every_other_step(way):
+    model, plain = dense(Asking(every=2), **WAYS[way])
+    steps = drawn(5)
+    for x, y in steps:
+        model.train_on_batch(x, y)
+    assert furthest(seen(model), expected_of(plain, steps[::2])) <= 1e-10
+
+
+def test_in_a_loop_of_ones_own():
+    """In a function and outside; the gradient of a call in inference adds nothing."""
+    for traced in (False, True):
+        model, plain = dense(Asking())
+        optimizer = model.optimizer
+
+        def step(x, y, model=model, optimizer=optimizer):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean((model(x, training=False) - y) ** 2)
+            tape.gradient(loss, model.trainable_variables)
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean((model(x) - y) ** 2)
+            optimizer.apply_gradients(
+                zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables, strict=True)
+            )
+
+        steps = drawn(3)
+        optimizer.build(model.trainable_variables)
+        called = tf.function(step) if traced else step
+        for x, y in steps:
+            called(tf.constant(x), tf.constant(y))
+        assert furthest(seen(model), expected_of(plain, steps)) <= 1e-10
+
+
+def test_several_steps_in_one_execution_and_clipping():
+    model, plain = dense(Asking(global_clipnorm=1e-3), steps_per_execution=3)
+    steps = drawn(6)
+    model.fit(
+        np.concatenate([x for x, _ in steps]),
+        np.concatenate([y for _, y in steps]),
+        batch_size=6,
+        shuffle=False,
+        verbose=0,
+    )
+    assert furthest(seen(model), expected_of(plain, steps)) <= 1e-10
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_layer_that_is_called_twice(way):
+    """What both calls see is added, as positions of the same examples."""
+
+    def model_of():
+        tf_keras.utils.set_random_seed(3)
+        x = tf_keras.Input((5,))
+        shared = layers.Dense(5, "tanh", name="shared")
+        return tf_keras.Model(x, layers.Dense(2)(shared(shared(x))))
+
+    model, plain = model_of(), model_of()
+    rewriter.rewrite(model, Asking())
+    model.compile(model.optimizer, "mse", **WAYS[way])
+    expected, shared = Moments(), plain.get_layer("shared")
+    for x, y in drawn(3):
+        kernel, bias = shared.weights
+        with tf.GradientTape() as tape:
+            before = [tf.matmul(tf.constant(x), kernel) + bias]
+            tape.watch(before[0])
+            between = tf.tanh(before[0])
+            before.append(tf.matmul(between, kernel) + bias)
+            tape.watch(before[1])
+            loss = tf.reduce_mean((plain.layers[-1](tf.tanh(before[1])) - y) ** 2)
+        backs = tape.gradient(loss, before)
+        calls = zip((x, between.numpy()), backs, strict=True)
+        expected.add([(read[:, None], back.numpy()[:, None]) for read, back in calls])
+        model.train_on_batch(x, y)
+    assert furthest(seen(model, model.get_layer("shared")), expected.means()) <= 1e-10
+
+
+def test_what_a_mask_leaves_out_does_not_count():
+    tf_keras.backend.clear_session()
+    tf_keras.utils.set_random_seed(3)
+
+    def model_of():
+        tf_keras.utils.set_random_seed(3)
+        inputs = tf_keras.Input((4, 5))
+        return tf_keras.Model(inputs, layers.Dense(2)(layers.Dense(3, "tanh", name="hidden")(layers.Masking()(inputs))))
+
+    model, plain = model_of(), model_of()
+    rewriter.rewrite(model, Asking())
+    model.compile(model.optimizer, "mse")
+    x, y = numbers(6, 4, 5), numbers(6, 4, 2)
+    x[1, 2:] = 0
+    x[4] = 0
+    kept = np.any(x != 0, axis=-1)
+    hidden, head = plain.layers[-2:]
+    before = tf.matmul(tf.constant(x), hidden.kernel) + hidden.bias
+    with tf.GradientTape() as tape:
+        tape.watch(before)
+        errors = tf.reduce_mean((head(tf.tanh(before)) - y) ** 2, axis=-1)
+        loss = tf.reduce_sum(errors * kept) / kept.sum()  # as Keras leaves them out of the loss
+    back = tape.gradient(loss, before).numpy()
+    expected = Moments()
+    expected.add([(x[kept][:, None], back[kept][:, None])])
+    model.train_on_batch(x, y)
+    assert furthest(seen(model, model.get_layer("hidden")), expected.means()) <= 1e-10
+
+
+def test_gradients_that_are_accumulated_in_a_train_step():
+    """Two halves of a batch, each of which has a loss of half its mean."""
+
+    @tf_keras.saving.register_keras_serializable("tests")
+    class Accumulating(tf_keras.Model):
+        def train_step(self, data):
+            x, y = data
+            sums = None
+            for rows in (slice(0, 3), slice(3, 6)):
+                with tf.GradientTape() as tape:
+                    loss = tf.reduce_mean((self(x[rows], training=True) - y[rows]) ** 2) / 2
+                of_half = tape.gradient(loss, self.trainable_variables)
+                sums = of_half if sums is None else [a + b for a, b in zip(sums, of_half, strict=True)]
+            self.optimizer.apply_gradients(zip(sums, self.trainable_variables, strict=True))
+            return {}
+
+    plain = dense(Asking())[1]
+    inputs = tf_keras.Input((5,))
+    model = Accumulating(inputs, layers.Dense(2)(layers.Dense(3, "tanh")(inputs)))
+    model.set_weights(plain.get_weights())
+    rewriter.rewrite(model, Asking())
+    model.compile(model.optimizer)
+    expected = Moments()
+    for x, y in drawn(2):
+        back = flowing_back(plain, plain.layers[1], x, y)
+        expected.add([(x[:3, None], back[:3, None]), (x[3:, None], back[3:, None])])
+        model.train_on_batch(x, y)
+    assert furthest(seen(model), expected.means()) <= 1e-10
+
+
+def test_recomputed_layers():
+    model, plain = dense(Asking())
+    hidden, head = model.layers[1], model.layers[-1]
+    steps = drawn(3)
+    model.optimizer.build(model.trainable_variables)
+
+    @tf.function
+    def step(x, y):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((head(tf.recompute_grad(lambda given: hidden(given, training=True))(x)) - y) ** 2)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        model.optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+
+    for x, y in steps:
+        step(tf.constant(x), tf.constant(y))
+    assert furthest(seen(model), expected_of(plain, steps)) <= 1e-10
+
+
+def test_two_models_that_share_a_layer_each_have_their_own():
+    model, plain = dense(Asking())
+    tf_keras.utils.set_random_seed(8)
+    other = tf_keras.Model(model.inputs, layers.Dense(2)(layers.Flatten()(model.layers[1].output)))
+    rewriter.rewrite(other, Asking())
+    other.compile(other.optimizer, "mse")
+    steps = drawn(2)
+    for x, y in steps:
+        model.train_on_batch(x, y)
+        other.train_on_batch(x, numbers(6, 2))
+    kernel = model.layers[1].augmented_kernel
+    one, two = (each.optimizer.statistic("output_moment", kernel).numpy() for each in (model, other))
+    assert np.abs(one - two).max() > 1e-3
+    assert plain is not None
+
+
+def test_layers_that_are_not_measured_say_so(caplog):
+    class Own(layers.Dense):
+        def call(self, inputs):
+            return super().call(inputs) * 2
+
+    tf_keras.utils.set_random_seed(3)
+    model = tf_keras.Sequential(
+        [layers.InputLayer((4, 5)), layers.GRU(3, return_sequences=True), Own(3, name="own"), layers.Dense(2)]
+    )
+    with caplog.at_level("INFO", logger="rewriter"):
+        rewriter.rewrite(model, rewriter.KFAC(), layers="all")
+    said = [each.getMessage() for each in caplog.records if "AdamW" in each.getMessage()]
+    assert said == [
+        "KFAC: AdamW for gru/cell, of which it is not known what flows back",
+        "KFAC: AdamW for own, of which it is not known what flows back",
+    ]
+    model.compile(model.optimizer, "mse")
+    model.train_on_batch(numbers(6, 4, 5), numbers(6, 4, 2))
+
+
+def test_ragged_inputs():
+    x = tf.RaggedTensor.from_row_lengths(numbers(9, 5), [4, 2, 3])
+    tf_keras.utils.set_random_seed(3)
+    inputs = tf_keras.Input((None, 5), ragged=True)
+    model = tf_keras.Model(inputs, layers.Dense(3, "tanh")(inputs))
+    rewriter.rewrite(model, Asking())
+    hidden, optimizer = model.layers[-1], model.optimizer
+    optimizer.build(model.trainable_variables)
+    kernel, bias = hidden.kernel, hidden.bias
+    before = tf.matmul(x.flat_values, kernel) + bias
+    with tf.GradientTape() as tape:
+        tape.watch(before)
+        loss = tf.reduce_mean(tf.tanh(before) ** 2)
+    back = tape.gradient(loss, before).numpy()
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(model(x, training=True).flat_values ** 2)
+    optimizer.apply_gradients(
+        zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables, strict=True)
+    )
+    expected = Moments()
+    expected.add([(x.flat_values.numpy()[:, None], back[:, None])])
+    assert furthest(seen(model, hidden), expected.means()) <= 1e-10

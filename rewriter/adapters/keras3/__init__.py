@@ -163,6 +163,7 @@ from .optimizers import (
 )
 from .single_steps import inference_step, training_step
 from .statistics import (
+    as_dense,
     can_have_twin,
     decay_statistic,
     is_training_call,
@@ -197,6 +198,7 @@ __all__ = [
     "OptimizerBase",
     "Schedule",
     "Sequential",
+    "as_dense",
     "assign_rows",
     "attribute_of",
     "attributes_of",

@@ -62,7 +62,7 @@ def sum_of_features(inputs: Any, axes: Sequence[int], dtype: Any, guarded: bool,
         from .fused.torch_steps import sum_of_rows  # noqa: PLC0415  of this backend alone
 
         return sum_of_rows(inputs, keras.backend.standardize_dtype(dtype))
-    values = ops.cast(ops.convert_to_tensor(inputs, sparse=False), dtype)
+    values = ops.cast(as_dense(inputs), dtype)
     rank = len(values.shape)
     features = [axis % rank for axis in axes]
     positions = [axis for axis in range(rank) if axis not in features]
@@ -80,6 +80,11 @@ def sum_of_features(inputs: Any, axes: Sequence[int], dtype: Any, guarded: bool,
     if len(features) > 1:
         total = ops.reshape(ops.transpose(total, [sorted(features).index(each) for each in features]), (-1,))
     return ops.concatenate([total, ops.reshape(count, (1,))], axis=0)
+
+
+def as_dense(inputs: Any) -> Any:
+    """Return the positions of a layer's input as a dense tensor."""
+    return keras.ops.convert_to_tensor(inputs, sparse=False)
 
 
 def share_over_replicas(statistics: Sequence[Any]) -> None:

@@ -159,6 +159,7 @@ from .optimizers import (
 )
 from .single_steps import inference_step, training_step
 from .statistics import (
+    as_dense,
     can_have_twin,
     decay_statistic,
     hold_while_kept,
@@ -189,6 +190,7 @@ __all__ = [
     "OptimizerBase",
     "Schedule",
     "Sequential",
+    "as_dense",
     "assign_rows",
     "attribute_of",
     "attributes_of",

@@ -63,10 +63,7 @@ def sum_of_features(inputs: Any, axes: Sequence[int], dtype: Any, guarded: bool,
     Returns:
         A vector: the sum of each feature, and the number of positions.
     """
-    if isinstance(inputs, tf.RaggedTensor):
-        inputs, mask = inputs.flat_values, None
-    elif isinstance(inputs, tf.SparseTensor):
-        inputs, mask = tf.sparse.to_dense(inputs), None
+    inputs, mask = as_dense(inputs), mask if isinstance(inputs, tf.Tensor) else None
     rank = inputs.shape.rank
     if mask is None and tuple(axes) == (-1,) and rank in _FLAT:
         # The ones beside the input are there for its product with W* anyway, and the graph has them once.
@@ -90,6 +87,13 @@ def sum_of_features(inputs: Any, axes: Sequence[int], dtype: Any, guarded: bool,
         total = tf.reshape(tf.transpose(total, [sorted(features).index(each) for each in features]), (-1,))
     seen = tf.concat([total, count[tf.newaxis]], 0)
     return _if_finite(seen) if guarded else seen
+
+
+def as_dense(inputs: Any) -> Any:
+    """Return the positions of a layer's input as a dense tensor: of a ragged one those that it has."""
+    if isinstance(inputs, tf.RaggedTensor):
+        return inputs.flat_values
+    return tf.sparse.to_dense(inputs) if isinstance(inputs, tf.SparseTensor) else tf.convert_to_tensor(inputs)
 
 
 def _if_finite(seen: Any) -> Any:
