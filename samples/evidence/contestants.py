@@ -21,20 +21,21 @@ class Contestant:
 
     Attributes:
         name: Its name in the tables.
-        make: Makes it, given a learning rate or schedule.
+        make: Makes it, given a learning rate or schedule, and by what the task's loss is multiplied to be a negative
+            log-likelihood, which natural gradients have to know.
         plain: The name of what it is compared with; its own if it is plain itself.
         powers: The rates to try first are these powers of two.
     """
 
     name: str
-    make: Callable[[Any], Any]
+    make: Callable[[Any, float], Any]
     plain: str
     powers: range
 
 
 def _pair(name: str, make: Callable[[Any], Any], powers: range, plain: str | None = None) -> list[Contestant]:
-    centered = Contestant(f"centered {name}", lambda rate: rewriter.Centered(make(rate)), plain or name, powers)
-    return [Contestant(name, make, plain or name, powers), centered]
+    centered = Contestant(f"centered {name}", lambda rate, _: rewriter.Centered(make(rate)), plain or name, powers)
+    return [Contestant(name, lambda rate, _: make(rate), plain or name, powers), centered]
 
 
 _DECAY = 0.004  # the default of AdamW
@@ -48,5 +49,17 @@ CONTESTANTS = {
         *_pair("joint momentum", rewriter.JointMomentum, _HIGH, plain="SGD with momentum"),
         *_pair("SOAP", lambda rate: rewriter.SOAP(rate, weight_decay=_DECAY), range(-11, -6), plain="AdamW"),
         *_pair("Muon", lambda rate: rewriter.Muon(rate, weight_decay=_DECAY), range(-11, -6), plain="AdamW"),
+        Contestant(
+            "K-FAC",
+            lambda rate, factor: rewriter.KFAC(rate, loss_factor=factor, weight_decay=_DECAY),
+            "AdamW",
+            range(-11, -2),
+        ),
+        Contestant(
+            "quasi-diagonal",
+            lambda rate, factor: rewriter.QuasiDiagonal(rate, loss_factor=factor, weight_decay=_DECAY),
+            "AdamW",
+            range(-12, -3),
+        ),
     )
 }

@@ -33,6 +33,7 @@ class Task:
         epochs: How many of them a whole run has.
         batch_size: The size of a batch.
         constant: Whether the rate stays as it is, instead of a cosine after a warm-up.
+        loss_factor: By what the loss is multiplied to be a negative log-likelihood: of a mean square, half its outputs.
         first: Which part of the training data a base model is trained on before, ``None`` for none.
     """
 
@@ -43,6 +44,7 @@ class Task:
     epochs: int
     batch_size: int = 32
     constant: bool = False
+    loss_factor: float = 1.0
     first: Callable[[Any], Any] | None = None
 
     @property
@@ -168,9 +170,9 @@ TASKS = {
         replace(_CLASSIFIER, name="digits, fine-tuning", first=lambda y: y < 8, epochs=10),  # noqa: PLR2004
         Task("digits, convolutions", _images, lambda: _convolutions(normalized=False), _CLASSES, 10),
         Task("digits, convolutions, BatchNorm", _images, lambda: _convolutions(normalized=True), _CLASSES, 10),
-        Task("digits, autoencoder, tanh", _itself, _autoencoder, _SQUARES, 40),
+        Task("digits, autoencoder, tanh", _itself, _autoencoder, _SQUARES, 40, loss_factor=32),
         Task("cancer, not centered", _cancer, lambda: _small(30, 2), _CLASSES, 20),
-        Task("diabetes, not centered", _diabetes, lambda: _small(10, 1), _SQUARES, 20),
+        Task("diabetes, not centered", _diabetes, lambda: _small(10, 1), _SQUARES, 20, loss_factor=0.5),
         Task("characters, transformer", _text, _transformer, _CLASSES, 5),
         Task("digits by rows, GRU", _rows, _recurrent, _CLASSES, 20),
     )

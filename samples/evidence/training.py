@@ -45,7 +45,7 @@ class Trainer:
         self.begun: dict[tuple[int, bool], Any] = {}
         self.model = task.model()
         metrics = ["accuracy"] if task.of_classes else []
-        optimizer = contestant.make(self.rate)
+        optimizer = contestant.make(self.rate, task.loss_factor)
         self.model.compile(optimizer, task.loss_function, metrics, steps_per_execution=_MOST_AT_ONCE)
         if isinstance(optimizer, rewriter.JointOptimizer | rewriter.Centered):
             rewriter.rewrite(self.model, optimizer=optimizer, layers="all")

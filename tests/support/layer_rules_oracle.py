@@ -87,7 +87,7 @@ class Natural:
     It is given of each layer the inputs, with ones, and what flows back, of a loss that is a mean over the positions.
     """
 
-    def __init__(self, layers, rate, momentum=0.9, bound=1e-3, decay=0.95, factor=1.0, measured_every=1):
+    def __init__(self, layers, rate, momentum=0.9, bound=1e-4, decay=0.95, factor=1.0, measured_every=1):
         self.rate, self.momentum, self.bound, self.factor = rate, momentum, bound, factor
         self.moments = [Moments(decay) for _ in range(layers)]
         self.sums, self.count, self.measured_every = [0.0] * layers, 0, measured_every
@@ -129,7 +129,7 @@ class QuasiDiagonal(Natural):
 class Kfac(Natural):
     """By two factors of each layer."""
 
-    def __init__(self, layers, rate, damping=1e-2, every=10, output_factor=True, **settings):
+    def __init__(self, layers, rate, damping=3e-3, every=10, output_factor=True, **settings):
         super().__init__(layers, rate, **settings)
         self.damping, self.every, self.output_factor = damping, every, output_factor
         self.inverses = [None] * layers

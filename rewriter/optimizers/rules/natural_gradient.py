@@ -53,7 +53,7 @@ class NaturalGradient(AdamForOthers):
         self,
         learning_rate: Any,
         momentum: float = 0.9,
-        bound: float | None = 1e-3,
+        bound: float | None = 1e-4,
         loss_factor: float = 1.0,
         **kwargs: Any,
     ) -> None:

@@ -63,7 +63,7 @@ class QuasiDiagonal(NaturalGradient):
         learning_rate: Any = 0.01,
         momentum: float = 0.9,
         damping: float = 1e-2,
-        bound: float | None = 1e-3,
+        bound: float | None = 1e-4,
         loss_factor: float = 1.0,
         decay: float = 0.95,
         every: int = 1,
