@@ -50,6 +50,7 @@ evidence: $(INSTALLED)  ## what is not done of the runs in samples/evidence, and
 bench: $(INSTALLED)  ## training steps on the reference networks against the alternatives, and every other cost
 	$(BIN)/python samples/alternatives.py
 	$(BIN)/python samples/centered_costs.py
+	$(BIN)/python samples/rule_costs.py
 	KERAS_BACKEND=jax $(BIN)/python samples/backend_costs.py
 	$(BIN)/python samples/reference_costs.py
 

@@ -21,6 +21,7 @@ def command(
     centered: Annotated[
         bool, typer.Option("--centered", help="Measure SGD and joint momentum in centered coordinates, too.")
     ] = False,
+    optimizer: common.Optimizer = None,
     layers: common.Layers = None,
     discover: common.Discover = False,
     data: common.TrainingData = None,
@@ -32,7 +33,8 @@ def command(
 ) -> None:
     """Measure a saved model against itself, rewritten: training step, inference, optimizer state, peak memory.
 
-    The original trains with SGD with momentum; the rewritten model with joint momentum, or its own rule, and that SGD.
+    The original trains with SGD with momentum; the rewritten model with joint momentum, its own
+    rule, or the one that --optimizer names, and that SGD.
 
     Example:  rewriter benchmark base.keras --batch-size 128 --jit-compile
     """
@@ -44,6 +46,7 @@ def command(
             steps=steps,
             jit_compile=jit_compile,
             centered=centered,
+            optimizer=optimizer,
             layers=layers or "dense",
             discover=discover,
             data=data,

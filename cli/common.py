@@ -68,6 +68,10 @@ Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 unless every
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUTPUT if it exists.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Draw no progress on standard error.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Optimizer = Annotated[
+    str | None,
+    typer.Option("--optimizer", metavar="NAME", help="A rule: JointMomentum, SOAP, KFAC, Muon or QuasiDiagonal."),
+]
 Import = Annotated[
     list[str] | None,
     typer.Option(

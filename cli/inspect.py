@@ -13,6 +13,7 @@ def command(
     exclude: common.Exclude = None,
     layers: common.Layers = None,
     discover: common.Discover = False,
+    optimizer: common.Optimizer = None,
     strict: common.Strict = False,
     data: common.Data = None,
     plot: Annotated[
@@ -37,6 +38,7 @@ def command(
             data=data,
             safe_mode=not allow_lambda,
             plot=plot,
+            optimizer=optimizer,
         )
     common.show(inspected, as_json, plot)
     if strict:

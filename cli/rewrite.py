@@ -15,7 +15,7 @@ def command(
     output: common.OptionalOutput = None,
     learning_rate: Annotated[
         float | None,
-        real("--learning-rate", least=0, does="Of joint momentum; if not given, that of a compiled SGD, else 0.01."),
+        real("--learning-rate", least=0, does="Of the optimizer; joint momentum has that of a compiled SGD by itself."),
     ] = None,
     momentum: Annotated[
         float | None,
@@ -32,6 +32,7 @@ def command(
     centered: Annotated[
         bool, typer.Option("--centered", help="Keep the compiled optimizer, with its state, and center it.")
     ] = False,
+    optimizer: common.Optimizer = None,
     include: common.Include = None,
     exclude: common.Exclude = None,
     layers: common.Layers = None,
@@ -51,6 +52,8 @@ def command(
     """
     if output is None and not dry_run:
         raise typer.BadParameter("give OUTPUT, where to write; only --dry-run needs none.")
+    if optimizer is not None and (keep_optimizer or centered):
+        raise typer.BadParameter("--optimizer gives the model another optimizer than it has; give one or the other.")
     if (keep_optimizer or centered) and (learning_rate is not None or momentum is not None):
         option = "--centered" if centered else "--keep-optimizer"
         raise typer.BadParameter(f"{option} keeps learning rate and momentum too; give one or the other.")
@@ -62,6 +65,7 @@ def command(
             momentum=momentum,
             keep_optimizer=keep_optimizer,
             centered=centered,
+            optimizer=optimizer,
             include=include,
             exclude=exclude,
             layers=layers or "dense",

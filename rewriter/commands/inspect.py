@@ -85,8 +85,12 @@ def inspect_file(
     data: Path | None = None,
     safe_mode: bool = True,
     plot: Path | None = None,
+    optimizer: str | None = None,
 ) -> Inspected:
-    """Read a model file and plan its rewrite; draw each ``W*`` if ``plot`` is given."""
+    """Read a model file and plan its rewrite; draw each ``W*`` if ``plot`` is given.
+
+    ``optimizer`` is the name of the rule that the rewrite is to give it.
+    """
     if plot is not None:
         require_drawable(plot)
     model, _ = read_model(path, safe_mode=safe_mode)
@@ -94,7 +98,7 @@ def inspect_file(
     decided = plan(model, include=include, exclude=exclude, layers=layers, discover=discover, inputs=inputs)
     if plot is not None:
         kernel_plot.draw(decided, plot)
-    choice = choose_optimizer(model)
+    choice = choose_optimizer(model, optimizer)
     lost = tuple(map(str, choice.lost)) if decided.merges else ()
-    before, after = state_sizes(decided, model)
+    before, after = state_sizes(decided, model, optimizer)
     return Inspected(path, decided, read_manifest(path), before, after, tuple(centering_lines(decided, choice)), lost)

@@ -11,7 +11,7 @@ from rewriter.core.log import warned
 from ..files.formats import digest
 from ..files.reading import read_model
 from ..files.writing import save_model
-from ..optimizers.observed_model import centering_lines
+from ..optimizers.observed_model import centering_lines, lines_of_rule
 from ..optimizers.optimizer_choice import CENTERED, KEEP, choose_optimizer
 from ..planning.planner import plan
 from ..rewriting.rewrite import apply
@@ -68,6 +68,7 @@ def rewrite_file(
     momentum: float | None = None,
     keep_optimizer: bool = False,
     centered: bool = False,
+    optimizer: str | None = None,
     include: Selectors = None,
     exclude: Selectors = None,
     layers: str | Iterable[str] = "dense",
@@ -82,7 +83,7 @@ def rewrite_file(
     """Read a model file, rewrite the model and write it. A model that is rewritten already is written as it is.
 
     ``data`` is an ``.npz`` file with a batch that the model takes, for the check; ``None`` makes one. ``announce`` is
-    given what of the optimizer will be lost, before anything is written.
+    given what of the optimizer will be lost, before anything is written. ``optimizer`` is the name of a rule.
 
     Raises:
         ModelError: There is nothing to merge.
@@ -102,7 +103,7 @@ def rewrite_file(
     if not decided.merges and not decided.merged:
         error = NotMergeableError if strict else ModelError
         raise error(f"{path}: nothing to merge. {_reasons(decided)} See rewriter inspect {path}.")
-    word = CENTERED if centered else KEEP if keep_optimizer else None
+    word = CENTERED if centered else KEEP if keep_optimizer else optimizer
     choice = choose_optimizer(model, word, learning_rate, momentum)
     lines = (*lines_of(dropped, choice.lines), *centering_lines(decided, choice))
     if dry_run or destination is None:
@@ -110,6 +111,7 @@ def rewrite_file(
     announce(map(str, choice.lost))
     with warned() as warnings:
         decided = apply(decided, model, choice, inputs=inputs)
+        lines = (*lines, *lines_of_rule(choice.optimizer))
         save_model(model, destination, overwrite=overwrite, source_sha256=digest(path))
     return Rewritten(path, destination, decided, with_warnings(lines, warnings))
 

@@ -16,6 +16,10 @@ from .centered.optimizer import is_centered, require_centerable
 from .joint_momentum import JointMomentum
 from .joint_optimizer import BOUNDS, is_joint
 from .outcomes import LOST, Outcome
+from .rules.kfac import KFAC
+from .rules.muon import Muon
+from .rules.quasi_diagonal import QuasiDiagonal
+from .rules.soap import SOAP
 from .state import slots, warm_start
 from .state.replaced_weights import require_up_to_date
 
@@ -27,6 +31,14 @@ if TYPE_CHECKING:
 KEEP = "keep"
 CENTERED = "centered"  # center the compiled optimizer, with its state
 JOINT = JointMomentum.__name__  # whatever the model has, as far as it can start from that
+# Rules that go by their names, as joint momentum does; they start anew.
+RULES: dict[str, Any] = {rule.__name__: rule for rule in (SOAP, KFAC, Muon, QuasiDiagonal)}
+BY_NAME = (JOINT, *RULES)
+
+
+def is_word(optimizer: Any) -> bool:
+    """Tell whether something stands for an optimizer and is none: ``None``, or a word."""
+    return optimizer is None or (isinstance(optimizer, str) and optimizer in (KEEP, CENTERED, *BY_NAME))
 
 
 @dataclass(frozen=True)
@@ -74,25 +86,24 @@ def choose_optimizer(
     Args:
         model: The model.
         optimizer: As in :func:`rewriter.rewrite`.
-        learning_rate: Of the joint momentum, where ``optimizer`` is ``None``; that of a compiled SGD if not given.
+        learning_rate: Of the optimizer, where that is ``None`` or a name; of joint momentum that of a compiled SGD, if
+            not given.
         momentum: Likewise.
 
     Raises:
         OptimizerError: ``optimizer`` is none of the choices, or the state of the model's own cannot be kept.
     """
-    if isinstance(optimizer, str) and optimizer == KEEP:
-        return _choose_own(model)
-    if isinstance(optimizer, str) and optimizer == CENTERED:
-        return _choose_centered(model)
-    if isinstance(optimizer, str) and optimizer == JOINT:
-        return _choose_joint(model)
+    settings = {"learning_rate": learning_rate, "momentum": momentum}
+    given = {name: value for name, value in settings.items() if value is not None}
     if optimizer is None:
-        settings = {"learning_rate": learning_rate, "momentum": momentum}
-        return _choose_default(model, {name: value for name, value in settings.items() if value is not None})
+        return _choose_default(model, given)
+    if is_word(optimizer):
+        return _choose_by_name(model, optimizer, given)
     current = keras.optimizer_of(model)
     if not keras.is_optimizer(optimizer):
         raise OptimizerError(
-            f"optimizer must be None, 'keep', 'centered', '{JOINT}' or an optimizer of {keras.NAME}, got "
+            f"optimizer must be None, 'keep', 'centered', {', '.join(map(repr, BY_NAME))} or an optimizer of "
+            f"{keras.NAME}, got "
             f"{optimizer!r} of type {type(optimizer).__module__}.{type(optimizer).__name__}.{_meant(optimizer)}"
         )
     if keras.strategy_of(model) is not keras.strategy_of(optimizer):
@@ -176,13 +187,31 @@ def _choose_joint(model: Any) -> OptimizerChoice:
         return choose_optimizer(model, JointMomentum()) if is_joint(current) else _joint(model, {})
 
 
+def _choose_by_name(model: Any, name: str, given: dict[str, Any]) -> OptimizerChoice:
+    """Choose by one of the words that stand for an optimizer, with the settings given where it is a new one."""
+    if name in RULES:
+        return _choose_rule(model, RULES[name], given)
+    if name == JOINT:
+        return _choose_default(model, given) if given else _choose_joint(model)
+    return _choose_own(model) if name == KEEP else _choose_centered(model)
+
+
+def _choose_rule(model: Any, rule: Any, given: dict[str, Any]) -> OptimizerChoice:
+    """Choose a rule on whole layers by its class: the one that a model has, or a new one."""
+    current = keras.inner_optimizer(keras.optimizer_of(model))
+    if type(current) is rule and not given:
+        return _kept(model, keras.optimizer_of(model))
+    with keras.strategy_scope(model):
+        return choose_optimizer(model, rule(**given))
+
+
 def _meant(given: Any) -> str:
     """Return what was probably meant by something that is no optimizer."""
     if isinstance(given, type):
         return f" Make one: {given.__name__}(...)."
     if not isinstance(given, str):
         return _of_other_keras(given)
-    return did_you_mean(closest(given, [KEEP, CENTERED, JOINT])) or (
+    return did_you_mean(closest(given, [KEEP, CENTERED, *BY_NAME])) or (
         f" A name has no settings: make one, as in {keras.NAME}.optimizers.Adam(1e-3) or "
         f"{keras.LIBRARY}.JointMomentum(0.01)."
     )

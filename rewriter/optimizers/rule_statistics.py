@@ -103,6 +103,14 @@ def _means_of(rule: Any) -> LayerStatistics | None:
     return kept
 
 
+def kept_of_layer(rule: Any, variable: Any) -> list[Any]:
+    """List the variables in which a rule keeps what it asks the layer of an augmented kernel for."""
+    means, moments = (vars(rule).get(name) for name in (_MEANS, _MOMENTS))
+    found = [] if means is None else [means.of(rule, variable)]
+    found += [] if moments is None else [moments.observers.of.get(keras.variable_key(rule, variable))]
+    return [each for observer in found if observer is not None for each in observer.variables]
+
+
 def observe_for_rule(rule: ObservingRule, variables: Sequence[Any]) -> None:
     """Have added up what a rule asks for, of the layers of some variables, and saved after all else of the rule.
 

@@ -26,7 +26,7 @@ from ..optimizers import weight_decay
 from ..optimizers.centered.optimizer import center, uncenter
 from ..optimizers.joint_optimizer import has_no_rule_for_others
 from ..optimizers.observed_model import centering_lines, lines_of_rule, meet_model, observe_model, start_from
-from ..optimizers.optimizer_choice import CENTERED, JOINT, KEEP, choose_optimizer
+from ..optimizers.optimizer_choice import choose_optimizer, is_word
 from ..optimizers.state import warm_start
 from ..optimizers.state.pending_restore import restore_now
 from ..optimizers.state.transfer import StateTransfer
@@ -71,7 +71,8 @@ def rewrite(
         model: A built Keras model: Sequential, Functional or subclassed.
         optimizer: ``None`` gives :class:`rewriter.JointMomentum`, with the learning rate and momentum of a compiled
             SGD where there is one; what is lost of another optimizer is warned of before. An optimizer instance gives
-            that one, and the name ``"JointMomentum"`` joint momentum, whatever the model has. ``"keep"`` keeps the
+            that one; the name ``"JointMomentum"`` joint momentum, whatever the model has, and ``"SOAP"``, ``"KFAC"``,
+            ``"Muon"`` or ``"QuasiDiagonal"`` that rule with its defaults. ``"keep"`` keeps the
             compiled optimizer with its state, slots of kernel and bias stacked as the weights are. ``"centered"`` keeps
             it so and centers it, as :class:`rewriter.Centered` does; its means begin with those of ``inputs``, if they
             are given.
@@ -113,7 +114,7 @@ def rewrite(
     # From here to apply() nothing changes but deferred state of a checkpoint, which is restored in the form it has.
     require_changeable(model)
     restore_now(model, optimizer)
-    if optimizer in (None, KEEP, CENTERED, JOINT) and not decided.merges and not decided.merged:
+    if is_word(optimizer) and not decided.merges and not decided.merged:
         more = any(each.unasked for each in decided.decisions)
         hint = f"; {hints.Argument('layers', 'all')} merges more than Dense layers" if more else ""
         warn(

@@ -171,3 +171,10 @@ def test_layers_with_inputs_of_their_own_get_adam():
     rewriter.rewrite(model, rewriter.Muon(), layers="all")
     assert [bool(shape) for shape in second_moments(model)] == [False, True, True, True]
     assert model.optimizer.adam_kernels == [1, 2, 3]
+
+
+def test_a_file_says_what_gets_adam_before_the_first_step(tmp_path):
+    model = rewritten(network(), rewriter.Muon())
+    rewriter.save_model(model, tmp_path / "model.keras")
+    for load in (tf_keras.models.load_model, rewriter.load_model):
+        assert second_moments(load(tmp_path / "model.keras")) == [(), (5, 3)]

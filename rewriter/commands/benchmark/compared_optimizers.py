@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from rewriter.core import hints
+from rewriter.core.errors import OptimizerError
+from rewriter.core.suggestions import closest, did_you_mean
+
 from ...adapters import keras
 from ...optimizers.joint_momentum import JointMomentum
 from ...optimizers.joint_optimizer import is_joint
+from ...optimizers.optimizer_choice import BY_NAME, RULES
 
 # Small enough that no model leaves the region in which its numbers are ordinary, however many steps are timed.
 LEARNING_RATE = 1e-4
@@ -25,3 +30,11 @@ def joint_like(optimizer: Any = None) -> Any:
     rule = keras.inner_optimizer(optimizer)
     config = rule.get_config()
     return type(rule).from_config({**config, **({"learning_rate": LEARNING_RATE} if "learning_rate" in config else {})})
+
+
+def rule_named(name: str) -> Any:
+    """Make a rule by its name; ``OptimizerError`` if there is none."""
+    if name not in BY_NAME:
+        hint = did_you_mean(closest(name, BY_NAME))
+        raise OptimizerError(f"{hints.Argument('optimizer', name)} is no rule: {', '.join(BY_NAME)}.{hint}")
+    return {JointMomentum.__name__: JointMomentum, **RULES}[name](LEARNING_RATE)

@@ -20,7 +20,7 @@ from ...rewriting.split import split
 from ..data_batches import Batch, batch_for
 from ..plots.benchmark_plot import draw
 from ..plots.drawing import require_drawable
-from .compared_optimizers import joint_like, sgd
+from .compared_optimizers import joint_like, rule_named, sgd
 from .peak_memory import Subject, peak_memory
 from .results import Benchmark, Row
 from .timing import time_in_turn
@@ -48,6 +48,7 @@ def benchmark_file(
     layers: str | Iterable[str] = "dense",
     discover: bool = False,
     centered: bool = False,
+    optimizer: str | None = None,
 ) -> Benchmark:
     """Measure the model in a file against itself, rewritten.
 
@@ -64,6 +65,7 @@ def benchmark_file(
         layers: Which families of layers are merged, as in ``rewrite``.
         discover: Whether pairs are looked for in what the model computes.
         centered: Measure the same SGD, and joint momentum, in centered coordinates too.
+        optimizer: The name of the rule to measure; ``None`` for the model's own, or joint momentum.
 
     Raises:
         ModelError: Nothing of the model can be merged, or it does not say what it takes.
@@ -80,7 +82,11 @@ def benchmark_file(
     batch = batch_for(original, batch_size, data)
     if data is not None:
         run_model(original, batch.inputs)  # what does not fit is said before anything is measured
-    joint = functools.partial(joint_like, rewritten.optimizer)
+    joint = (
+        functools.partial(joint_like, rewritten.optimizer)
+        if optimizer is None
+        else functools.partial(rule_named, optimizer)
+    )
     name = type(joint()).__name__
     # What the rewritten model trains with, and whether exactly: see rewriter.rewrite.
     compared: list[tuple[str, Callable[[], Any], bool | None]]

@@ -106,13 +106,16 @@ class Muon(AdamForOthers):
         self._lines: list[str] = []
         self._places = None if adam_kernels is None else frozenset(adam_kernels)
         self._left: frozenset[Any] | None = None  # the keys of those
-        self._kernels: list[Any] | None = None  # the keys of all, once there are slots
+        self._kernels: list[Any] | None = None  # the keys of all, in the order of training
 
-    def choose_layers(self, merged: Sequence[LocatedLayer], outputs: Callable[[], frozenset[int]]) -> None:
+    def choose_layers(
+        self, merged: Sequence[LocatedLayer], trained: Sequence[Any], outputs: Callable[[], frozenset[int]]
+    ) -> None:
         """Choose which merged layers get AdamW.
 
         Args:
             merged: The merged layers.
+            trained: The variables that the model trains, in its order.
             outputs: Returns the ``id`` of those that give the model an output, none where that could not be found.
 
         Raises:
@@ -129,6 +132,7 @@ class Muon(AdamForOthers):
                 if why:
                     left.add(keras.variable_key(self, kernel))
                     self._lines.append(f"Muon: AdamW for {found.paths[0]}, {why}")
+        self._kernels = [keras.variable_key(self, each) for each in trained if layout_of(each) is not None]
         # One optimizer may train several models.
         self._left = frozenset((self._left or frozenset()) - here | left)
 

@@ -13,6 +13,7 @@ from ...adapters import keras
 from ...model.walk import locate_layers
 from ..centered.optimizer import kept_of_inputs
 from ..optimizer_choice import choose_optimizer, choose_standard_optimizer
+from ..rule_statistics import kept_of_layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -53,19 +54,21 @@ class _Trained(NamedTuple):
     layout: Layout | None = None
 
 
-def state_sizes(plan: Plan, model: Any) -> tuple[StateSize, StateSize]:
+def state_sizes(plan: Plan, model: Any, optimizer: str | None = None) -> tuple[StateSize, StateSize]:
     """Count the optimizer state of a model before a rewrite and after it.
 
     Args:
         plan: The plan of the model.
         model: The model. It is left as it is, and nothing of the size of a state is allocated.
+        optimizer: The name of the rule that a rewrite is to give the model; ``None`` for what it gives by itself.
 
     Returns:
         The count before and the count after; a model that is rewritten already, in whole, is counted as it will be
         exported, and as it is.
     """
     before = choose_standard_optimizer(model).optimizer
-    after = keras.optimizer_of(model) if plan.is_carried_out else choose_optimizer(model).optimizer
+    stays = plan.is_carried_out and optimizer is None
+    after = keras.optimizer_of(model) if stays else choose_optimizer(model, optimizer).optimizer
     return _count(before, _trained(plan, model, merged=False)), _count(after, _trained(plan, model, merged=True))
 
 
@@ -127,6 +130,6 @@ def _slot_bytes(inner: Any, trained: Iterable[_Trained]) -> Counter[str]:
             if place is None:  # a legacy SGD without momentum keeps nothing
                 continue
             kept = [of_all[place] for of_all in slots.lists.values() if id(of_all[place]) in saved]
-            kept += kept_of_inputs(like, variable)
+            kept += [*kept_of_inputs(like, variable), *kept_of_layer(like, variable)]
             bytes_of[path] += sum(map(keras.bytes_of, kept))
     return bytes_of
