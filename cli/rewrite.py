@@ -15,7 +15,11 @@ def command(
     output: common.OptionalOutput = None,
     learning_rate: Annotated[
         float | None,
-        real("--learning-rate", least=0, does="Of the optimizer; joint momentum has that of a compiled SGD by itself."),
+        real(
+            "--learning-rate",
+            least=0,
+            does="If not given, that of a compiled SGD, else the default of the rule.",
+        ),
     ] = None,
     momentum: Annotated[
         float | None,

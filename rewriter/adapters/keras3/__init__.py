@@ -67,17 +67,6 @@ from .files import (
     saves_its_variables_as_keras_does,
     schedule_from_config,
 )
-from .flowing_back import (
-    carried,
-    count_moments,
-    forget_moments,
-    measured,
-    moment_like,
-    patches,
-    replicas_of_loss,
-    told_like,
-)
-from .layer_statistics import hold_while_kept, statistic_like, tell
 from .layers import (
     assign_rows,
     attribute_of,
@@ -128,6 +117,29 @@ from .models import (
     trained_variables,
     training_argument,
 )
+from .observation.flowing_back import (
+    carried,
+    count_moments,
+    forget_moments,
+    measured,
+    moment_like,
+    patches,
+    replicas_of_loss,
+    told_like,
+)
+from .observation.layer_statistics import hold_while_kept, statistic_like, tell
+from .observation.statistics import (
+    as_dense,
+    can_have_twin,
+    decay_statistic,
+    is_training_call,
+    mask_of,
+    mask_of_outputs,
+    refresh_if,
+    share_over_replicas,
+    sum_of_features,
+    twin_of,
+)
 from .optimizers import (
     build_slots,
     check_before_build,
@@ -162,18 +174,6 @@ from .optimizers import (
     variables_not_saved,
 )
 from .single_steps import inference_step, training_step
-from .statistics import (
-    as_dense,
-    can_have_twin,
-    decay_statistic,
-    is_training_call,
-    mask_of,
-    mask_of_outputs,
-    refresh_if,
-    share_over_replicas,
-    sum_of_features,
-    twin_of,
-)
 from .torch_holders import refuse_in_other_libraries
 from .tracing.reaching import reaching
 

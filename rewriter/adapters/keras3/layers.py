@@ -15,7 +15,7 @@ from ..tensorflow_names import BOOKKEEPING
 from .classes import Dtype
 from .configs import set_class
 from .distribution import layout_for, strategy_scope
-from .layer_statistics import forget_statistics, note_layer, without_statistics
+from .observation.layer_statistics import forget_statistics, note_layer, without_statistics
 from .torch_holders import list_torch_parameters
 
 if TYPE_CHECKING:

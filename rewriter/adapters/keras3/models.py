@@ -15,8 +15,8 @@ import numpy as np
 from ..instances import instances_alive
 from . import ops
 from .classes import Spec, dtype_of
-from .layer_statistics import without_statistics
 from .layers import is_graph_network
+from .observation.layer_statistics import without_statistics
 from .optimizers import build_slots
 from .torch_holders import list_torch_parameters
 

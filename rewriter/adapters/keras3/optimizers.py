@@ -15,7 +15,9 @@ from ..records import DecayExclusions, Replaced, Slots
 from . import ops
 from .classes import is_sparse
 from .distribution import strategy_scope
-from .layer_statistics import (
+from .layers import is_bookkeeping
+from .loss_scale import WRAPPER
+from .observation.layer_statistics import (
     attach,
     detach,
     is_kept_by_layer,
@@ -24,8 +26,6 @@ from .layer_statistics import (
     with_statistics,
     without_statistics,
 )
-from .layers import is_bookkeeping
-from .loss_scale import WRAPPER
 from .torch_holders import handles_of
 
 if TYPE_CHECKING:

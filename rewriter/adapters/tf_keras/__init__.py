@@ -65,16 +65,6 @@ from .files import (
     saves_its_variables_as_keras_does,
     schedule_from_config,
 )
-from .flowing_back import (
-    carried,
-    count_moments,
-    forget_moments,
-    measured,
-    moment_like,
-    patches,
-    replicas_of_loss,
-    told_like,
-)
 from .graphs import tracing
 from .graphs.context import current_graph, is_usable_here, notes_of_graph
 from .layers import (
@@ -124,6 +114,31 @@ from .models import (
     trained_variables,
     training_argument,
 )
+from .observation.flowing_back import (
+    carried,
+    count_moments,
+    forget_moments,
+    measured,
+    moment_like,
+    patches,
+    replicas_of_loss,
+    told_like,
+)
+from .observation.statistics import (
+    as_dense,
+    can_have_twin,
+    decay_statistic,
+    hold_while_kept,
+    is_training_call,
+    mask_of,
+    mask_of_outputs,
+    refresh_if,
+    share_over_replicas,
+    statistic_like,
+    sum_of_features,
+    tell,
+    twin_of,
+)
 from .optimizers import (
     build_slots,
     check_before_build,
@@ -158,21 +173,6 @@ from .optimizers import (
     variables_not_saved,
 )
 from .single_steps import inference_step, training_step
-from .statistics import (
-    as_dense,
-    can_have_twin,
-    decay_statistic,
-    hold_while_kept,
-    is_training_call,
-    mask_of,
-    mask_of_outputs,
-    refresh_if,
-    share_over_replicas,
-    statistic_like,
-    sum_of_features,
-    tell,
-    twin_of,
-)
 
 __all__ = [
     "FILE_ERRORS",

@@ -8,7 +8,7 @@ import keras
 
 from rewriter.core.derived_classes import Mixin
 
-from ..layer_statistics import hidden_statistics
+from ..observation.layer_statistics import hidden_statistics
 
 
 class LayerBase(Mixin):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from ...optimizer_hooks import JointHooks
-from ..layer_statistics import is_kept_by_layer, with_statistics, without_statistics
+from ..observation.layer_statistics import is_kept_by_layer, with_statistics, without_statistics
 from ..optimizers import average_statistics
 from .told_optimizer import ToldOptimizer
 

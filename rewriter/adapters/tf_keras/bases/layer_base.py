@@ -10,7 +10,7 @@ import tf_keras
 from rewriter.core.derived_classes import Mixin
 
 from ..configs import has_public_name
-from ..statistics import CAST_MASK
+from ..observation.statistics import CAST_MASK
 
 
 class LayerBase(Mixin):

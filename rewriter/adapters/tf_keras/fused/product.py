@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from ..graphs import context
-from ..statistics import with_ones
+from ..observation.statistics import with_ones
 
 if TYPE_CHECKING:
     from rewriter.core.layout import Layout

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from .loss_scale import scale_for
+from ..loss_scale import scale_for
 from .statistics import share_over_replicas, statistic_like
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from ..instances import instances_alive
-from .distribution import strategy_scope
-from .loss_scale import scale_for
-from .torch_holders import handles_of, list_torch_parameters
+from ...instances import instances_alive
+from ..distribution import strategy_scope
+from ..loss_scale import scale_for
+from ..torch_holders import handles_of, list_torch_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -181,7 +181,7 @@ def _told(tensor: Any, statistic: Any, seen: Any) -> Any:
 
 
 def _told_in_torch(tensor: Any, statistic: Any, seen: Any) -> Any:
-    from .fused.torch_steps import Told  # noqa: PLC0415  of this backend alone
+    from ..fused.torch_steps import Told  # noqa: PLC0415  of this backend alone
 
     return Told.apply(tensor, statistic, seen)
 

@@ -48,7 +48,7 @@ def measured(
     """
     del optimizer
     if keras.config.backend() == "torch":
-        from .fused.torch_steps import Measured  # noqa: PLC0415  of this backend alone
+        from ..fused.torch_steps import Measured  # noqa: PLC0415  of this backend alone
 
         return Measured.apply(measure, results, inputs.detach(), *carriers)
 

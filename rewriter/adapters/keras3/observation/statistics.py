@@ -59,7 +59,7 @@ def sum_of_features(inputs: Any, axes: Sequence[int], dtype: Any, guarded: bool,
     del guarded
     ops = keras.ops
     if mask is None and tuple(axes) == (-1,) and keras.config.backend() == "torch":
-        from .fused.torch_steps import sum_of_rows  # noqa: PLC0415  of this backend alone
+        from ..fused.torch_steps import sum_of_rows  # noqa: PLC0415  of this backend alone
 
         return sum_of_rows(inputs, keras.backend.standardize_dtype(dtype))
     values = ops.cast(as_dense(inputs), dtype)
