@@ -15,6 +15,7 @@ import hand_made_layers
 import joint_rules
 import keep_adam
 import lamb_bias
+import layer_rules
 import reference_costs
 import rewriter
 import subclassed_model
@@ -44,6 +45,14 @@ def test_joint_rules(capsys):
     accuracies = [float(number) for number in re.findall(r"│ (0\.\d{4}) ", capsys.readouterr().out)]
     assert len(accuracies) == len(joint_rules.RULES)
     assert min(accuracies) > 0.2
+
+
+def test_layer_rules(capsys):
+    """Each rule trains the autoencoder."""
+    layer_rules.main(epochs=2)
+    losses = [float(number) for number in re.findall(r"│ (0\.\d{4}) ", capsys.readouterr().out)]
+    assert len(losses) == 2 * len(layer_rules.RULES)
+    assert max(losses) < 0.08
 
 
 def test_fine_tune(capsys, tmp_path):

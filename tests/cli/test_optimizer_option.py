@@ -1,0 +1,69 @@
+"""``--optimizer NAME``: rules on whole layers by their names, in each command that attaches one."""
+
+import json
+
+import pytest
+import tf_keras
+
+import rewriter
+from models import fit, nested
+
+RULES = ["SOAP", "KFAC", "Muon", "QuasiDiagonal", "JointMomentum"]
+
+
+@pytest.fixture
+def base(tmp_path):
+    model = nested()
+    model.compile("adam", "mse")
+    fit(model)
+    model.save(tmp_path / "base.keras")
+    return tmp_path / "base.keras"
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_is_attached_and_trains(base, run, tmp_path, rule):
+    output = tmp_path / "rewritten.keras"
+    code, out, err = run("rewrite", base, output, "--optimizer", rule, "--learning-rate", "0.5")
+    assert code == 0
+    assert "Adam" in err  # its state is lost, and that is said before
+    assert f"optimizer: {rule}" in out
+    if rule == "Muon":
+        assert "AdamW for last, which gives an output" in out
+    model = rewriter.load_model(output)
+    assert type(model.optimizer).__name__ == rule
+    assert float(model.optimizer.learning_rate) == 0.5
+    fit(model)
+    assert run("export", output, tmp_path / "plain.keras")[0] == 0
+    assert tf_keras.models.load_model(tmp_path / "plain.keras").optimizer is not None
+
+
+def test_inspect_counts_its_state(base, run):
+    code, out, _ = run("inspect", base, "--optimizer", "KFAC", "--json")
+    state = json.loads(out)["optimizer_state"]
+    assert code == 0
+    assert state["after"]["optimizer"] == "KFAC"
+    model = rewriter.rewrite(tf_keras.models.load_model(base), "KFAC")
+    fit(model)
+    # The count of steps is left out.
+    assert state["after"]["total"] == sum(each.numpy().nbytes for each in model.optimizer.variables[1:])
+
+
+@pytest.mark.parametrize("command", ["rewrite", "inspect", "benchmark"])
+def test_a_wrong_name_is_said(base, run, tmp_path, command):
+    output = [tmp_path / "out.keras"] if command == "rewrite" else []
+    code, _, err = run(command, base, *output, "--optimizer", "Soap")
+    assert code == 2
+    assert "SOAP, KFAC, Muon" in err.replace("'", "")
+    assert "Did you mean 'SOAP'?" in err
+
+
+def test_it_is_this_optimizer_or_the_compiled_one(base, run, tmp_path):
+    code, _, err = run("rewrite", base, tmp_path / "out.keras", "--optimizer", "SOAP", "--centered")
+    assert code == 2
+    assert "give one or the other" in err
+
+
+def test_benchmark_measures_it(base, run):
+    code, out, _ = run("benchmark", base, "--optimizer", "SOAP", "--rounds", "1", "--steps", "1", "--json")
+    assert code == 0
+    assert any(each["rewritten"] == "SOAP" for each in json.loads(out)["times"])
