@@ -76,3 +76,9 @@ def test_rules_on_whole_layers_are_those_of_numpy(on_backend):
     # Eigenvectors of near eigenvalues are not as exact as float32.
     assert {name: error for name, error in errors.items() if error > (1e-3 if "SOAP" in name else ROUNDING)} == {}
     assert {name: error for name, error in errors.items() if name.startswith("resumed") and error} == {}
+
+
+def test_moments_are_those_of_the_gradients_at_each_position(on_backend):
+    """Of each family, compiled and eagerly; with gradients accumulated, and a loss scale taken out."""
+    errors = on_backend("keras3_moments")["errors"]
+    assert {name: error for name, error in errors.items() if error > 1e-5} == {}

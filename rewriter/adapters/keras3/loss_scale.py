@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+from keras.src.backend.common.stateless_scope import get_stateless_scope, in_stateless_scope
 
 from . import ops
 
@@ -21,7 +22,13 @@ def scale_of(wrapper: Any) -> float:
 def scale_for(optimizer: Any) -> Any:
     """Return by what the loss is multiplied for an optimizer, by its own setting or one around it; ``None`` if not."""
     wrapper = getattr(optimizer, WRAPPER, lambda: None)()
-    return optimizer.loss_scale_factor if wrapper is None else wrapper.dynamic_scale
+    if wrapper is None:
+        return optimizer.loss_scale_factor
+    # The scope of a stateless step of the optimizer knows its own variables, and that around it those of the wrapper.
+    scope = get_stateless_scope() if in_stateless_scope() else None
+    while scope is not None and scope.get_current_value(wrapper.dynamic_scale) is None:
+        scope = scope.original_scope
+    return wrapper.dynamic_scale if scope is None else scope.get_current_value(wrapper.dynamic_scale)
 
 
 def wrap(optimizer: Any) -> Any:
