@@ -1,5 +1,7 @@
 """What holds of every rule on whole layers: files, precision, a loss scale, a merge in parts, the way back."""
 
+import re
+
 import numpy as np
 import pytest
 import tf_keras
@@ -56,6 +58,44 @@ def furthest(one, other):
 @every_rule
 def test_it_is_a_joint_optimizer(rule):
     check_joint_optimizer(getattr(rewriter, rule), **({"largest": 2} if rule == "SOAP" else {}))
+
+
+# Each setting with what is illegal, and what the error says is legal.
+ILLEGAL = {
+    ("SOAP", "beta_1"): (1.5, "a number in [0, 1]"),
+    ("SOAP", "beta_2"): (-0.1, "a number in [0, 1]"),
+    ("SOAP", "epsilon"): (-1.0, "a finite number >= 0"),
+    ("SOAP", "every"): (0, "a whole number >= 1"),
+    ("SOAP", "largest"): (2.5, "a whole number >= 1"),
+    ("Muon", "momentum"): (2, "a number in [0, 1]"),
+    ("Muon", "newton_schulz_steps"): (0, "a whole number >= 1"),
+    ("Muon", "products"): ("half", "one of 'float32', 'bfloat16'"),
+    ("KFAC", "damping"): (-1, "a finite number >= 0 or a LearningRateSchedule"),
+    ("KFAC", "bound"): (-1, "a finite number >= 0 or None"),
+    ("KFAC", "loss_factor"): (float("nan"), "a finite number >= 0"),
+    ("KFAC", "decay"): (2, "a number in [0, 1]"),
+    ("KFAC", "factors_every"): (0, "a whole number >= 1"),
+    ("KFAC", "every"): (0, "a whole number >= 1"),
+    ("KFAC", "positions"): ("mean", "one of 'expand', 'reduce'"),
+    ("QuasiDiagonal", "damping"): ("small", "a finite number >= 0"),
+    ("QuasiDiagonal", "momentum"): (None, "a number in [0, 1]"),
+    ("QuasiDiagonal", "every"): (-3, "a whole number >= 1"),
+}
+
+
+@pytest.mark.parametrize(("rule", "setting"), ILLEGAL)
+def test_a_setting_that_is_not_legal_is_said(rule, setting):
+    value, legal = ILLEGAL[rule, setting]
+    with pytest.raises(
+        ValueError, match=f"{re.escape(f'{setting.removeprefix("factors_")} must be {legal}, got {value!r}.')}$"
+    ):
+        getattr(rewriter, rule)(**{setting: value})
+
+
+@pytest.mark.parametrize(("setting", "value"), [("nesterov", 1), ("output_factor", "no")])
+def test_a_flag_is_a_flag(setting, value):
+    with pytest.raises(TypeError, match=setting):
+        (rewriter.Muon if setting == "nesterov" else rewriter.KFAC)(**{setting: value})
 
 
 @every_rule

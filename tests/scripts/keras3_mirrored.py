@@ -50,6 +50,8 @@ WAYS = {
     "joint": (sgd, None),
     "centered": (sgd, "centered"),
     "centered, Adam": (adam, "centered"),
+    "KFAC": (sgd, "KFAC"),
+    "QuasiDiagonal": (sgd, "QuasiDiagonal"),
 }
 errors, same = {}, {}
 for name, way in WAYS.items():

@@ -21,6 +21,7 @@ OPTIMIZERS = {
     "keep": lambda: keras.optimizers.Adam(0.01),
     "joint": lambda: rewriter.keras3.JointMomentum(0.01),
     "centered": lambda: rewriter.keras3.Centered(keras.optimizers.Adam(0.01)),
+    "KFAC": lambda: rewriter.keras3.KFAC(0.01, factors_every=2, every=2),
 }
 
 

@@ -74,6 +74,16 @@ def sum_over_replicas(tensors: Sequence[Any]) -> Sequence[Any]:
     return summed
 
 
+def replica_of_update() -> Any:
+    """Return the number of the replica whose copy of a variable is moved now, ``None`` where there is one only."""
+    if keras.config.backend() != "tensorflow":
+        return None
+    import tensorflow as tf  # noqa: PLC0415  of this backend alone
+    from tensorflow.python.distribute import distribute_lib  # noqa: PLC0415  of this backend alone
+
+    return distribute_lib.get_update_replica_id() if tf.distribute.has_strategy() else None
+
+
 def is_chief(holder: Any) -> bool:
     """Tell whether this process writes the files."""
     del holder

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections import defaultdict
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import keras
 
 from ...optimizer_hooks import JointHooks
+from ..distribution import replica_of_update
 from ..observation.layer_statistics import is_kept_by_layer, with_statistics, without_statistics
 from ..optimizers import average_statistics
 from .told_optimizer import ToldOptimizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+# The steps that wait for others: how many there will be, and those that are there, by replica.
+_WAITING: ContextVar[tuple[int, dict[Any, list[tuple[Any, Any]]]]] = ContextVar("waiting")
 
 
 class DecayBase:
@@ -87,14 +94,24 @@ class OptimizerBase(JointHooks, ToldOptimizer, keras.optimizers.Optimizer):
 
     def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
         self._rewriter_before_steps()
-        together = [pair for pair in zip(grads, trainable_variables, strict=True) if self._rewriter_waits(pair[1])]
-        waiting = {id(variable) for _, variable in together}
-        others = [pair for pair in zip(grads, trainable_variables, strict=True) if id(pair[1]) not in waiting]
-        if others:
-            super()._backend_update_step(*zip(*others, strict=True), learning_rate)
-        if together:
-            self._rewriter_step_together(together)
+        with self._rewriter_waiting(trainable_variables):
+            super()._backend_update_step(grads, trainable_variables, learning_rate)
         self._rewriter_after_steps()
+
+    def _distributed_tf_update_step(self, distribution: Any, grads_and_vars: Any, learning_rate: Any) -> None:
+        # On TensorFlow it comes between, in a thread of its own where there are several replicas.
+        pairs = list(grads_and_vars)
+        with self._rewriter_waiting([variable for _, variable in pairs]):
+            super()._distributed_tf_update_step(distribution, pairs, learning_rate)
+
+    @contextlib.contextmanager
+    def _rewriter_waiting(self, variables: Sequence[Any]) -> Iterator[None]:
+        """Inside, steps of variables that wait for each other are taken with the last of them, on each replica."""
+        token = _WAITING.set((sum(map(self._rewriter_waits, variables)), defaultdict(list)))
+        try:
+            yield
+        finally:
+            _WAITING.reset(token)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Apply one step to one variable; Keras calls it for each.
@@ -105,7 +122,14 @@ class OptimizerBase(JointHooks, ToldOptimizer, keras.optimizers.Optimizer):
             learning_rate: The learning rate of now, which the rule reads by itself.
         """
         del learning_rate
-        self._rewriter_step(gradient, variable)
+        if not self._rewriter_waits(variable):
+            self._rewriter_step(gradient, variable)
+            return
+        expected, waiting = _WAITING.get()
+        steps = waiting[replica_of_update()]
+        steps.append((gradient, variable))
+        if len(steps) == expected:
+            self._rewriter_step_together(steps)
 
     def _rewriter_settings(self) -> dict[str, Any]:
         """Return the settings that every optimizer of Keras 3 has, the learning rate as it was given."""
