@@ -194,7 +194,9 @@ class Files(Protocol):
 class Statistics(Protocol):
     """What layers see in training."""
 
-    def carried(self, tensor: Any, statistics: Sequence[Any], guarded: bool, always: bool) -> tuple[Any, list[Any]]: ...
+    def carried(
+        self, tensor: Any, statistics: Sequence[Any], guarded: bool, always: bool, optimizer: Any
+    ) -> tuple[Any, list[Any]]: ...
     def measured(
         self,
         results: Any,

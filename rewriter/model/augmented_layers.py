@@ -313,14 +313,15 @@ def _call_with_shared_views(standard: Any) -> Callable[..., Any]:
     parameters = [*inspect.signature(standard.call).parameters][1:]
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        seen, measured = (seen_by(self, args[0]), measured_calls(self, args[0])) if args else ((), ())
+        inputs = args[0] if args else kwargs.get(parameters[0]) if parameters else None
+        seen, measured = ((), ()) if inputs is None else (seen_by(self, inputs), measured_calls(self, inputs))
         with _shared_views(self, seen, measured), before_activation(self, measured):
             # Bound, so that where it is a tf.function the traces of this layer are its own, and can be forgotten.
             outputs = standard.call.__get__(self, standard)(*args, **kwargs)
-        if not args:
+        if inputs is None:
             return outputs
         given = dict(zip(parameters, args, strict=False)) | kwargs
-        return tell_of_loop(self, args[0], given.get("mask"), outputs)
+        return tell_of_loop(self, inputs, given.get("mask"), outputs)
 
     return call
 

@@ -94,7 +94,9 @@ class Measured:
     def tie(self, kernel: Any) -> Any:
         """Tie what is measured to the kernel, a view or the whole; return it, to go on with."""
         guarded = self._layer.compute_dtype == "float16"
-        kernel, self._carriers = keras.carried(kernel, self._observer.variables, guarded, self._observer.always)
+        kernel, self._carriers = keras.carried(
+            kernel, self._observer.variables, guarded, self._observer.always, self._observer.optimizer()
+        )
         return kernel
 
     def through(self, results: Any) -> Any:
@@ -124,9 +126,11 @@ class Measured:
                 count = ops.sum(ops.cast(counts, inputs.dtype))
         if self._observer.reduced:
             size = ops.shape(inputs)[0]
-            read = ops.mean(ops.reshape(read, (size, -1, read.shape[1])), axis=1)
-            back = ops.sum(ops.reshape(back, (size, -1, back.shape[1])), axis=1)
-            count = ops.cast(ops.convert_to_tensor(size), inputs.dtype)
+            each = -1 if not isinstance(size, int) or size else 1  # of no examples there are no positions to count
+            summed = ops.sum(ops.reshape(read, (size, each, read.shape[1])), axis=1)
+            read = ops.divide_no_nan(summed, summed[:, -1:])  # the mean over those that no mask leaves out
+            back = ops.sum(ops.reshape(back, (size, each, back.shape[1])), axis=1)
+            count = ops.sum(read[:, -1])
         return [_moment(name, read, back, count) for name in self._observer.sums]
 
 

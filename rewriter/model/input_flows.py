@@ -33,7 +33,11 @@ def flow_of(layer: Any, kernels: Sequence[str], told: bool = False) -> InputFlow
 
 def _activates_at_the_end(layer: Any) -> bool:
     """Tell whether a layer's call is Keras's own: the product, the bias, the activation."""
-    return any(type(layer).call is cls.call for cls in keras.layer_classes(*_ACTIVATED_AT_THE_END))
+    cls, known = type(layer), keras.layer_classes(*_ACTIVATED_AT_THE_END)
+    # What a convolution does with its kernel users may write too.
+    convolve = getattr(cls, "convolution_op", None)
+    own = convolve is not None and not any(getattr(each, "convolution_op", None) is convolve for each in known)
+    return not own and any(cls.call is each.call for each in known)
 
 
 def _of_dense(_: Any, kernel: tuple[int, ...]) -> InputFlow:

@@ -193,3 +193,29 @@ def test_centered_it_does_not_see_a_shift_of_the_inputs(rule):
             model.train_on_batch(x + moved * shift, y)
         outputs.append(model.predict(batches(1)[0][0] + moved * shift, verbose=0))
     assert np.abs(outputs[0] - outputs[1]).max() <= 1e-6
+
+
+@every_rule
+@pytest.mark.parametrize("way", [{}, {"run_eagerly": True}])
+def test_inputs_that_are_no_numbers_give_a_loss_that_is_none(rule, way):
+    """As under Adam, where callbacks such as TerminateOnNaN see it."""
+    model = rewritten(RULES[rule](), **way)
+    train(model, 2)
+    ((x, y),) = batches(1)
+    x[3] = np.nan
+    for _ in range(5):
+        loss = model.train_on_batch(x, y)
+    assert np.isnan(loss)
+
+
+@every_rule
+def test_inputs_and_targets_far_from_one(rule):
+    """More rows than examples, so that factors have no full rank; nothing but a loss that is large."""
+    generator = np.random.default_rng(0)
+    x, y = generator.uniform(0, 255, (64, 200)), generator.uniform(0, 1e4, (64, 1))
+    tf_keras.utils.set_random_seed(1)
+    model = tf_keras.Sequential([layers.InputLayer((200,)), layers.Dense(32, "relu"), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    rewriter.rewrite(model, RULES[rule]())
+    model.fit(x, y, epochs=20, verbose=0)
+    assert np.isfinite(model.evaluate(x, y, verbose=0))

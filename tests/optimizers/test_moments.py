@@ -334,14 +334,25 @@ def test_layers_that_are_not_measured_say_so(caplog):
         def call(self, inputs):
             return super().call(inputs) * 2
 
+    class Standardized(layers.Conv1D):
+        def convolution_op(self, inputs, kernel):
+            return super().convolution_op(inputs, kernel - tf.reduce_mean(kernel))
+
     tf_keras.utils.set_random_seed(3)
     model = tf_keras.Sequential(
-        [layers.InputLayer((4, 5)), layers.GRU(3, return_sequences=True), Own(3, name="own"), layers.Dense(2)]
+        [
+            layers.InputLayer((4, 5)),
+            Standardized(3, 1, name="standardized"),
+            layers.GRU(3, return_sequences=True),
+            Own(3, name="own"),
+            layers.Dense(2),
+        ]
     )
     with caplog.at_level("INFO", logger="rewriter"):
         rewriter.rewrite(model, rewriter.KFAC(), layers="all")
     said = [each.getMessage() for each in caplog.records if "AdamW" in each.getMessage()]
     assert said == [
+        "KFAC: AdamW for standardized, of which it is not known what flows back",
         "KFAC: AdamW for gru/cell, of which it is not known what flows back",
         "KFAC: AdamW for own, of which it is not known what flows back",
     ]
@@ -371,3 +382,47 @@ def test_ragged_inputs():
     expected = Moments()
     expected.add([(x.flat_values.numpy()[:, None], back[:, None])])
     assert furthest(seen(model, hidden), expected.means()) <= 1e-10
+
+
+@pytest.mark.parametrize("floatx", ["float32"])
+def test_steps_that_a_loss_scale_skips_are_not_counted(floatx):
+    """Those before the first that is taken: each layer starts with one batch, whatever overflowed."""
+    tf_keras.backend.set_floatx(floatx)
+    found = []
+    for scale in (2.0**8, 2.0**20):
+        tf_keras.backend.clear_session()
+        tf_keras.utils.set_random_seed(3)
+        half = tf_keras.mixed_precision.Policy("mixed_float16")
+        model = tf_keras.Sequential(
+            [layers.InputLayer((5,)), layers.Dense(4, "tanh", dtype=half), layers.Dense(1, dtype="float32")]
+        )
+        inner = Asking()
+        model.compile("sgd", "mse")
+        rewriter.rewrite(model, tf_keras.mixed_precision.LossScaleOptimizer(inner, initial_scale=scale))
+        x, y = np.ones((6, 5), "float32"), np.full((6, 1), 60.0, "float32")
+        steps, skipped = 0, True
+        while skipped:
+            before = float(model.optimizer.loss_scale)
+            model.train_on_batch(x, y)
+            skipped = float(model.optimizer.loss_scale) < before
+            steps += 1
+        found.append([inner.statistic("output_moment", layer.augmented_kernel).numpy() for layer in model.layers])
+    assert steps > 2
+    for one, other in zip(*found, strict=True):
+        assert np.allclose(one, other, rtol=1e-2)
+
+
+def test_reduced_positions_of_masks_of_different_lengths():
+    """The mean over those that are there, each example with the same weight."""
+    tf_keras.backend.clear_session()
+    tf_keras.utils.set_random_seed(3)
+    inputs = tf_keras.Input((4, 5))
+    model = tf_keras.Model(inputs, layers.Dense(2)(layers.Dense(3, "tanh", name="hidden")(layers.Masking()(inputs))))
+    rewriter.rewrite(model, Asking(reduce=True))
+    model.compile(model.optimizer, "mse")
+    x = numbers(6, 4, 5)
+    x[1, 2:], x[4] = 0, 0
+    model.train_on_batch(x, numbers(6, 4, 2))
+    means = np.stack([np.append(each[np.any(each != 0, axis=-1)].mean(axis=0), 1) for each in x[[0, 1, 2, 3, 5]]])
+    found = model.optimizer.statistic("input_moment", model.get_layer("hidden").augmented_kernel).numpy()
+    assert np.abs(found - means.T @ means / len(means)).max() <= 1e-12

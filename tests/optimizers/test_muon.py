@@ -170,7 +170,7 @@ def test_layers_with_inputs_of_their_own_get_adam():
     )
     rewriter.rewrite(model, rewriter.Muon(), layers="all")
     assert [bool(shape) for shape in second_moments(model)] == [False, True, True, True]
-    assert model.optimizer.adam_kernels == [1, 2, 3]
+    assert [each.partition("/")[0] for each in model.optimizer.adam_kernels] == ["grouped", "depthwise", "head"]
 
 
 def test_a_file_says_what_gets_adam_before_the_first_step(tmp_path):
@@ -178,3 +178,36 @@ def test_a_file_says_what_gets_adam_before_the_first_step(tmp_path):
     rewriter.save_model(model, tmp_path / "model.keras")
     for load in (tf_keras.models.load_model, rewriter.load_model):
         assert second_moments(load(tmp_path / "model.keras")) == [(), (5, 3)]
+
+
+@pytest.mark.filterwarnings("ignore:.*does not fit the model")  # that of the frozen layer
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_file_with_a_frozen_layer_says_it_too(tmp_path, when):
+    model = sequential(layers.Dense(4, name="a"), layers.Dense(4, name="b"), layers.Dense(1, name="c"))
+    model.compile("sgd", "mse")
+    model.get_layer("a").trainable = when == "after"
+    rewriter.rewrite(model, rewriter.Muon(0.01))
+    data = np.ones((4, 6)), np.ones((4, 1))
+    model.fit(*data, verbose=0)
+    model.get_layer("a").trainable = False
+    model.compile(model.optimizer, "mse")
+    model.fit(*data, verbose=0)
+    model.save(tmp_path / "model.keras")
+    for load in (tf_keras.models.load_model, rewriter.load_model):
+        again = load(tmp_path / "model.keras")
+        again.optimizer.build(again.trainable_variables)
+        kernels = [again.get_layer(name).augmented_kernel for name in ("b", "c")]
+        assert [again.optimizer.leaves_to_adam(each) for each in kernels] == [False, True]
+        assert again.optimizer.adam_kernels == ["c/augmented_kernel"]
+
+
+def test_kernels_of_one_name_are_told_apart(tmp_path):
+    def inner():
+        return tf_keras.Sequential([layers.Dense(6, name="same")])
+
+    model = sequential(inner(), inner())
+    model.compile("sgd", "mse")
+    rewriter.rewrite(model, rewriter.Muon())
+    model.save(tmp_path / "model.keras")
+    again = rewriter.load_model(tmp_path / "model.keras")
+    assert model.optimizer.adam_kernels == again.optimizer.adam_kernels == ["same/augmented_kernel#1"]

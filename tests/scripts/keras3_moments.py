@@ -90,6 +90,35 @@ CASES |= {
         1,
     ),
 }
+
+
+class CallsByName(keras.Model):
+    """Gives its layer the input by its name."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def call(self, inputs):
+        return self.layer(inputs=inputs)
+
+
+def measured_by_name(name):
+    """Whether a layer that is called by the name of its input tells as much as one that is not."""
+    make, inputs, _, _ = LAYERS[name]
+    x, found = inputs(), []
+    for wrap in (lambda layer: keras.Sequential([layer]), CallsByName):
+        keras.utils.set_random_seed(3)
+        model = wrap(make())
+        y = np.zeros(model(x).shape, "float32")
+        rewriter.rewrite(model, Asking(), layers="all", check=False)
+        model.compile(model.optimizer, "mse")
+        model.train_on_batch(x, y)
+        kernel = model.layers[0].augmented_kernel
+        found.append([keras.ops.convert_to_numpy(model.optimizer.statistic(each, kernel)) for each in NAMES])
+    return float(max(np.abs(one - other).max() / np.abs(one).max() for one, other in zip(*found, strict=True)))
+
+
 WAYS = {"compiled": {"jit_compile": sys.argv[1] != "torch"}, "eager": {"run_eagerly": True}}
 
 
@@ -127,7 +156,7 @@ def error(name, way):
             if measured:
                 back = back.reshape(*positions.shape[:2], -1)
                 expected.add([(positions, back)], counted=ROWS if of_examples else None)
-            model.train_on_batch(x, y)
+            model.fit(x, y, batch_size=ROWS, verbose=0)
         model.evaluate(x, y, verbose=0)
     kernel, means = model.layers[1].augmented_kernel, expected.means()
     found = {each: np.float64(keras.ops.convert_to_numpy(inner.statistic(each, kernel))) for each in NAMES}
@@ -135,4 +164,5 @@ def error(name, way):
 
 
 ERRORS = {f"{name}, {way}": error(name, way) for name in CASES for way in WAYS if way == "compiled" or name in LAYERS}
+ERRORS |= {f"{name}, by name": measured_by_name(name) for name in ("dense", "heads", "convolution")}
 print(json.dumps({"backend": keras.config.backend(), "errors": ERRORS}))

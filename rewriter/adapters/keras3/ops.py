@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 from keras.ops import (
+    all,  # noqa: A004
     broadcast_to,
     cast,
     cholesky,
@@ -18,6 +19,7 @@ from keras.ops import (
     equal,
     expand_dims,
     flip,
+    isfinite,
     matmul,
     maximum,
     mean,
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "add_outer",
+    "all",
     "broadcast_to",
     "cast",
     "cholesky",
@@ -71,6 +74,7 @@ __all__ = [
     "flatten",
     "flip",
     "is_floating",
+    "isfinite",
     "map_structure",
     "matmul",
     "maximum",

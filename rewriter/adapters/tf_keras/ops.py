@@ -160,6 +160,16 @@ def divide_no_nan(value: Any, by: Any) -> Any:
     return tf.math.divide_no_nan(value, by)
 
 
+def all(value: Any) -> Any:  # noqa: A001  its name in keras.ops
+    """Tell whether all values are true."""
+    return tf.reduce_all(value)
+
+
+def isfinite(value: Any) -> Any:
+    """Tell which numbers are finite."""
+    return tf.math.is_finite(value)
+
+
 def equal(one: Any, other: Any) -> Any:
     """Compare two tensors, number by number."""
     return tf.equal(one, other)

@@ -21,11 +21,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from rewriter.core.flags import require_flags
 
 from ...adapters import keras
 from ..hyperparameters import require_count, require_learning_rate, require_one_of, scalar
 from ..layer_moments import RunningMean
+from .matrices import finite_or_identity
 from .natural_gradient import NaturalGradient
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
     from ..state.extents import Extent
 
+_ROUNDING = 10  # rounding errors of a factor, in units of the last place of its trace
 _POSITIONS = ("expand", "reduce")
 # Of each side of G: the statistic, and the slot of its inverse.
 _SIDES = (("input_moment", "input_inverse"), ("output_moment", "output_inverse"))
@@ -101,6 +105,7 @@ class KFAC(NaturalGradient):
         **kwargs: Any,
     ) -> None:
         require_learning_rate(damping, "damping")
+        require_count("factors_every", factors_every)
         require_count("every", every)
         require_one_of("positions", positions, _POSITIONS)
         require_flags(output_factor=output_factor)
@@ -174,10 +179,15 @@ def _mean_square(factor: Any) -> Any:
 
 
 def _inverse(factor: Any, damping: Any) -> Any:
-    """Invert a symmetric matrix, with a number added to its diagonal, by its Cholesky factor."""
+    """Invert a symmetric matrix, with a number added to its diagonal, by its Cholesky factor.
+
+    At least as much is added as its rounding errors are, as without it has none.
+    """
     ops = keras.ops
+    factor = finite_or_identity(factor)
+    least = _ROUNDING * np.finfo(keras.dtype_of(factor.dtype).name).eps * ops.trace(factor)
     identity = ops.eye(factor.shape[0], factor.dtype)
-    half = ops.solve_triangular(ops.cholesky(factor + damping * identity), identity, lower=True)
+    half = ops.solve_triangular(ops.cholesky(factor + (damping + least) * identity), identity, lower=True)
     return ops.matmul(ops.transpose(half), half)
 
 

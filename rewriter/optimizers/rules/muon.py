@@ -13,6 +13,7 @@ scalable for LLM training* (arXiv 2502.16982), the factor and the weight decay.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rewriter.core import hints
@@ -60,8 +61,9 @@ class Muon(AdamForOthers):
         exclude: Selectors of merged layers to leave to AdamW.
         output_layers: Selectors of the output layers, where the run does not show them; an empty list says that there
             are none. ``None`` finds them.
-        adam_kernels: Which augmented kernels get AdamW: their places among all, in the order of training. Files have
-            it; :func:`rewriter.rewrite` finds it.
+        adam_kernels: Which augmented kernels get AdamW, by the ends of their names, ``"head/augmented_kernel"``; of
+            several with the same end, all but the first with a number, ``#1``. Files have it; :func:`rewriter.rewrite`
+            finds it.
         name: Name of the optimizer.
         **kwargs: The settings of every :class:`rewriter.JointOptimizer`, weight decay among them.
 
@@ -87,7 +89,7 @@ class Muon(AdamForOthers):
         include: Selectors = None,
         exclude: Selectors = None,
         output_layers: Selectors = None,
-        adam_kernels: Sequence[int] | None = None,
+        adam_kernels: Sequence[str] | None = None,
         name: str = "Muon",
         **kwargs: Any,
     ) -> None:
@@ -104,9 +106,9 @@ class Muon(AdamForOthers):
         self.exclude = exclude
         self.output_layers = output_layers
         self._lines: list[str] = []
-        self._places = None if adam_kernels is None else frozenset(adam_kernels)
+        self._named = None if adam_kernels is None else frozenset(adam_kernels)
         self._left: frozenset[Any] | None = None  # the keys of those
-        self._kernels: list[Any] | None = None  # the keys of all, in the order of training
+        self._names: dict[Any, str] = {}  # of all, by their keys
 
     def choose_layers(
         self, merged: Sequence[LocatedLayer], trained: Sequence[Any], outputs: Callable[[], frozenset[int]]
@@ -132,7 +134,7 @@ class Muon(AdamForOthers):
                 if why:
                     left.add(keras.variable_key(self, kernel))
                     self._lines.append(f"Muon: AdamW for {found.paths[0]}, {why}")
-        self._kernels = [keras.variable_key(self, each) for each in trained if layout_of(each) is not None]
+        self._names = {**self._names, **self._names_of(trained)}
         # One optimizer may train several models.
         self._left = frozenset((self._left or frozenset()) - here | left)
 
@@ -155,17 +157,28 @@ class Muon(AdamForOthers):
         return list(self._lines)
 
     @property
-    def adam_kernels(self) -> list[int] | None:
-        """Which augmented kernels get AdamW: their places among all, in the order of training; ``None`` if unknown."""
-        if self._left is None or self._kernels is None:
-            return None if self._places is None else sorted(self._places)
-        return [place for place, key in enumerate(self._kernels) if key in self._left]
+    def adam_kernels(self) -> list[str] | None:
+        """Which augmented kernels get AdamW, by the ends of their names; ``None`` if that is not known."""
+        if self._left is None:
+            return None if self._named is None else sorted(self._named)
+        return [name for key, name in self._names.items() if key in self._left]
+
+    def _names_of(self, variables: Sequence[Any]) -> dict[Any, str]:
+        # The ends: Keras 3 gives a weight that it reads from a file no scope of its model.
+        names: dict[Any, str] = {}
+        counts = Counter[str]()
+        for variable in variables:
+            if layout_of(variable) is not None:
+                end = "/".join(keras.name_of(variable).partition(":")[0].split("/")[-2:])
+                number = counts[end]
+                counts[end] += 1
+                names[keras.variable_key(self, variable)] = f"{end}#{number}" if number else end
+        return names
 
     def _rewriter_slots(self, variables: Sequence[Any], made_before: bool) -> dict[str, list[Any]]:
-        kernels = [keras.variable_key(self, each) for each in variables if layout_of(each) is not None]
-        if self._left is None and self._places is not None:
-            self._left = frozenset(key for place, key in enumerate(kernels) if place in self._places)
-        self._kernels = kernels
+        if self._left is None and self._named is not None:
+            self._names = self._names_of(variables)
+            self._left = frozenset(key for key, name in self._names.items() if name in self._named)
         return super()._rewriter_slots(variables, made_before)
 
     def leaves_to_adam(self, variable: Any) -> bool:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from ...adapters import keras
 from ..hyperparameters import require_count
 from .adam import AdamForOthers
+from .matrices import finite_or_identity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -187,7 +188,7 @@ def _refreshed(factor: Any, basis: Any, first: Any) -> Any:
 
     That of the largest eigenvalue comes first, as the iteration has them.
     """
-    ops = keras.ops
+    ops, factor = keras.ops, finite_or_identity(factor)
     return ops.cond(first, lambda: ops.flip(ops.eigh(factor)[1], 1), lambda: ops.qr(ops.matmul(factor, basis))[0])
 
 

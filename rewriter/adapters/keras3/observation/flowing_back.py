@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 ops = keras.ops
 
 
-def carried(tensor: Any, statistics: Sequence[Any], guarded: bool, always: bool) -> tuple[Any, list[Any]]:
+def carried(
+    tensor: Any, statistics: Sequence[Any], guarded: bool, always: bool, optimizer: Any
+) -> tuple[Any, list[Any]]:
     """Return a tensor to go on with, and for each statistic one to be given to :func:`measured`.
 
     Args:
@@ -23,8 +25,9 @@ def carried(tensor: Any, statistics: Sequence[Any], guarded: bool, always: bool)
         statistics: The statistics; the last one is told nothing, and its second number is 1 if this step is to add.
         guarded: Of no meaning here: where a loss scale skips a step, the optimizer is not called.
         always: Of no meaning here.
+        optimizer: Of no meaning here.
     """
-    del guarded, always
+    del guarded, always, optimizer
     return tensor, [ops.convert_to_tensor(each) for each in statistics]
 
 

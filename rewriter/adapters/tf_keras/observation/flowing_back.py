@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
-def carried(tensor: Any, statistics: Sequence[Any], guarded: bool, always: bool) -> tuple[Any, list[Any]]:
+def carried(
+    tensor: Any, statistics: Sequence[Any], guarded: bool, always: bool, optimizer: Any
+) -> tuple[Any, list[Any]]:
     """Return a tensor to go on with, and for each statistic one to be given to :func:`measured`.
 
     Args:
@@ -21,6 +23,7 @@ def carried(tensor: Any, statistics: Sequence[Any], guarded: bool, always: bool)
         statistics: The statistics; the last one is told nothing, and its second number is 1 if this step is to add.
         guarded: Add nothing that is not finite.
         always: Whether every step adds.
+        optimizer: The optimizer that they are for, or that inside a ``LossScaleOptimizer``.
     """
     *sums, told = statistics
 
@@ -30,9 +33,18 @@ def carried(tensor: Any, statistics: Sequence[Any], guarded: bool, always: bool)
 
         def gradient(of_tensor: Any, *flowing: Any) -> Any:
             def add() -> None:
+                scale = scale_for(optimizer)
                 for statistic, value in zip(sums, flowing, strict=False):
                     finite = tf.reduce_all(tf.math.is_finite(value)) if guarded else True
-                    statistic.assign_add(tf.where(finite, value, tf.zeros_like(value)), read_value=False)
+                    kept = tf.where(finite, value, tf.zeros_like(value))
+                    if scale is not None:
+                        # What steps have added before the first that was not skipped, at other scales, is not counted.
+                        skipped = (told[0] == 0) & (told[2] != tf.cast(scale, told.dtype))
+                        statistic.assign(tf.where(skipped, kept, statistic + kept), read_value=False)
+                    else:
+                        statistic.assign_add(kept, read_value=False)
+                if scale is not None:
+                    told.assign(tf.stack([told[0], told[1], tf.cast(scale, told.dtype)]), read_value=False)
 
             add() if always else tf.cond(tf.convert_to_tensor(told)[1] > 0, add, lambda: None)
             return of_tensor
@@ -106,8 +118,8 @@ def told_like(variable: Any, decay: float, every: int) -> Any:
         every: After how many steps one adds.
     """
     del decay, every
-    told = statistic_like(variable, "measured", (2,))
-    told.assign([0.0, 1.0])
+    told = statistic_like(variable, "measured", (3,))  # and at which loss scale was added last
+    told.assign([0.0, 1.0, 0.0])
     return told
 
 
@@ -133,7 +145,7 @@ def count_moments(moments: Sequence[tuple[Sequence[Any], Any]]) -> None:
     """
     share_over_replicas([each for sums, _ in moments for each in sums])
     for _, told in moments:
-        told.assign(tf.stack([told[0] + told[1], told[1]]), read_value=False)
+        told.assign(tf.stack([told[0] + told[1], told[1], told[2]]), read_value=False)
 
 
 def forget_moments(sums: Sequence[Any], told: Any, decay: float, every: int, steps: Any) -> None:
@@ -158,7 +170,7 @@ def forget_moments(sums: Sequence[Any], told: Any, decay: float, every: int, ste
         tf.cond(added, forget, lambda: None)
     due = tf.cast(tf.equal(steps % every, 0), told.dtype)
     weight = tf.where(added, tf.constant(decay, told.dtype), tf.ones((), told.dtype))
-    told.assign(tf.stack([weight * told[0], due]), read_value=False)
+    told.assign(tf.stack([weight * told[0], due, told[2]]), read_value=False)
 
 
 def replicas_of_loss() -> int:
