@@ -375,23 +375,6 @@ class JointOptimizer(RowwiseWeightDecay, StepsTogether, ObservingRule, KeptSetti
         variable.assign_sub(variable * self._rewriter_decay_rate(variable) * rate)
 
 
-def condensed_slot(optimizer: JointOptimizer, name: str, values: Sequence[Any], kernel: Any) -> Any:
-    """Make the slot of an augmented kernel from those of its parts, or let it start anew.
-
-    Args:
-        optimizer: A joint optimizer.
-        name: The slot's name, that of one of Keras's own slots too.
-        values: The slot of each part.
-        kernel: The augmented kernel.
-    """
-    layout = layout_of(kernel)
-    assert layout is not None, "it is an augmented kernel"  # noqa: S101
-    made = optimizer.condense(name, values, layout)
-    if name not in optimizer.slots or tuple(made.shape) == (shape := optimizer.slot_shape(name, kernel)):
-        return made
-    return rule_errors.initial_slot(optimizer, name, kernel, shape)
-
-
 def has_no_rule_for_others(optimizer: Any) -> bool:
     """Tell whether an optimizer is a joint one that leaves what is not merged to gradient descent."""
     cls = type(keras.inner_optimizer(optimizer))

@@ -16,10 +16,7 @@ from .centered.optimizer import is_centered, require_centerable
 from .joint_momentum import JointMomentum
 from .joint_optimizer import BOUNDS, is_joint
 from .outcomes import LOST, Outcome
-from .rules.kfac import KFAC
-from .rules.muon import Muon
-from .rules.quasi_diagonal import QuasiDiagonal
-from .rules.soap import SOAP
+from .rules.by_name import RULES
 from .state import slots, warm_start
 from .state.replaced_weights import require_up_to_date
 
@@ -31,14 +28,11 @@ if TYPE_CHECKING:
 KEEP = "keep"
 CENTERED = "centered"  # center the compiled optimizer, with its state
 JOINT = JointMomentum.__name__  # whatever the model has, as far as it can start from that
-# Rules that go by their names, as joint momentum does; they start anew.
-RULES: dict[str, Any] = {rule.__name__: rule for rule in (SOAP, KFAC, Muon, QuasiDiagonal)}
-BY_NAME = (JOINT, *RULES)
 
 
 def is_word(optimizer: Any) -> bool:
     """Tell whether something stands for an optimizer and is none: ``None``, or a word."""
-    return optimizer is None or (isinstance(optimizer, str) and optimizer in (KEEP, CENTERED, *BY_NAME))
+    return optimizer is None or (isinstance(optimizer, str) and optimizer in (KEEP, CENTERED, *RULES))
 
 
 @dataclass(frozen=True)
@@ -102,7 +96,7 @@ def choose_optimizer(
     current = keras.optimizer_of(model)
     if not keras.is_optimizer(optimizer):
         raise OptimizerError(
-            f"optimizer must be None, 'keep', 'centered', {', '.join(map(repr, BY_NAME))} or an optimizer of "
+            f"optimizer must be None, 'keep', 'centered', {', '.join(map(repr, RULES))} or an optimizer of "
             f"{keras.NAME}, got "
             f"{optimizer!r} of type {type(optimizer).__module__}.{type(optimizer).__name__}.{_meant(optimizer)}"
         )
@@ -189,10 +183,10 @@ def _choose_joint(model: Any) -> OptimizerChoice:
 
 def _choose_by_name(model: Any, name: str, given: dict[str, Any]) -> OptimizerChoice:
     """Choose by one of the words that stand for an optimizer, with the settings given where it is a new one."""
-    if name in RULES:
-        return _choose_rule(model, RULES[name], given)
     if name == JOINT:
         return _choose_default(model, given) if given else _choose_joint(model)
+    if name in RULES:
+        return _choose_rule(model, RULES[name], given)
     return _choose_own(model) if name == KEEP else _choose_centered(model)
 
 
@@ -211,7 +205,7 @@ def _meant(given: Any) -> str:
         return f" Make one: {given.__name__}(...)."
     if not isinstance(given, str):
         return _of_other_keras(given)
-    return did_you_mean(closest(given, [KEEP, CENTERED, *BY_NAME])) or (
+    return did_you_mean(closest(given, [KEEP, CENTERED, *RULES])) or (
         f" A name has no settings: make one, as in {keras.NAME}.optimizers.Adam(1e-3) or "
         f"{keras.LIBRARY}.JointMomentum(0.01)."
     )

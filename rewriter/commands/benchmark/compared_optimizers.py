@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from rewriter.core import hints
-from rewriter.core.errors import OptimizerError
-from rewriter.core.suggestions import closest, did_you_mean
-
 from ...adapters import keras
 from ...optimizers.joint_momentum import JointMomentum
 from ...optimizers.joint_optimizer import is_joint
-from ...optimizers.optimizer_choice import BY_NAME, RULES
+from ...optimizers.rules.by_name import rule_named
 
 # Small enough that no model leaves the region in which its numbers are ordinary, however many steps are timed.
 LEARNING_RATE = 1e-4
@@ -32,9 +28,6 @@ def joint_like(optimizer: Any = None) -> Any:
     return type(rule).from_config({**config, **({"learning_rate": LEARNING_RATE} if "learning_rate" in config else {})})
 
 
-def rule_named(name: str) -> Any:
-    """Make a rule by its name; ``OptimizerError`` if there is none."""
-    if name not in BY_NAME:
-        hint = did_you_mean(closest(name, BY_NAME))
-        raise OptimizerError(f"{hints.Argument('optimizer', name)} is no rule: {', '.join(BY_NAME)}.{hint}")
-    return {JointMomentum.__name__: JointMomentum, **RULES}[name](LEARNING_RATE)
+def rule_like(name: str) -> Any:
+    """Make a rule by its name, as it is compared with the others."""
+    return rule_named(name)(LEARNING_RATE)

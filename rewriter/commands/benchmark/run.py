@@ -20,7 +20,7 @@ from ...rewriting.split import split
 from ..data_batches import Batch, batch_for
 from ..plots.benchmark_plot import draw
 from ..plots.drawing import require_drawable
-from .compared_optimizers import joint_like, rule_named, sgd
+from .compared_optimizers import joint_like, rule_like, sgd
 from .peak_memory import Subject, peak_memory
 from .results import Benchmark, Row
 from .timing import time_in_turn
@@ -85,7 +85,7 @@ def benchmark_file(
     joint = (
         functools.partial(joint_like, rewritten.optimizer)
         if optimizer is None
-        else functools.partial(rule_named, optimizer)
+        else functools.partial(rule_like, optimizer)
     )
     name = type(joint()).__name__
     # What the rewritten model trains with, and whether exactly: see rewriter.rewrite.

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rewriter.core.layout import layout_of
+
 from ...adapters import keras
 from .. import weight_decay
 from ..centered.optimizer import centered_slot, is_centered, uncentering
-from ..joint_optimizer import condensed_slot, is_joint
+from ..joint_optimizer import is_joint
+from ..rule_errors import initial_slot
 from . import slots
 from .slots import SlotSource
 
@@ -42,7 +45,7 @@ class StateTransfer:
         self._note_exclusions(layer, layout)
         # Places, and not slots: the old lists are read when all layers have changed.
         places = self._places([getattr(layer, part.attribute) for part in layout.parts])
-        condense = functools.partial(condensed_slot, self._inner) if is_joint(self.optimizer) else self._stacked(layout)
+        condense = functools.partial(_condensed, self._inner) if is_joint(self.optimizer) else self._stacked(layout)
         self._undo.append((lambda: [getattr(layer, part.attribute) for part in layout.parts], places))
         self._moves.append(
             lambda: [
@@ -137,3 +140,20 @@ class StateTransfer:
         taken_apart = uncentering(self._inner, getattr(layer, layout.attribute))(name, whole)
         before, now = (keras.ops.convert_to_numpy(each) for each in (taken_apart, layout.stack(values)))
         return np.array_equal(before, now, equal_nan=True)
+
+
+def _condensed(optimizer: Any, name: str, values: Sequence[Any], kernel: Any) -> Any:
+    """Make the slot of an augmented kernel from those of its parts, or let it start anew.
+
+    Args:
+        optimizer: A joint optimizer.
+        name: The slot's name, that of one of Keras's own slots too.
+        values: The slot of each part.
+        kernel: The augmented kernel.
+    """
+    layout = layout_of(kernel)
+    assert layout is not None, "it is an augmented kernel"  # noqa: S101
+    made = optimizer.condense(name, values, layout)
+    if name not in optimizer.slots or tuple(made.shape) == (shape := optimizer.slot_shape(name, kernel)):
+        return made
+    return initial_slot(optimizer, name, kernel, shape)
