@@ -105,8 +105,9 @@ def _result(
         for by in ("loss", "metric")
     }
 
-    # What ended in NaN counts as the worst that did not.
-    of_task = [line for line in done.values() if line["task"] == task.name]
+    # What ended in NaN counts as the worst of both that did not.
+    names = {other.name, optimizer.name}
+    of_task = [line for line in done.values() if line["task"] == task.name and line["optimizer"] in names]
     losses, metrics = ([line[by] for line in of_task if line[by] is not None] for by in ("loss", "metric"))
     worst = {"loss": max(losses), "metric": (min if task.of_classes else max)(metrics)}
 

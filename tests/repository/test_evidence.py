@@ -23,7 +23,8 @@ def test_the_table_of_the_readme_is_made_of_the_runs():
     """The geometric mean over the tasks, on how many the loss is lower, and on how many the metric is better."""
     results = report.results_of(evidence_run.read_lines(), {})
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for name in ("centered Adam", "centered AdamW", "centered SGD with momentum", "centered joint momentum"):
+    centered = ("centered Adam", "centered AdamW", "centered SGD with momentum", "centered joint momentum")
+    for name in (*centered, "SOAP", "Muon", "K-FAC"):
         own = [result for result in results if result.optimizer.name == name]
         ratio = statistics.geometric_mean(result.loss_ratio for result in own)
         lower = sum(result.loss_ratio < 1 for result in own)
@@ -32,7 +33,7 @@ def test_the_table_of_the_readme_is_made_of_the_runs():
             mine > other if result.task.of_classes else mine < other
             for result, (other, mine) in zip(own, means, strict=True)
         )
-        tasks = " tasks" if name == "centered Adam" else ""
+        tasks = " tasks" if name in {"centered Adam", "SOAP"} else ""
         row = f"| {name} / {own[0].optimizer.plain} | {ratio:#.2g} | {lower} of {len(own)}{tasks} | {better} |"
         assert row in readme
 
