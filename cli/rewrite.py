@@ -18,7 +18,7 @@ def command(
         real(
             "--learning-rate",
             least=0,
-            does="If not given, that of a compiled SGD, else the default of the rule.",
+            does="If not given, that of a compiled SGD, else 0.01. A rule named has its own.",
         ),
     ] = None,
     momentum: Annotated[

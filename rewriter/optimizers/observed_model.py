@@ -24,9 +24,8 @@ from .rule_statistics import ObservingRule, observe_for_rule
 from .rules.adam import AdamForOthers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from ..model.walk import LocatedLayer
     from ..planning.plan import Plan
     from .optimizer_choice import OptimizerChoice
 
@@ -66,7 +65,8 @@ def observe_model(optimizer: Any, model: Any) -> None:
     merged = [found for found in locate_layers(model) if is_merged(found.layer)]
     if not merged:
         return
-    trained = _trained(model, merged)
+    # A model that is not built does not list its variables, and its layers may have theirs all the same.
+    trained = keras.trained_variables(model) if model.built else [each for of in merged for each in of.layer.weights]
     if isinstance(inner, ObservingRule):
         observe_for_rule(inner, trained)
     state = state_of(inner)
@@ -82,11 +82,6 @@ def observe_model(optimizer: Any, model: Any) -> None:
         observe(inner, trained)
 
 
-def _trained(model: Any, merged: Sequence[LocatedLayer]) -> list[Any]:
-    # A model that is not built does not list its variables, and its layers may have theirs all the same.
-    return keras.trained_variables(model) if model.built else [each for of in merged for each in of.layer.weights]
-
-
 def meet_model(optimizer: Any, model: Any, inputs: Any = None) -> None:
     """Have a rule on whole layers choose among those of a model, before slots are made for it.
 
@@ -98,7 +93,7 @@ def meet_model(optimizer: Any, model: Any, inputs: Any = None) -> None:
     inner = keras.inner_optimizer(optimizer)
     merged = [found for found in locate_layers(model) if is_merged(found.layer)]
     if isinstance(inner, AdamForOthers) and merged:
-        inner.choose_layers(merged, _trained(model, merged), lambda: output_layers(model, inputs))
+        inner.choose_layers(merged, lambda: output_layers(model, inputs))
 
 
 def lines_of_rule(optimizer: Any) -> list[str]:

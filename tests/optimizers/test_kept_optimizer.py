@@ -212,7 +212,8 @@ def test_joint_momentum_by_its_name(given):
 @pytest.mark.parametrize("wrong", ["adam", 3, optimizers.Adam], ids=["name", "number", "class"])
 def test_an_optimizer_is_an_instance(wrong):
     """Anything but None, 'keep' or an optimizer instance is refused with what was given."""
-    said = "must be None, 'keep', 'centered', 'JointMomentum' or an optimizer of tf_keras, got"
+    names = "'JointMomentum', 'SOAP', 'KFAC', 'Muon', 'QuasiDiagonal'"
+    said = f"must be None, 'keep', 'centered', {names} or an optimizer of tf_keras, got"
     with pytest.raises(rewriter.OptimizerError, match=said):
         rewriter.rewrite(MODELS["sequential"](), optimizer=wrong)
 

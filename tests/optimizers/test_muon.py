@@ -211,3 +211,17 @@ def test_kernels_of_one_name_are_told_apart(tmp_path):
     model.save(tmp_path / "model.keras")
     again = rewriter.load_model(tmp_path / "model.keras")
     assert model.optimizer.adam_kernels == again.optimizer.adam_kernels == ["same/augmented_kernel#1"]
+
+
+def test_a_frozen_output_layer_is_known_when_it_is_thawed(tmp_path):
+    model = sequential(layers.Dense(4, name="a"), layers.Dense(1, name="head"))
+    model.get_layer("head").trainable = False
+    model.compile("sgd", "mse")
+    rewriter.rewrite(model, rewriter.Muon())
+    model.save(tmp_path / "model.keras")
+    again = rewriter.load_model(tmp_path / "model.keras")
+    again.get_layer("head").trainable = True
+    optimizer = rewriter.Muon.from_config(again.optimizer.get_config())
+    optimizer.build(again.trainable_variables)
+    assert optimizer.leaves_to_adam(again.get_layer("head").augmented_kernel)
+    assert not optimizer.leaves_to_adam(again.get_layer("a").augmented_kernel)

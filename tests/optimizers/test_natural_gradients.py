@@ -44,8 +44,10 @@ def furthest(model, oracle, steps):
     return max(np.abs(kernel.numpy() - weight).max() for kernel, weight in pairs)
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", CASES)
+OTHER_WAYS = [(way, name) for way in ("eagerly", "XLA") for name in ("plain", "seldom", "quasi-diagonal, seldom")]
+
+
+@pytest.mark.parametrize(("way", "name"), [*(("graph", name) for name in CASES), *OTHER_WAYS])
 def test_a_hundred_steps_are_those_of_the_paper(way, name):
     rule, settings, oracle, of_oracle = CASES[name]
     model = rewritten(network(), rule(RATE, **settings), **WAYS[way])

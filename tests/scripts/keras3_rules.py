@@ -18,7 +18,7 @@ from layer_network import FEATURES, OUTPUTS, batches, passed
 from layer_rules_oracle import Adam, Kfac, Muon, QuasiDiagonal, Soap
 
 RATE, STEPS, DECAY = 0.01, 20, 0.125
-WAYS = {"compiled": {"jit_compile": True}, "plain": {"jit_compile": False}, "eager": {"run_eagerly": True}}
+WAYS = {"compiled": {"jit_compile": True}, "eager": {"run_eagerly": True}}
 if sys.argv[1] == "torch":
     WAYS = {"eager": {"jit_compile": False}}
 

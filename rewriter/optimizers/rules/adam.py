@@ -55,17 +55,14 @@ class AdamForOthers(JointOptimizer):
         self.beta_2 = beta_2
         self.epsilon = epsilon
 
-    def choose_layers(
-        self, merged: Sequence[LocatedLayer], trained: Sequence[Any], outputs: Callable[[], frozenset[int]]
-    ) -> None:
+    def choose_layers(self, merged: Sequence[LocatedLayer], outputs: Callable[[], frozenset[int]]) -> None:
         """Choose which merged layers of a model the rule is for; called before slots are made for them.
 
         Args:
             merged: The merged layers.
-            trained: The variables that the model trains, in its order.
             outputs: Returns the ``id`` of those that give the model an output, none where that could not be found.
         """
-        del merged, trained, outputs
+        del merged, outputs
 
     @property
     def lines(self) -> list[str]:

@@ -181,13 +181,13 @@ def _mean_square(factor: Any) -> Any:
 def _inverse(factor: Any, damping: Any) -> Any:
     """Invert a symmetric matrix, with a number added to its diagonal, by its Cholesky factor.
 
-    At least as much is added as its rounding errors are, as without it has none.
+    At least as much is added as the rounding errors of the matrix are, with which it may have no such factor.
     """
     ops = keras.ops
     factor = finite_or_identity(factor)
     least = _ROUNDING * np.finfo(keras.dtype_of(factor.dtype).name).eps * ops.trace(factor)
     identity = ops.eye(factor.shape[0], factor.dtype)
-    half = ops.solve_triangular(ops.cholesky(factor + (damping + least) * identity), identity, lower=True)
+    half = ops.solve_triangular(ops.cholesky(factor + ops.maximum(damping, least) * identity), identity, lower=True)
     return ops.matmul(ops.transpose(half), half)
 
 

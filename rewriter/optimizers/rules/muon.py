@@ -110,14 +110,11 @@ class Muon(AdamForOthers):
         self._left: frozenset[Any] | None = None  # the keys of those
         self._names: dict[Any, str] = {}  # of all, by their keys
 
-    def choose_layers(
-        self, merged: Sequence[LocatedLayer], trained: Sequence[Any], outputs: Callable[[], frozenset[int]]
-    ) -> None:
+    def choose_layers(self, merged: Sequence[LocatedLayer], outputs: Callable[[], frozenset[int]]) -> None:
         """Choose which merged layers get AdamW.
 
         Args:
             merged: The merged layers.
-            trained: The variables that the model trains, in its order.
             outputs: Returns the ``id`` of those that give the model an output, none where that could not be found.
 
         Raises:
@@ -134,7 +131,10 @@ class Muon(AdamForOthers):
                 if why:
                     left.add(keras.variable_key(self, kernel))
                     self._lines.append(f"Muon: AdamW for {found.paths[0]}, {why}")
-        self._names = {**self._names, **self._names_of(trained)}
+        self._names = {
+            **self._names,
+            **self._names_of([kernel for found in merged for kernel in augmented_kernels(found.layer)]),
+        }
         # One optimizer may train several models.
         self._left = frozenset((self._left or frozenset()) - here | left)
 
@@ -161,7 +161,9 @@ class Muon(AdamForOthers):
         """Which augmented kernels get AdamW, by the ends of their names; ``None`` if that is not known."""
         if self._left is None:
             return None if self._named is None else sorted(self._named)
-        return [name for key, name in self._names.items() if key in self._left]
+        # A file may name kernels that were frozen when slots were made for the others.
+        unseen = (self._named or frozenset()) - {*self._names.values()}
+        return [*(name for key, name in self._names.items() if key in self._left), *sorted(unseen)]
 
     def _names_of(self, variables: Sequence[Any]) -> dict[Any, str]:
         # The ends: Keras 3 gives a weight that it reads from a file no scope of its model.
@@ -176,9 +178,10 @@ class Muon(AdamForOthers):
         return names
 
     def _rewriter_slots(self, variables: Sequence[Any], made_before: bool) -> dict[str, list[Any]]:
-        if self._left is None and self._named is not None:
-            self._names = self._names_of(variables)
-            self._left = frozenset(key for key, name in self._names.items() if name in self._named)
+        if self._named is not None:
+            new = {key: name for key, name in self._names_of(variables).items() if key not in self._names}
+            self._names = {**self._names, **new}
+            self._left = (self._left or frozenset()) | {key for key, name in new.items() if name in self._named}
         return super()._rewriter_slots(variables, made_before)
 
     def leaves_to_adam(self, variable: Any) -> bool:

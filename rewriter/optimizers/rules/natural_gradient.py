@@ -115,17 +115,14 @@ class NaturalGradient(AdamForOthers):
         far, bound = ops.square(self.rate(length.dtype)) * length, scalar(self.bound, length.dtype)
         return ops.where(far > bound, ops.sqrt(ops.divide_no_nan(bound, far)), ops.ones_like(far))
 
-    def choose_layers(
-        self, merged: Sequence[LocatedLayer], trained: Sequence[Any], outputs: Callable[[], frozenset[int]]
-    ) -> None:
+    def choose_layers(self, merged: Sequence[LocatedLayer], outputs: Callable[[], frozenset[int]]) -> None:
         """Note which merged layers get AdamW.
 
         Args:
             merged: The merged layers.
-            trained: The variables that the model trains, in its order.
             outputs: Not needed.
         """
-        del trained, outputs
+        del outputs
         self._lines = [
             f"{type(self).__name__}: AdamW for {found.paths[0]}, of which it is not known what flows back"
             for found in merged
