@@ -91,8 +91,8 @@ class JointOptimizer(RowwiseWeightDecay, StepsTogether, ObservingRule, KeptSetti
             of a parent class are named again, ``slots = {**Parent.slots, ...}``. A state of the optimizer as a whole is
             made in ``__init__``, by ``self.add_variable((), name=...)``.
         statistics: What a subclass wants to know of what each layer sees in training, by name, and how much of what was
-            seen before counts one step later: ``{"input_mean": 0.99}``, the only one there is. :meth:`statistic` reads
-            it.
+            seen before counts one step later, ``{"input_mean": 0.99}``, or a :class:`rewriter.RunningMean`.
+            :meth:`statistic` says which there are, and reads them.
 
     Raises:
         ValueError: A hyperparameter is not in its legal range; the message says which that is.
