@@ -7,8 +7,7 @@ import tf_keras
 
 import rewriter
 from models import fit, nested
-
-RULES = ["SOAP", "KFAC", "Muon", "QuasiDiagonal", "JointMomentum"]
+from rewriter.optimizers.rules.by_name import RULES
 
 
 @pytest.fixture
@@ -35,6 +34,12 @@ def test_a_rule_is_attached_and_trains(base, run, tmp_path, rule):
     fit(model)
     assert run("export", output, tmp_path / "plain.keras")[0] == 0
     assert tf_keras.models.load_model(tmp_path / "plain.keras").optimizer is not None
+
+
+def test_the_help_names_each(run):
+    _, out, _ = run("rewrite", "--help")
+    words = " ".join(out.replace("│", " ").split())
+    assert f"{', '.join([*RULES][:-1])} or {[*RULES][-1]}" in words
 
 
 def test_inspect_counts_its_state(base, run):

@@ -26,6 +26,7 @@ import numpy as np
 from rewriter.core.flags import require_flags
 
 from ...adapters import keras
+from ...model.flowing_back import INPUT_MOMENT, OUTPUT_MOMENT
 from ..hyperparameters import require_count, require_learning_rate, require_one_of, scalar
 from ..layer_moments import RunningMean
 from .matrices import finite_or_identity
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 _ROUNDING = 10  # rounding errors of a factor, in units of the last place of its trace
 _POSITIONS = ("expand", "reduce")
 # Of each side of G: the statistic, and the slot of its inverse.
-_SIDES = (("input_moment", "input_inverse"), ("output_moment", "output_inverse"))
+_SIDES = ((INPUT_MOMENT, "input_inverse"), (OUTPUT_MOMENT, "output_inverse"))
 
 
 class KFAC(NaturalGradient):

@@ -20,6 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ...adapters import keras
+from ...model.flowing_back import UNIT_MOMENTS
 from ..hyperparameters import require_number
 from ..layer_moments import RunningMean
 from .natural_gradient import NaturalGradient
@@ -86,7 +87,7 @@ class QuasiDiagonal(NaturalGradient):
             name=name,
             **kwargs,
         )
-        self.statistics = {"unit_moments": mean}
+        self.statistics = {UNIT_MOMENTS: mean}
         self.damping = damping
         self.decay = decay
         self.every = every
@@ -99,7 +100,7 @@ class QuasiDiagonal(NaturalGradient):
             variable: The augmented kernel.
             layout: Its layout.
         """
-        moments = self.moment("unit_moments", variable)
+        moments = self.moment(UNIT_MOMENTS, variable)
         ops, last = keras.ops, layout.kernel_rows.stop
         with_bias, of_bias, of_weights = ops.split(moments, [last, last + 1])
         of_kernel, bias = ops.split(gradient, [last])
