@@ -197,9 +197,8 @@ def test_centered_it_does_not_see_a_shift_of_the_inputs(rule):
 
 @every_rule
 def test_inputs_that_are_no_numbers_give_a_loss_that_is_none(rule):
-    """As under Adam, where callbacks such as TerminateOnNaN see it."""
+    """As under Adam, where callbacks such as TerminateOnNaN see it; from the first step on, that decomposes."""
     model = rewritten(RULES[rule]())
-    train(model, 2)
     ((x, y),) = batches(1)
     x[3] = np.nan
     for _ in range(5):
