@@ -217,3 +217,13 @@ def test_inputs_and_targets_far_from_one(rule):
     rewriter.rewrite(model, RULES[rule]())
     model.fit(x, y, epochs=20, verbose=0)
     assert np.isfinite(model.evaluate(x, y, verbose=0))
+
+
+def test_factors_without_full_rank_have_an_inverse_all_the_same():
+    """More rows than examples and no damping: what is divided by is no less than the rounding errors."""
+    model = rewritten(RULES["KFAC"](damping=0.0))
+    generator = np.random.default_rng(0)
+    x, y = generator.uniform(0, 255, (2, FEATURES)), generator.standard_normal((2, OUTPUTS))
+    for _ in range(9):
+        loss = model.train_on_batch(x, y)
+    assert np.isfinite(loss)
