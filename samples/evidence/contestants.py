@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import tf_keras
 
 import rewriter
+import twins
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,12 +26,18 @@ class Contestant:
             log-likelihood, which natural gradients have to know.
         plain: The name of what it is compared with; its own if it is plain itself.
         powers: The rates to try first are these powers of two.
+        is_twin: Whether it is the rule that it is compared with, the bias apart; such run on some tasks and seeds only.
     """
 
     name: str
     make: Callable[[Any, float], Any]
     plain: str
     powers: range
+    is_twin: bool = False
+
+
+def _twin(name: str, make: Callable[[Any, float], Any], powers: range) -> Contestant:
+    return Contestant(f"{name}, bias apart", make, name, powers, is_twin=True)
 
 
 def _pair(name: str, make: Callable[[Any], Any], powers: range, plain: str | None = None) -> list[Contestant]:
@@ -59,6 +66,18 @@ CONTESTANTS = {
             "quasi-diagonal",
             lambda rate, factor: rewriter.QuasiDiagonal(rate, loss_factor=factor, weight_decay=_DECAY),
             "AdamW",
+            range(-12, -3),
+        ),
+        _twin("SOAP", lambda rate, _: twins.SOAP(rate, weight_decay=_DECAY), range(-11, -6)),
+        _twin("Muon", lambda rate, _: twins.Muon(rate, weight_decay=_DECAY), range(-11, -6)),
+        _twin(
+            "K-FAC",
+            lambda rate, factor: twins.KFAC(rate, loss_factor=factor, weight_decay=_DECAY),
+            range(-11, -2),
+        ),
+        _twin(
+            "quasi-diagonal",
+            lambda rate, factor: twins.QuasiDiagonal(rate, loss_factor=factor, weight_decay=_DECAY),
             range(-12, -3),
         ),
     )

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 
 from contestants import CONTESTANTS
-from run import BUDGET_SEEDS, BUDGETS, SEEDS, chosen_rate, read_lines
+from run import BUDGET_SEEDS, BUDGETS, TWIN_SEEDS, chosen_rate, is_on, read_lines, seeds_of
 from step_times import read_ratios
 from tasks import TASKS
 
@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 
 DOCS = Path(__file__).parents[2] / "docs"
 _PAGE = Path(__file__).with_name("page.txt")
+_TWINS = [
+    "A rule as it would be if a layer were two variables, beside the rule, each at its best rate. SOAP and Muon get",
+    "the kernel, and Adam the bias; of K-FAC's factor of the inputs the products with the ones are zero; the",
+    f"quasi-diagonal rule is the diagonal alone. Three tasks, {len(TWIN_SEEDS)} seeds.",
+]
 _LEAST = 1e-9  # a training loss below it is taken for this, so that a ratio says something
 
 
@@ -87,7 +92,7 @@ def results_of(done: dict[Key, dict[str, Any]], ratios: dict[tuple[str, str], fl
     """Return the results for which all runs are done."""
     found = []
     for task in TASKS.values():
-        for optimizer in (each for each in CONTESTANTS.values() if each.name != each.plain):
+        for optimizer in (each for each in CONTESTANTS.values() if each.name != each.plain and is_on(task, each)):
             try:
                 found.append(_result(done, ratios, task, optimizer))
             except (KeyError, ValueError):
@@ -119,14 +124,14 @@ def _result(
     aim = statistics.mean(value(other, "loss", seed) for seed in BUDGET_SEEDS)
     enough = [
         budget
-        for budget in (*BUDGETS, 1.0)
+        for budget in (() if optimizer.is_twin else (*BUDGETS, 1.0))
         if statistics.mean(value(optimizer, "loss", seed, budget) for seed in BUDGET_SEEDS) <= aim
     ]
     return Result(
         task,
         optimizer,
-        tuple((value(other, "loss", seed), value(optimizer, "loss", seed)) for seed in SEEDS),
-        tuple((value(other, "metric", seed), value(optimizer, "metric", seed)) for seed in SEEDS),
+        tuple((value(other, "loss", seed), value(optimizer, "loss", seed)) for seed in seeds_of(optimizer)),
+        tuple((value(other, "metric", seed), value(optimizer, "metric", seed)) for seed in seeds_of(optimizer)),
         (best[other.name, "loss"], best[optimizer.name, "loss"]),
         min(enough, default=None),
         ratios.get((task.name, optimizer.name)),
@@ -152,7 +157,7 @@ def _spreads(pairs: Iterable[tuple[float, float]], digits: int) -> str:
 
 def page(results: list[Result]) -> str:
     """Write the page: what it is, a table of all tasks, and one of each optimizer, where it helps least first."""
-    names = list(dict.fromkeys(result.optimizer.name for result in results))
+    names = list(dict.fromkeys(each.optimizer.name for each in results if not each.optimizer.is_twin))
     by_place = {(result.task.name, result.optimizer.name): result for result in results}
     ratios = [
         [task, *(f"{by_place[task, name].loss_ratio:.2g}" if (task, name) in by_place else "" for name in names)]
@@ -175,21 +180,43 @@ def page(results: list[Result]) -> str:
                 [
                     each.task.name,
                     _spreads(each.losses, 3),
-                    f"{each.wins[0]} of {len(SEEDS)}",
+                    f"{each.wins[0]} of {len(each.losses)}",
                     _spreads(each.metrics, 4),
-                    f"{each.wins[1]} of {len(SEEDS)}",
+                    f"{each.wins[1]} of {len(each.losses)}",
                     f"x {each.rates[1] / each.rates[0]:.2g}",
                     each.cost,
                 ]
                 for each in own
             ),
         )
-    return "\n".join(lines).rstrip() + "\n"
+    return "\n".join(lines + _twins(results)).rstrip() + "\n"
+
+
+def _twins(results: list[Result]) -> list[str]:
+    """Write what each rule ends at with the bias in the matrix and apart from it."""
+    own = [each for each in results if each.optimizer.is_twin]
+    if not own:
+        return []
+    rows = (
+        [
+            each.optimizer.plain,
+            each.task.name,
+            _spreads([pair[::-1] for pair in each.losses], 3),
+            f"{1 / each.loss_ratio:.2g}",
+            f"{len(each.losses) - each.wins[0]} of {len(each.losses)}",
+            _spreads([pair[::-1] for pair in each.metrics], 4),
+        ]
+        for each in sorted(own, key=lambda each: each.optimizer.plain)
+    )
+    title = "The bias in the matrix, beside the bias apart"
+    header = ["rule", "task", "training loss, bias apart → in", "ratio", "lower for", "test metric"]
+    return [title, "-" * len(title), "", *_TWINS, "", *_table(header, rows)]
 
 
 def draw(results: list[Result], path: Path) -> None:
     """Draw the ratio of training losses of every task and optimizer, one mark a seed."""
-    names = [name for name in dict.fromkeys(result.optimizer.name for result in results) if name != "joint momentum"]
+    shown = [each.optimizer for each in results if not each.optimizer.is_twin]
+    names = [name for name in dict.fromkeys(each.name for each in shown) if name != "joint momentum"]
     figure, axes = plt.subplots(1, len(names), figsize=(3.2 * len(names), 4.2), sharey=True, layout="constrained")
     for axis, name in zip(axes, names, strict=True):
         for place, task in enumerate(reversed(TASKS)):

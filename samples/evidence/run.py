@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 FILE = Path(__file__).parent / "runs.jsonl"
 CONFIRMING_SEEDS = range(200, 206)
 TUNING_SEEDS, SEEDS, BUDGETS, BUDGET_SEEDS = range(100, 102), range(10), (0.25, 0.4, 0.55, 0.75), range(3)
+TWIN_TASKS, TWIN_SEEDS = ("digits", "digits, autoencoder, tanh", "cancer, not centered"), range(5)
 _FAR = 1.5
 _WIDEST = 12  # times that a grid may grow
 
@@ -120,10 +121,22 @@ def wanted(done: dict[Key, dict[str, Any]], task: Task, contestant: Contestant) 
         while unconfirmed := chosen_rate(done, task, contestant, by)[1]:
             yield unconfirmed[0]
         rate, _ = chosen_rate(done, task, contestant, by)
-        yield from ((task.name, contestant.name, rate, seed, False, 1.0) for seed in SEEDS)
+        yield from ((task.name, contestant.name, rate, seed, False, 1.0) for seed in seeds_of(contestant))
+    if contestant.is_twin:
+        return
     rate, _ = chosen_rate(done, task, contestant, "loss")
     for budget in BUDGETS if contestant.name != contestant.plain else ():
         yield from ((task.name, contestant.name, rate, seed, False, budget) for seed in BUDGET_SEEDS)
+
+
+def seeds_of(contestant: Contestant) -> range:
+    """Return the seeds that an optimizer is reported for."""
+    return TWIN_SEEDS if contestant.is_twin else SEEDS
+
+
+def is_on(task: Task, contestant: Contestant) -> bool:
+    """Tell whether an optimizer is tried on a task."""
+    return not contestant.is_twin or task.name in TWIN_TASKS
 
 
 def _short(number: float) -> float | None:
@@ -137,7 +150,7 @@ def main(minutes: float, names: list[str]) -> None:
     tasks = [task for name, task in TASKS.items() if name in names] or [*TASKS.values()]
     contestants = [each for name, each in CONTESTANTS.items() if name in names] or [*CONTESTANTS.values()]
     for task in tasks:
-        for contestant in contestants:
+        for contestant in (each for each in contestants if is_on(task, each)):
             trainer = None
             for key in wanted(done, task, contestant):
                 if key in done:

@@ -46,7 +46,7 @@ def main() -> None:
     """Measure in turn, the order reversed from round to round, and keep the median of the ratios."""
     done = read_ratios()
     for task in track(TASKS.values(), "measuring", console=Console(stderr=True)):
-        wanted = [each for each in CONTESTANTS.values() if each.name != each.plain]
+        wanted = [each for each in CONTESTANTS.values() if each.name != each.plain and not each.is_twin]
         for contestant in (each for each in wanted if (task.name, each.name) not in done):
             data, _ = task.split(0, tuning=False)
             trainers = [Trainer(task, each) for each in (CONTESTANTS[contestant.plain], contestant)]
