@@ -196,18 +196,20 @@ class Statistics(Protocol):
 
     def carried(
         self, tensor: Any, statistics: Sequence[Any], guarded: bool, always: bool, optimizer: Any
-    ) -> tuple[Any, list[Any]]: ...
+    ) -> tuple[Any, Any]: ...
     def measured(
         self,
         results: Any,
         inputs: Any,
-        carriers: Sequence[Any],
+        carriers: Any,
         measure: Callable[[Any, Any], Sequence[Any]],
         optimizer: Any,
         always: bool,
     ) -> Any: ...
     def count_moments(self, moments: Sequence[tuple[Sequence[Any], Any]]) -> None: ...
-    def forget_moments(self, sums: Sequence[Any], told: Any, decay: float, every: int, steps: Any) -> None: ...
+    def forget_moments(
+        self, moments: Sequence[tuple[Sequence[Any], Any]], decay: float, every: int, steps: Any
+    ) -> None: ...
     def moment_like(
         self, variable: Any, name: str, shape: Sequence[int], told: Any, *, squares_gradients: bool
     ) -> Any: ...

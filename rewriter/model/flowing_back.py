@@ -84,7 +84,7 @@ class Measured:
 
     def __init__(self, observer: MomentsObserver, layer: Any, inputs: Any, mask: Any) -> None:
         self._observer, self._layer, self._inputs, self._mask = observer, layer, inputs, mask
-        self._carriers: Sequence[Any] = ()
+        self._carriers: Any = None
 
     @property
     def kernel(self) -> str:

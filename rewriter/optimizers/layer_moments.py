@@ -105,7 +105,7 @@ class LayerMoments:
 
     def begin_step(self) -> None:
         """Share the sums over the replicas, so that all take the same step; called before it."""
-        keras.count_moments([(list(each.sums.values()), each.told) for each in self.observers.of.values()])
+        keras.count_moments(self._told_by())
 
     def end_step(self, steps: Any) -> None:
         """Let what was measured before weigh less, and tell the layers whether the next step measures.
@@ -113,5 +113,8 @@ class LayerMoments:
         Args:
             steps: How many steps have been taken.
         """
-        for each in self.observers.of.values():
-            keras.forget_moments(list(each.sums.values()), each.told, self.mean.decay, self.mean.every, steps)
+        keras.forget_moments(self._told_by(), self.mean.decay, self.mean.every, steps)
+
+    def _told_by(self) -> list[tuple[list[Any], Any]]:
+        """List of each layer the moments, and what they are told by."""
+        return [(list(each.sums.values()), each.told) for each in self.observers.of.values()]

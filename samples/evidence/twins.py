@@ -65,7 +65,8 @@ class KFAC(rewriter.KFAC):
         found = super().moment(name, variable)
         if name != "input_moment":
             return found
-        is_bias = tf.range(len(found)) == len(found) - 1
+        rows = found.shape[0]
+        is_bias = tf.range(rows) == rows - 1
         return tf.where(is_bias[:, tf.newaxis] == is_bias, found, 0)
 
 
@@ -75,5 +76,6 @@ class QuasiDiagonal(rewriter.QuasiDiagonal):
     def moment(self, name: str, variable: Any) -> Any:
         """Return the moments, those of the weights with the bias as zeros."""
         found = super().moment(name, variable)
-        weights = tf.range(len(found)) < len(found) // 2
+        rows = found.shape[0]
+        weights = tf.range(rows) < rows // 2
         return tf.where(weights[:, tf.newaxis], 0, found)

@@ -18,7 +18,7 @@ RULES = {
     "SOAP": lambda largest=5, **more: rewriter.SOAP(0.01, every=3, largest=largest, **more),
     "Muon": lambda **more: rewriter.Muon(0.01, **more),
     "KFAC": lambda **more: rewriter.KFAC(0.01, factors_every=2, every=4, **more),
-    "QuasiDiagonal": lambda **more: rewriter.QuasiDiagonal(0.01, **more),
+    "QuasiDiagonal": lambda **more: rewriter.QuasiDiagonal(0.01, every=2, **more),
 }
 every_rule = pytest.mark.parametrize("rule", RULES)
 

@@ -23,12 +23,13 @@ CASES = {
     "scaled": (rewriter.KFAC, {"loss_factor": 3.0}, Kfac, {"factor": 3.0}),
     "neurons": (rewriter.KFAC, NEURONS, Kfac, NEURONS),
     "quasi-diagonal": (rewriter.QuasiDiagonal, {}, QuasiDiagonal, {}),
+    "quasi-diagonal, always": (rewriter.QuasiDiagonal, {"every": 1}, QuasiDiagonal, {"measured_every": 1}),
     "quasi-diagonal, seldom": (rewriter.QuasiDiagonal, {"every": 3}, QuasiDiagonal, {"measured_every": 3}),
     "quasi-diagonal, unbound": (
         rewriter.QuasiDiagonal,
-        {"bound": None, "damping": 0.125, "loss_factor": 0.5},
+        {"bound": None, "damping": 0.125, "loss_factor": 0.5, "every": 1},
         QuasiDiagonal,
-        {"bound": None, "damping": 0.125, "factor": 0.5},
+        {"bound": None, "damping": 0.125, "factor": 0.5, "measured_every": 1},
     ),
 }
 
@@ -44,7 +45,8 @@ def furthest(model, oracle, steps):
     return max(np.abs(kernel.numpy() - weight).max() for kernel, weight in pairs)
 
 
-OTHER_WAYS = [(way, name) for way in ("eagerly", "XLA") for name in ("plain", "seldom", "quasi-diagonal, seldom")]
+ELSEWHERE = ("plain", "seldom", "quasi-diagonal, always", "quasi-diagonal, seldom")
+OTHER_WAYS = [(way, name) for way in ("eagerly", "XLA") for name in ELSEWHERE]
 
 
 @pytest.mark.parametrize(("way", "name"), [*(("graph", name) for name in CASES), *OTHER_WAYS])

@@ -110,8 +110,8 @@ class Natural:
 class QuasiDiagonal(Natural):
     """Of each unit by itself."""
 
-    def __init__(self, layers, rate, damping=1e-2, **settings):
-        super().__init__(layers, rate, **settings)
+    def __init__(self, layers, rate, damping=1e-2, decay=0.9, measured_every=10, **settings):
+        super().__init__(layers, rate, decay=decay, measured_every=measured_every, **settings)
         self.damping = damping
 
     def natural(self, _, means, gradient):

@@ -139,6 +139,21 @@ class KFAC(NaturalGradient):
         """
         return () if name == "output_inverse" and not self.output_factor else super().slot_shape(name, variable)
 
+    def refresh(self, variables: Sequence[Any]) -> None:
+        """Invert the damped factors, every so many steps.
+
+        Args:
+            variables: The augmented kernels.
+        """
+        factors, inverses = zip(*_SIDES[: 1 + self.output_factor], strict=True)
+        self.refresh_every(
+            self.every,
+            variables,
+            inverses,
+            lambda variable: [self.moment(factor, variable) for factor in factors],
+            self._inverses,
+        )
+
     def natural_gradient(self, gradient: Any, variable: Any, layout: Layout) -> Any:
         """Return ``A⁻¹ G B⁻¹``.
 
@@ -148,19 +163,8 @@ class KFAC(NaturalGradient):
             layout: Its layout.
         """
         del layout
-        self._refresh_inverses(variable)
         natural = keras.ops.matmul(self.slot("input_inverse", variable), gradient)
         return keras.ops.matmul(natural, self.slot("output_inverse", variable)) if self.output_factor else natural
-
-    def _refresh_inverses(self, variable: Any) -> None:
-        ops, steps, sides = keras.ops, self.slot("steps", variable), _SIDES[: 1 + self.output_factor]
-        keras.refresh_if(
-            ops.equal(ops.mod(ops.convert_to_tensor(steps), self.every), 0),
-            [self.slot(inverse, variable) for _, inverse in sides],
-            lambda: [self.moment(moment, variable) for moment, _ in sides],
-            self._inverses,
-        )
-        steps.assign_add(ops.ones((), steps.dtype))
 
     def _inverses(self, factors: Sequence[Any]) -> list[Any]:
         """Invert the damped factors."""

@@ -75,6 +75,44 @@ class NaturalGradient(AdamForOthers):
         """
         raise NotImplementedError
 
+    def refresh(self, variables: Sequence[Any]) -> None:
+        """Bring up to date what is made of moments; called in each step before the natural gradients are asked for.
+
+        Args:
+            variables: The augmented kernels of the step.
+        """
+
+    def refresh_every(
+        self,
+        every: int,
+        variables: Sequence[Any],
+        names: Sequence[str],
+        read: Callable[[Any], Any],
+        make: Callable[[Any], Sequence[Any]],
+    ) -> None:
+        """Give slots new values in the first step of a layer and every so many from there, in one condition for all.
+
+        Args:
+            every: After how many steps.
+            variables: The augmented kernels; a layer that came later has all refreshed in its own steps too.
+            names: The names of the slots; there is one ``"steps"``, of extent ``"layer"``, besides.
+            read: Returns what the new values of a kernel's slots are made of: tensors, in any structure.
+            make: Makes them of that.
+        """
+        ops, counts = keras.ops, [self.slot("steps", each) for each in variables]
+        if not counts:
+            return
+        steps = ops.stack([ops.cast(ops.convert_to_tensor(count), "float32") for count in counts])
+        due = ops.sum(ops.cast(ops.equal(ops.mod(steps, every), 0), "float32")) > 0
+        keras.refresh_if(
+            due,
+            [self.slot(name, each) for each in variables for name in names],
+            lambda: [read(each) for each in variables],
+            lambda of_all: [value for given in of_all for value in make(given)],
+        )
+        for count in counts:
+            count.assign_add(ops.ones((), count.dtype))
+
     def moment(self, name: str, variable: Any) -> Any:
         """Return a moment of a layer, as :meth:`statistic` does, of a loss that is a negative log-likelihood.
 
@@ -92,6 +130,7 @@ class NaturalGradient(AdamForOthers):
             layers: The layers, each with ``gradient``, ``variable`` and ``layout``.
         """
         ops, found, length = keras.ops, [], None
+        self.refresh([each.variable for each in layers if not self.leaves_to_adam(each.variable)])
         for gradient, variable, layout in layers:
             if self.leaves_to_adam(variable):
                 self.update_other(gradient, variable)

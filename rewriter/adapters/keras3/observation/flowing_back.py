@@ -124,9 +124,9 @@ def count_moments(moments: Sequence[tuple[Sequence[Any], Any]]) -> None:
     del moments
 
 
-def forget_moments(sums: Sequence[Any], told: Any, decay: float, every: int, steps: Any) -> None:
+def forget_moments(moments: Sequence[tuple[Sequence[Any], Any]], decay: float, every: int, steps: Any) -> None:
     """Do nothing: moments count less when the next step adds to them."""
-    del sums, told, decay, every, steps
+    del moments, decay, every, steps
 
 
 def replicas_of_loss() -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from ..loss_scale import scale_for
-from .statistics import share_over_replicas, statistic_like
+from .statistics import do_if, share_over_replicas, statistic_like
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -15,55 +15,60 @@ if TYPE_CHECKING:
 
 def carried(
     tensor: Any, statistics: Sequence[Any], guarded: bool, always: bool, optimizer: Any
-) -> tuple[Any, list[Any]]:
-    """Return a tensor to go on with, and for each statistic one to be given to :func:`measured`.
+) -> tuple[Any, tuple[Any, list[Any]]]:
+    """Return a tensor to go on with, and what is to be given to :func:`measured`.
 
     Args:
-        tensor: A tensor: where a gradient flows back to it, what flows back to the others is added to the statistics.
+        tensor: A tensor: where a gradient flows back to it, what was measured is added to the statistics.
         statistics: The statistics; the last one is told nothing, and its second number is 1 if this step is to add.
         guarded: Add nothing that is not finite.
         always: Whether every step adds.
         optimizer: The optimizer that they are for, or that inside a ``LossScaleOptimizer``.
     """
     *sums, told = statistics
+    waiting: list[Callable[[], Sequence[Any]]] = []  # what will measure, as soon as it has flowed back to the results
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def carry(tensor: Any) -> Any:
-        carriers = [tf.zeros(each.shape, each.dtype) for each in statistics]
+        def gradient(of_tensor: Any, of_token: Any) -> Any:
+            del of_token  # which only has this come after the results
+            if waiting:
+                measure = waiting.pop()
+                count, due, last_scale = tf.unstack(tf.convert_to_tensor(told))
 
-        def gradient(of_tensor: Any, *flowing: Any) -> Any:
-            def add() -> None:
-                scale = scale_for(optimizer)
-                for statistic, value in zip(sums, flowing, strict=False):
-                    finite = tf.reduce_all(tf.math.is_finite(value)) if guarded else True
-                    kept = tf.where(finite, value, tf.zeros_like(value))
+                def add() -> None:
+                    scale = scale_for(optimizer)
+                    for statistic, value in zip(sums, measure(), strict=True):
+                        finite = tf.reduce_all(tf.math.is_finite(value)) if guarded else True
+                        kept = tf.where(finite, value, tf.zeros_like(value)) if guarded else value
+                        if scale is not None:
+                            # What steps have added before the first that was not skipped, at other scales, is not
+                            # counted.
+                            skipped = (count == 0) & (last_scale != tf.cast(scale, told.dtype))
+                            statistic.assign(tf.where(skipped, kept, statistic + kept), read_value=False)
+                        else:
+                            statistic.assign_add(kept, read_value=False)
                     if scale is not None:
-                        # What steps have added before the first that was not skipped, at other scales, is not counted.
-                        skipped = (told[0] == 0) & (told[2] != tf.cast(scale, told.dtype))
-                        statistic.assign(tf.where(skipped, kept, statistic + kept), read_value=False)
-                    else:
-                        statistic.assign_add(kept, read_value=False)
-                if scale is not None:
-                    told.assign(tf.stack([told[0], told[1], tf.cast(scale, told.dtype)]), read_value=False)
+                        told.assign(tf.stack([count, due, tf.cast(scale, told.dtype)]), read_value=False)
 
-            add() if always else tf.cond(tf.convert_to_tensor(told)[1] > 0, add, lambda: None)
+                add() if always else tf.cond(due > 0, add, lambda: None)
             return of_tensor
 
-        return (tf.identity(tensor), *carriers), gradient
+        return (tf.identity(tensor), tf.zeros(())), gradient
 
-    result, *carriers = carry(tensor)
-    return result, [*carriers[:-1], tf.convert_to_tensor(told)]
+    result, token = carry(tensor)
+    return result, (token, waiting)
 
 
 def measured(
     results: Any,
     inputs: Any,
-    carriers: Sequence[Any],
+    carriers: tuple[Any, list[Any]],
     measure: Callable[[Any, Any], Sequence[Any]],
     optimizer: Any,
     always: bool,
 ) -> Any:
-    """Return results as they are; on the way back what is measured flows to the carriers.
+    """Return results as they are; what flows back to them is measured when it has flowed back to the kernel.
 
     Args:
         results: The results of a layer before its activation.
@@ -71,27 +76,28 @@ def measured(
         carriers: As :func:`carried` gave them.
         measure: Measures moments, given the inputs and what flows back, a loss scale taken out.
         optimizer: The optimizer that they are for, or that inside a ``LossScaleOptimizer``.
-        always: Whether every step adds.
+        always: Of no meaning here.
     """
+    del always
+    token, waiting = carriers
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
-    def measuring(results: Any, *carriers: Any) -> Any:
-        *of_sums, told = carriers
-
+    def measuring(results: Any, token: Any) -> Any:
         def gradient(flowing: Any) -> Any:
-            def moments() -> list[Any]:
+            flowing = tf.convert_to_tensor(flowing)
+
+            def moments() -> Sequence[Any]:
                 scale = scale_for(optimizer)
                 back = tf.cast(flowing, inputs.dtype)
-                return list(measure(inputs, back if scale is None else back / tf.cast(scale, back.dtype)))
+                return measure(inputs, back if scale is None else back / tf.cast(scale, back.dtype))
 
-            flowing = tf.convert_to_tensor(flowing)
-            zeros = [tf.zeros_like(each) for each in of_sums]
-            found = moments() if always else tf.cond(told[1] > 0, moments, lambda: zeros)
-            return (flowing, *found, tf.zeros_like(told))
+            # In place of one that waits still: of gradients to which the kernel was nothing.
+            waiting[:] = [moments]
+            return flowing, tf.zeros_like(token)
 
         return tf.identity(results), gradient
 
-    return measuring(results, *carriers)
+    return measuring(results, token)
 
 
 def patches(layer: Any, inputs: Any) -> Any:
@@ -148,29 +154,30 @@ def count_moments(moments: Sequence[tuple[Sequence[Any], Any]]) -> None:
         told.assign(tf.stack([told[0] + told[1], told[1], told[2]]), read_value=False)
 
 
-def forget_moments(sums: Sequence[Any], told: Any, decay: float, every: int, steps: Any) -> None:
+def forget_moments(moments: Sequence[tuple[Sequence[Any], Any]], decay: float, every: int, steps: Any) -> None:
     """Let moments weigh less, and say whether the next step adds; called after the variables moved.
 
     Args:
-        sums: The moments of a layer.
-        told: What they are told by.
+        moments: Of each layer the moments, and what they are told by.
         decay: By what they are multiplied, where the step has added.
         every: After how many steps one adds.
         steps: How many steps have been taken.
     """
-    added = tf.convert_to_tensor(told)[1] > 0
+    told_now = [tf.unstack(tf.convert_to_tensor(told)) for _, told in moments]
+    weights = [tf.where(due > 0, tf.constant(decay, due.dtype), tf.ones((), due.dtype)) for _, due, _ in told_now]
 
     def forget() -> None:
-        for each in sums:
-            each.assign(decay * tf.convert_to_tensor(each), read_value=False)
+        for (sums, _), weight in zip(moments, weights, strict=True):
+            for each in sums:
+                each.assign(weight * tf.convert_to_tensor(each), read_value=False)
 
     if every == 1:
         forget()
-    else:
-        tf.cond(added, forget, lambda: None)
-    due = tf.cast(tf.equal(steps % every, 0), told.dtype)
-    weight = tf.where(added, tf.constant(decay, told.dtype), tf.ones((), told.dtype))
-    told.assign(tf.stack([weight * told[0], due, told[2]]), read_value=False)
+    elif moments:
+        do_if(tf.reduce_any([due > 0 for _, due, _ in told_now]), forget)
+    next_due = tf.equal(steps % every, 0)
+    for (_, told), (count, _, scale), weight in zip(moments, told_now, weights, strict=True):
+        told.assign(tf.stack([weight * count, tf.cast(next_due, told.dtype), scale]), read_value=False)
 
 
 def replicas_of_loss() -> int:

@@ -207,7 +207,17 @@ def refresh_if(
         for variable, value in zip(variables, make(read()), strict=True):
             variable.assign(value, read_value=False)
 
-    tf.cond(predicate, refresh, lambda: None)
+    do_if(predicate, refresh)
+
+
+def do_if(predicate: Any, do: Callable[[], None]) -> None:
+    """Do something where something is true.
+
+    Args:
+        predicate: A scalar of truth.
+        do: Assigns to variables.
+    """
+    tf.cond(predicate, do, lambda: None)
     if not tf.executing_eagerly():
         # As one operation. TensorFlow would take it apart, into one for each thing that it reads, in every step.
         made = tf.compat.v1.get_default_graph().get_operations()
