@@ -67,6 +67,7 @@ Discover = Annotated[
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 unless every selected pair can be merged.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUTPUT if it exists.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Draw no progress on standard error.")]
+Full = Annotated[bool, typer.Option("--full", help="Show all layers, as a tree.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Optimizer = Annotated[
     str | None,

@@ -19,6 +19,7 @@ def command(
     plot: Annotated[
         common.OptionalPath, common.picture_of("each W* as a heat map, its bias apart, and the norms")
     ] = None,
+    full: common.Full = False,
     as_json: common.AsJson = False,
     quiet: common.Quiet = False,
     imports: common.Import = None,
@@ -39,6 +40,7 @@ def command(
             safe_mode=not allow_lambda,
             plot=plot,
             optimizer=optimizer,
+            full=full,
         )
     common.show(inspected, as_json, plot)
     if strict:

@@ -45,6 +45,7 @@ def command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and write nothing.")] = False,
     overwrite: common.Overwrite = False,
     data: common.Data = None,
+    full: common.Full = False,
     as_json: common.AsJson = False,
     quiet: common.Quiet = False,
     imports: common.Import = None,
@@ -79,6 +80,7 @@ def command(
             overwrite=overwrite,
             data=data,
             safe_mode=not allow_lambda,
+            full=full,
             announce=common.warn,
         )
     common.show(result, as_json)

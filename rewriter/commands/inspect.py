@@ -38,6 +38,7 @@ class Inspected:
         after: That of the optimizer a rewrite gives the model, or gave it already, in rewritten form.
         centering: What a centered optimizer of the model makes of its layers, a line.
         lost: What of the model's optimizer a rewrite loses, a line each, unless it is told to keep it.
+        full: Whether all layers are shown, as a tree.
     """
 
     path: Path
@@ -47,6 +48,7 @@ class Inspected:
     after: StateSize
     centering: tuple[str, ...]
     lost: tuple[str, ...]
+    full: bool
 
     def to_dict(self) -> dict[str, Any]:
         """Return ``file``, ``manifest`` (``null`` for a standard model) and the keys of ``Plan.to_dict``.
@@ -59,17 +61,14 @@ class Inspected:
 
     def parts(self, width: int) -> Parts:
         """Show the plan with the bytes of state of each layer, and what a rewritten file says of itself."""
-        now, then, name = self.before, self.after, "rewritten"
+        now, then, name, arrow = self.before, self.after, "rewritten", " →"
         if self.plan.is_carried_out:
-            now, then, name = self.after, self.before, "exported"
-        columns = {
-            head: {path: f"{size:,}" for path, size in {"": state.total, **state.layers}.items() if size}
-            for head, state in (("state", now), (name, then))
-        }
+            now, then, name, arrow = self.after, self.before, "exported", ", exported"
+        columns = {head: {"": state.total or 0, **state.layers} for head, state in (("state", now), (name, then))}
         described = [] if self.manifest is None else ["", *render(self.manifest)]
+        first = f"{self.plan.summary()}; optimizer state {now}{arrow} {then}"
         return [
-            *self.plan.parts(width, columns),
-            f"optimizer state: {now}; {name} {then}",
+            *self.plan.parts(width, columns, self.full, first),
             *self.centering,
             *self.lost,
             *described,
@@ -86,10 +85,11 @@ def inspect_file(
     safe_mode: bool = True,
     plot: Path | None = None,
     optimizer: str | None = None,
+    full: bool = False,
 ) -> Inspected:
     """Read a model file and plan its rewrite; draw each ``W*`` if ``plot`` is given.
 
-    ``optimizer`` is the name of the rule that the rewrite is to give it.
+    ``optimizer`` is the name of the rule that the rewrite is to give it; ``full`` shows all layers.
     """
     if plot is not None:
         require_drawable(plot)
@@ -101,4 +101,5 @@ def inspect_file(
     choice = choose_optimizer(model, optimizer)
     lost = tuple(map(str, choice.lost)) if decided.merges else ()
     before, after = state_sizes(decided, model, optimizer)
-    return Inspected(path, decided, read_manifest(path), before, after, tuple(centering_lines(decided, choice)), lost)
+    centering = tuple(centering_lines(decided, choice))
+    return Inspected(path, decided, read_manifest(path), before, after, centering, lost, full)

@@ -38,12 +38,14 @@ class Rewritten:
         output: The file written, ``None`` in a dry run.
         plan: What was decided about each layer.
         optimizer: What became of the optimizer and its state, one line each.
+        full: Whether all layers are shown, as a tree.
     """
 
     source: Path
     output: Path | None
     plan: Plan
     optimizer: tuple[str, ...]
+    full: bool
 
     def to_dict(self) -> dict[str, Any]:
         """Return ``file``, ``output`` (``null`` in a dry run), ``optimizer`` and the keys of ``Plan.to_dict``."""
@@ -58,7 +60,8 @@ class Rewritten:
     def parts(self, width: int) -> Parts:
         """Show the plan, what became of the optimizer, and where the file is."""
         last = "dry run: nothing written" if self.output is None else f"written: {self.output}"
-        return [*self.plan.parts(width), *self.optimizer, last]
+        first = self.plan.summary(done=self.output is not None)
+        return [*self.plan.parts(width, full=self.full, first=first), *self.optimizer, last]
 
 
 def rewrite_file(
@@ -78,12 +81,14 @@ def rewrite_file(
     overwrite: bool = False,
     data: Path | None = None,
     safe_mode: bool = True,
+    full: bool = False,
     announce: Callable[[Iterable[str]], None] = lambda _: None,
 ) -> Rewritten:
     """Read a model file, rewrite the model and write it. A model that is rewritten already is written as it is.
 
     ``data`` is an ``.npz`` file with a batch that the model takes, for the check; ``None`` makes one. ``announce`` is
-    given what of the optimizer will be lost, before anything is written. ``optimizer`` is the name of a rule.
+    given what of the optimizer will be lost, before anything is written. ``optimizer`` is the name of a rule. ``full``
+    shows all layers.
 
     Raises:
         ModelError: There is nothing to merge.
@@ -107,13 +112,13 @@ def rewrite_file(
     choice = choose_optimizer(model, word, learning_rate, momentum)
     lines = (*lines_of(dropped, choice.lines), *centering_lines(decided, choice))
     if dry_run or destination is None:
-        return Rewritten(path, None, decided, lines)
+        return Rewritten(path, None, decided, lines, full)
     announce(map(str, choice.lost))
     with warned() as warnings:
         decided = apply(decided, model, choice, inputs=inputs)
         lines = (*lines, *lines_of_rule(choice.optimizer))
         save_model(model, destination, overwrite=overwrite, source_sha256=digest(path))
-    return Rewritten(path, destination, decided, with_warnings(lines, warnings))
+    return Rewritten(path, destination, decided, with_warnings(lines, warnings), full)
 
 
 def _reasons(decided: Plan) -> str:

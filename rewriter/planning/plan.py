@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rewriter.core import hints, tables
 from rewriter.core.errors import ModelError, NotMergeableError
 from rewriter.core.log import warn
 
-from . import plan_tree
+from . import plan_rows, plan_tree
 from .reasons import Skip
 from .renamed_variables import Renamed, summary_of
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plan:
-    """One decision for every kernel, in the order of the model's layers. ``str(plan)`` is a tree.
+    """One decision for every kernel, in the order of the model's layers. ``str(plan)`` has a row for alike ones.
 
     Attributes:
         model: The model's name.
@@ -146,29 +146,60 @@ class Plan:
         )
         return replace(self, decisions=decisions) if left_out else self
 
-    def summary(self) -> str:
-        """Return one line: how many layers are to merge, skipped, or merged already."""
-        counts = self.to_dict()
-        line = f"{self.model}: {counts['merge']} to merge, {counts['skip']} skipped"
-        if self.merged:
-            line += f", {counts['already_merged']} already merged"
-        matched = "; ".join(f"{selector} matched {count}" for selector, count in self.selectors.items())
-        return f"{line} ({matched})" if matched else line
+    def summary(self, done: bool = False) -> str:
+        """Return one line: of how many layers that own a kernel how many can be merged, or are.
 
-    def parts(self, width: int, more: Mapping[str, Mapping[str, str]] | None = None) -> Parts:
-        """Show the plan as a tree of the model's layers, and below it the summary.
+        Args:
+            done: Whether what was to merge has been merged.
+        """
+        owners, merged, to_merge = ({each.path for each in of} for of in (self.decisions, self.merged, self.merges))
+        of_all = f"of {tables.counted(len(owners), 'layer')} with a kernel"
+        if done or (merged and not to_merge):
+            answer = f"{len(merged | to_merge)} {of_all} merged"
+        else:
+            already = f", {len(merged)} already are" if merged else ""
+            answer = f"{len(to_merge) or 'none'} {of_all} can be merged{already}"
+        matched = "; ".join(f"{selector} matched {count}" for selector, count in self.selectors.items())
+        return f"{self.model}: {answer if owners else 'no layer has a kernel'}{f' ({matched})' if matched else ''}"
+
+    def parts(
+        self,
+        width: int,
+        more: Mapping[str, Mapping[str, int]] | None = None,
+        full: bool = False,
+        first: str | None = None,
+    ) -> Parts:
+        """Show the plan: the answer in a line, a table of the layers that own a kernel, and what is to be known.
 
         Args:
             width: How many columns there are.
-            more: Further columns of numbers: the text for each path, by the column's head.
+            more: Further columns: the number for each path, that of the whole model for ``""``, by the column's head.
+            full: Show a tree of all layers in place of a row for alike ones.
+            first: The first line; the summary if not given.
         """
         names = summary_of(self.renamed, width)
+        table = (
+            plan_tree.render(self.model, self.layers, self.decisions, more or {}, width)
+            if full
+            else plan_rows.render(self.layers, self.decisions, more or {}, width)
+        )
         return [
-            *plan_tree.render(self.model, self.layers, self.decisions, more or {}, width),
-            self.summary(),
+            first or self.summary(),
+            *table,
             *([names] if names else []),
             *map(str, self.remarks),
         ]
 
+    def tree(self) -> str:
+        """Return the plan as text, a tree of all layers of the model."""
+        return tables.text(_Tree(self))
+
     def __str__(self) -> str:
         return tables.text(self)
+
+
+class _Tree(NamedTuple):
+    plan: Plan
+
+    def parts(self, width: int) -> Parts:
+        return self.plan.parts(width, full=True)

@@ -1,4 +1,4 @@
-"""A plan as a tree over the layers of the model: what ``str(plan)`` and ``rewriter inspect`` show."""
+"""A plan as a tree over the layers of the model: what ``plan.tree()`` and ``rewriter inspect --full`` show."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rich.text import Text
 
-from rewriter.core import tables
 from rewriter.core.messages import listed
 
-from .reasons import Merge, Skip
+from .plan_cells import Reasons, laid_out, number, shapes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -20,14 +19,13 @@ if TYPE_CHECKING:
     from .decisions import Decision, Place
 
 _Item = TypeVar("_Item")
-_STYLES = {"merge": "green", "merged": "cyan", "skip": "yellow"}
 _BRANCH = {False: "├─ ", True: "└─ "}
 _BELOW = {False: "│  ", True: "   "}
 _MODEL = ""  # the path of the model itself
 
 
 def render(
-    name: str, layers: Sequence[Place], decided: Sequence[Decision], more: Mapping[str, Mapping[str, str]], width: int
+    name: str, layers: Sequence[Place], decided: Sequence[Decision], more: Mapping[str, Mapping[str, int]], width: int
 ) -> Parts:
     """Draw the tree: the model, a row for each layer, and below it one for each of its pairs, if it has several.
 
@@ -35,7 +33,7 @@ def render(
         name: The model's name.
         layers: Every layer of the model; first the model itself.
         decided: What is decided of each kernel.
-        more: Further columns of numbers: the text for each path, by the column's head.
+        more: Further columns: the number for each path, that of the whole model for ``""``, by the column's head.
         width: How wide the table may be, if it can: columns that matter least are left out.
 
     Returns:
@@ -47,18 +45,17 @@ def render(
     below: dict[str, list[Place]] = defaultdict(list)
     for place in layers[1:]:
         below[place.above].append(place)
-    reasons: dict[str, int] = {}
+    reasons = Reasons()
 
     def row(head: Text, place: Place | None, about: Decision | None) -> list[Text]:
-        count = place.parameters if place else 0
+        counts = [place.parameters, *(column.get(place.path, 0) for column in more.values())] if place else []
         return [
             head,
             Text(place.layer if place else ""),
-            _action(about, reasons) if about else Text(),
-            Text(_shapes(about) if about else ""),
+            reasons.action(about),
+            Text(shapes_of(about) if about else ""),
             Text((about and about.dtype) or ""),
-            Text(f"{count:,}" if count else ""),
-            *(Text(texts.get(place.path, "") if place else "") for texts in more.values()),
+            *(map(number, counts) if place else [Text()] * (1 + len(more))),
         ]
 
     def branch(above: str, guide: str) -> Iterator[list[Text]]:
@@ -75,30 +72,10 @@ def render(
     model = layers[0]
     total = model._replace(parameters=sum(place.parameters for place in layers))
     rows = [row(Text(name, "bold"), total, None), *branch(_MODEL, "")]
-    columns = ("layer", "class", "action", "kernel → W*", "dtype", "parameters", *more)
-    table = tables.fitting(
-        columns, rows, width, right=("parameters", *more), dropped=[["dtype"], ["class"], ["parameters"], [*more]]
-    )
-    return [table, *(f"[{number}] {reason}" for reason, number in reasons.items())]
+    return laid_out("layer", rows, more, reasons, width)
 
 
 def _marked(items: Sequence[_Item], more_follow: bool = False) -> Iterator[tuple[bool, _Item]]:
     """Yield whether an item is the last, and the item."""
     for index, item in enumerate(items):
         yield index == len(items) - 1 and not more_follow, item
-
-
-def _action(decision: Decision, reasons: dict[str, int]) -> Text:
-    """Return the action as a word, with a reference to the reason if that says more."""
-    word = "merged" if decision.is_merged else decision.action
-    text = Text(word, style=_STYLES[word])
-    if decision.why.kind not in {Skip.ALREADY_MERGED, Merge.PAIR}:
-        text.append(f" [{reasons.setdefault(decision.reason, len(reasons) + 1)}]")
-    return text
-
-
-def _shapes(decision: Decision) -> str:
-    layout = decision.layout
-    kernels = [decision.kernel_shape] if layout is None else [part.shape for part in layout.parts[: -layout.biases]]
-    shapes = (" + ".join(map(tables.shape, kernels)), tables.shape(decision.augmented_shape))
-    return " → ".join(shape for shape in shapes if shape)

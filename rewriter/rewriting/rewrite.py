@@ -216,7 +216,7 @@ def _report(decided: Plan, model: Any, choice: OptimizerChoice, targets: Iterabl
     """Log what was done, what became of the optimizer, and which code may not expect merged layers."""
     names = summary_of(decided.renamed)
     lines = (
-        decided.summary(),
+        decided.summary(done=True),
         *([names] if names else []),
         *choice.lines,
         *centering_lines(decided, choice),

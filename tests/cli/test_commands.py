@@ -39,7 +39,7 @@ def test_life_cycle(run, base, tmp_path, suffix):
     joint, plain = tmp_path / f"joint{suffix}", tmp_path / f"plain{suffix}"
     code, out, err = run("rewrite", base, joint)
     assert (code, err) == (0, "")
-    assert "3 to merge, 0 skipped" in out
+    assert "3 of 3 layers with a kernel merged" in out
     assert out.splitlines()[-6:] == [
         "optimizer: SGD converted to JointMomentum",
         "learning_rate: 0.05 kept",
@@ -50,7 +50,7 @@ def test_life_cycle(run, base, tmp_path, suffix):
     ]
     code, out, err = run("inspect", joint, "--strict")
     assert (code, err) == (0, "")
-    assert "3 already merged" in out
+    assert "3 of 3 layers with a kernel merged;" in out
     sha256 = formats.digest(base)
     assert f"rewritten by keras-rewriter {rewriter.__version__} with tf-keras {tf_keras.__version__}, file" in out
     assert f"source sha256: {sha256}\nsettings: optimizer: SGD converted to JointMomentum; selectors: none\n" in out
@@ -246,7 +246,9 @@ def test_dry_run_shows_what_the_run_does(run, base, tmp_path):
     assert code == 0
     assert not (tmp_path / "joint.keras").exists()
     _, wet, _ = run("rewrite", base, tmp_path / "joint.keras", "--exclude", "last")
-    assert dry.splitlines()[:-1] == wet.splitlines()[:-1]
+    assert dry.splitlines()[0] == "model: 2 of 3 layers with a kernel can be merged (exclude='last' matched 1)"
+    assert wet.splitlines()[0] == "model: 2 of 3 layers with a kernel merged (exclude='last' matched 1)"
+    assert dry.splitlines()[1:-1] == wet.splitlines()[1:-1]
     assert dry.splitlines()[-1] == "dry run: nothing written"
 
 

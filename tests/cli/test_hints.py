@@ -188,4 +188,4 @@ def test_the_command_line_says_options_that_do_the_same(run, tmp_path):
     _, out, _ = run("inspect", tmp_path / "m.keras")
     option = re.search(r"not asked for: (--layers) '(.*)' merges it too", out)
     _, out, _ = run("inspect", tmp_path / "m.keras", *option.groups())
-    assert "2 to merge, 0 skipped" in out
+    assert "2 of 2 layers with a kernel can be merged" in out

@@ -352,7 +352,7 @@ def test_from_the_command_line(run, tmp_path):
     assert json.loads(out)["merge"] == 4
     code, out, _ = run("rewrite", tmp_path / "base.keras", tmp_path / "joint.keras", "--layers", "all")
     assert code == 0
-    assert "6 to merge, 0 skipped" in out
+    assert "6 of 6 layers with a kernel" in out
     code, _, _ = run("export", tmp_path / "joint.keras", tmp_path / "plain.keras")
     assert code == 0
     back = tf_keras.models.load_model(tmp_path / "plain.keras")

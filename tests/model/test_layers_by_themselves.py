@@ -72,7 +72,7 @@ def test_plan_rewrite_verify_split(cls):
     plan = rewriter.plan(encoder)
     merged = ["blocks/0/widen", "blocks/0/narrow", "blocks/1/widen", "blocks/1/narrow", "pooler"]
     assert sorted(each.path for each in plan.merges) == sorted(merged)
-    assert "encoder: 5 to merge" in str(plan)
+    assert "encoder: 5 of 13 layers with a kernel can be merged" in str(plan)
     assert rewriter.rewrite(encoder, layers="all", discover=True) is encoder
     assert hasattr(encoder.pooler, "augmented_kernel")
     assert hasattr(encoder.blocks[1].attention._query_dense, "augmented_kernel")

@@ -46,7 +46,7 @@ def test_python_blocks_run(tmp_path, monkeypatch, capsys):
     for block in blocks("python"):
         if not block.startswith(FILE):
             exec(compile(block, "README.md", "exec"), {"x": x, "y": y})  # noqa: S102  our own README
-    assert "3 to merge" in capsys.readouterr().out
+    assert "3 of 3 layers with a kernel can be merged" in capsys.readouterr().out
     exported = tf_keras.models.load_model("tuned.keras")
     assert np.isfinite(exported.predict(x, verbose=0)).all()
     assert Path("serving", "saved_model.pb").exists()

@@ -68,7 +68,7 @@ def test_subclassed_model(capsys):
     out = capsys.readouterr().out
     before, after = map(float, re.findall(r"loss (\d\.\d+) to (\d\.\d+)", out)[0])
     assert after < before
-    assert "5 to merge, 0 skipped" in out
+    assert "5 of 5 layers with a kernel" in out
     assert "after the split: True" in out
 
 
@@ -133,7 +133,7 @@ def test_hand_made_layers(capsys):
     """Found and told come to the same plan, the same weights, and what is in no pair is remarked on."""
     hand_made_layers.main(epochs=2)
     out = capsys.readouterr().out
-    assert out.count("5 to merge, 0 skipped") == 2
+    assert out.count("5 of 5 layers with a kernel") == 2
     assert "calibration.sharpness: trainable, and in no pair: used by Mul" in out
     assert "the same weights bit for bit: True" in out
 
