@@ -78,4 +78,4 @@ class QuasiDiagonal(rewriter.QuasiDiagonal):
         found = super().moment(name, variable)
         rows = found.shape[0]
         weights = tf.range(rows) < rows // 2
-        return tf.where(weights[:, tf.newaxis], 0, found)
+        return tf.where(weights[:, tf.newaxis], tf.zeros_like(found), found)

@@ -7,6 +7,15 @@ import pytest
 
 from processes import run_script
 
+# What is imported is not looked at again whenever Python collects, or the library looks for models that are alive.
+_SETTLED = """
+import gc, os
+os.environ["KERAS_BACKEND"] = sys.argv[1]
+import keras, rewriter.keras3
+gc.collect()
+gc.freeze()
+"""
+
 
 @pytest.fixture
 def torch_python():
@@ -22,7 +31,7 @@ def on_backend(request, tmp_path):
     python = request.getfixturevalue("torch_python") if request.param == "torch" else sys.executable
 
     def run(script):
-        said = run_script(script, request.param, tmp_path, python=[python])
+        said = run_script(script, request.param, tmp_path, python=[python], before=_SETTLED)
         assert said["backend"] == request.param
         return said
 

@@ -76,93 +76,113 @@ LAYERS = {
         True,
     ),
 }
-# A layer, how the rule is made, and how many batches a step has.
-CASES = {name: (name, Asking, 1) for name in LAYERS}
-CASES |= {f"{name}, reduced": (name, lambda: Asking(reduce=True), 1) for name in ("positions", "heads", "convolution")}
-CASES |= {
-    "every other step": ("dense", lambda: Asking(every=2), 1),
-    "accumulated": ("dense", lambda: Asking(gradient_accumulation_steps=2), 2),
-    "accumulated, every other step": ("dense", lambda: Asking(every=2, gradient_accumulation_steps=2), 2),
-    "loss_scale_factor": ("dense", lambda: Asking(loss_scale_factor=64.0), 1),
+# Which layers are in the model, how the rule is made, and how many batches a step has.
+CASES = {
+    "all": ([*LAYERS], Asking, 1),
+    "all, reduced": ([*LAYERS], lambda: Asking(reduce=True), 1),
+    "every other step": (["dense"], lambda: Asking(every=2), 1),
+    "accumulated": (["dense"], lambda: Asking(gradient_accumulation_steps=2), 2),
+    "accumulated, every other step": (["dense"], lambda: Asking(every=2, gradient_accumulation_steps=2), 2),
+    "loss_scale_factor": (["dense"], lambda: Asking(loss_scale_factor=64.0), 1),
     "LossScaleOptimizer": (
-        "dense",
+        ["dense"],
         lambda: keras.optimizers.LossScaleOptimizer(Asking(), initial_scale=256.0, dynamic_growth_steps=2),
         1,
     ),
 }
 
 
-class CallsByName(keras.Model):
-    """Gives its layer the input by its name."""
+class Side(keras.Model):
+    """Layers side by side, each with an input of its own, and one that reads what all of them give.
 
-    def __init__(self, layer):
+    Args:
+        names: Which of ``LAYERS``.
+        by_name: Whether they are called by the name of their input.
+    """
+
+    def __init__(self, names, by_name=False):
         super().__init__()
-        self.layer = layer
+        self.sides = [LAYERS[name][0]() for name in names]
+        self.head = layers.Dense(2)
+        self.by_name = by_name
 
     def call(self, inputs):
-        return self.layer(inputs=inputs)
+        pairs = zip(self.sides, inputs, strict=True)
+        results = [side(inputs=each) if self.by_name else side(each) for side, each in pairs]
+        flat = [keras.ops.reshape(each, (-1, int(np.prod(each.shape[1:])))) for each in results]
+        return self.head(keras.ops.concatenate(flat, axis=1))
 
 
-def measured_by_name(name):
-    """Whether a layer that is called by the name of its input tells as much as one that is not."""
-    make, inputs, _, _ = LAYERS[name]
-    x, found = inputs(), []
-    for wrap in (lambda layer: keras.Sequential([layer]), CallsByName):
-        keras.utils.set_random_seed(3)
-        model = wrap(make())
-        y = np.zeros(model(x).shape, "float32")
+def made(names, inputs, **options):
+    keras.utils.clear_session(free_memory=False)
+    keras.utils.set_random_seed(3)
+    model = Side(names, **options)
+    model([keras.ops.convert_to_tensor(each) for each in inputs])
+    return model
+
+
+def flowing_back(plain, inputs, y):
+    """The gradients of the mean square by the results of the layers before their tanh."""
+    hidden = [np.float64(keras.ops.convert_to_numpy(side(x))) for side, x in zip(plain.sides, inputs, strict=True)]
+    kernel, bias = (np.float64(each) for each in plain.head.get_weights())
+    flat = np.concatenate([each.reshape(len(y), -1) for each in hidden], axis=1)
+    of_flat = 2 * (flat @ kernel + bias - y) / y.size @ kernel.T
+    parts = np.split(of_flat, np.cumsum([each[0].size for each in hidden])[:-1], axis=1)
+    return [part.reshape(each.shape) * (1 - each**2) for part, each in zip(parts, hidden, strict=True)]
+
+
+def furthest(found, expected):
+    return float(max(np.abs(found[each] - expected[each]).max() / np.abs(expected[each]).max() for each in NAMES))
+
+
+def found_by(model, layer):
+    inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    kernel = layer.augmented_kernel
+    return {each: np.float64(keras.ops.convert_to_numpy(inner.statistic(each, kernel))) for each in NAMES}
+
+
+def errors_of(case, way):
+    names, rule, batches = CASES[case]
+    make = [LAYERS[name][1] for name in names]
+    model, plain = (made(names, [each() for each in make]) for _ in range(2))
+    rewriter.rewrite(model, rule(), layers="all", check=False)
+    model.compile(model.optimizer, "mse", **WAYS[way])
+    asked = getattr(model.optimizer, "inner_optimizer", model.optimizer).statistics["input_moment"]
+    expected = [Moments(reduced=asked.reduce) for _ in names]
+    for step in range(4):
+        for batch in range(batches):
+            inputs, y = [each() for each in make], numbers(ROWS, 2)
+            flowing = flowing_back(plain, inputs, y)
+            for name, x, back, moments in zip(names, inputs, flowing, expected, strict=True):
+                _, _, read, of_examples = LAYERS[name]
+                positions = read(x)
+                moments.decay = 0.5 if batch == 0 else 1.0
+                if step % asked.every == 0:
+                    calls = [(positions, back.reshape(*positions.shape[:2], -1))]
+                    moments.add(calls, counted=ROWS if of_examples else None)
+            model.fit(inputs, y, batch_size=ROWS, verbose=0)
+        model.evaluate(inputs, y, verbose=0)
+    of_sides = zip(names, model.sides, expected, strict=True)
+    return {name: furthest(found_by(model, side), moments.means()) for name, side, moments in of_sides}
+
+
+def measured_by_name(names):
+    """How much else layers tell that are called by the name of their input."""
+    inputs, models = [LAYERS[name][1]() for name in names], []
+    for by_name in (False, True):
+        models.append(model := made(names, inputs, by_name=by_name))
         rewriter.rewrite(model, Asking(), layers="all", check=False)
         model.compile(model.optimizer, "mse")
-        model.train_on_batch(x, y)
-        kernel = model.layers[0].augmented_kernel
-        found.append([keras.ops.convert_to_numpy(model.optimizer.statistic(each, kernel)) for each in NAMES])
-    return float(max(np.abs(one - other).max() / np.abs(one).max() for one, other in zip(*found, strict=True)))
+        model.train_on_batch(inputs, np.zeros((ROWS, 2), "float32"))
+    pairs = zip(names, *(model.sides for model in models), strict=True)
+    return {
+        name: furthest(*(found_by(model, side) for model, side in zip(models, sides, strict=True)))
+        for name, *sides in pairs
+    }
 
 
 WAYS = {"compiled": {"jit_compile": sys.argv[1] != "torch"}, "eager": {"run_eagerly": True}}
-
-
-def around(make, x):
-    keras.utils.clear_session(free_memory=False)
-    keras.utils.set_random_seed(3)
-    inputs = keras.Input(x.shape[1:])
-    return keras.Model(inputs, layers.Dense(2)(layers.Flatten()(make()(inputs))))
-
-
-def flowing_back(plain, x, y):
-    """The gradient of the mean square by the results of the layer before its tanh."""
-    hidden = np.float64(keras.ops.convert_to_numpy(plain.layers[1](x)))
-    kernel, bias = (np.float64(each) for each in plain.layers[-1].get_weights())
-    flat = hidden.reshape(len(x), -1)
-    of_flat = 2 * (flat @ kernel + bias - y) / y.size @ kernel.T
-    return of_flat.reshape(hidden.shape) * (1 - hidden**2)
-
-
-def error(name, way):
-    layer, rule, batches = CASES[name]
-    make, inputs, read, of_examples = LAYERS[layer]
-    x = inputs()
-    model, plain = around(make, x), around(make, x)
-    rewriter.rewrite(model, rule(), layers="all", check=False)
-    model.compile(model.optimizer, "mse", **WAYS[way])
-    inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    expected = Moments(reduced=inner.statistics["input_moment"].reduce)
-    for step in range(4):
-        measured = step % inner.statistics["input_moment"].every == 0
-        for batch in range(batches):
-            x, y = inputs(), numbers(ROWS, 2)
-            back, positions = flowing_back(plain, x, y), read(x)
-            expected.decay = 0.5 if batch == 0 else 1.0
-            if measured:
-                back = back.reshape(*positions.shape[:2], -1)
-                expected.add([(positions, back)], counted=ROWS if of_examples else None)
-            model.fit(x, y, batch_size=ROWS, verbose=0)
-        model.evaluate(x, y, verbose=0)
-    kernel, means = model.layers[1].augmented_kernel, expected.means()
-    found = {each: np.float64(keras.ops.convert_to_numpy(inner.statistic(each, kernel))) for each in NAMES}
-    return float(max(np.abs(found[each] - means[each]).max() / np.abs(means[each]).max() for each in NAMES))
-
-
-ERRORS = {f"{name}, {way}": error(name, way) for name in CASES for way in WAYS if way == "compiled" or name in LAYERS}
-ERRORS |= {f"{name}, by name": measured_by_name(name) for name in ("dense", "heads", "convolution")}
+DONE = {f"{case}, {way}": errors_of(case, way) for case in CASES for way in WAYS if way == "compiled" or case == "all"}
+DONE["by name"] = measured_by_name(["dense", "heads", "convolution"])
+ERRORS = {f"{case}: {name}": error for case, errors in DONE.items() for name, error in errors.items()}
 print(json.dumps({"backend": keras.config.backend(), "errors": ERRORS}))

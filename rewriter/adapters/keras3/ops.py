@@ -12,7 +12,6 @@ from keras.ops import (
     cast,
     cholesky,
     concatenate,
-    cond,
     convert_to_tensor,
     divide_no_nan,
     einsum,
@@ -113,6 +112,16 @@ def is_floating(value: Any) -> bool:
     """Tell whether a value is a dense tensor of real numbers."""
     dtype = keras.backend.standardize_dtype(value.dtype) if keras.ops.is_tensor(value) else ""
     return bool(keras.backend.is_float_dtype(dtype))
+
+
+def cond(predicate: Any, yes: Callable[[], Any], no: Callable[[], Any]) -> Any:
+    """Return what one of two functions returns; where the truth is known already, only that one is called."""
+    if keras.config.backend() == "jax":  # which would compile both anew in each step that is taken eagerly
+        import jax  # noqa: PLC0415  of this backend alone
+
+        if isinstance(predicate, jax.Array) and not isinstance(predicate, jax.core.Tracer):
+            return yes() if predicate else no()
+    return keras.ops.cond(predicate, yes, no)
 
 
 def eye(size: int, dtype: Any) -> Any:

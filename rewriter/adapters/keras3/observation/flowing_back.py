@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from ..ops import cond
 from .layer_statistics import EVERY, TOLD, statistic_like
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def measured(
             found = (
                 measure(inputs, back)
                 if always
-                else ops.cond(told[1] > 0, lambda: list(measure(inputs, back)), lambda: zeros)
+                else cond(told[1] > 0, lambda: list(measure(inputs, back)), lambda: zeros)
             )
             return (flowing, ops.zeros_like(inputs), *found, ops.zeros_like(told))
 

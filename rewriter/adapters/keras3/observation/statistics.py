@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import keras
 from keras.src.backend.common import global_state
 
+from ..ops import cond
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -110,6 +112,6 @@ def refresh_if(
     """
     # What is read is read before: XLA would copy all that the branch of a condition reads.
     old = [keras.ops.convert_to_tensor(variable) for variable in variables]
-    values = keras.ops.cond(predicate, lambda: list(make(read())), lambda: old)
+    values = cond(predicate, lambda: list(make(read())), lambda: old)
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
