@@ -5,7 +5,9 @@ from rewriter.version import __version__
 project = "rewriter"
 author = "the engineers of rewriter"
 version = release = __version__
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_parser"]
+myst_heading_anchors = 3
+myst_links_external_new_tab = False
 html_theme = "furo"
 html_title = f"rewriter {__version__}"
 autodoc_member_order = "bysource"

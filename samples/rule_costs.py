@@ -48,7 +48,7 @@ RULES: dict[str, Callable[[], Any]] = {
     "K-FAC, every=1": lambda: rewriter.KFAC(LEARNING_RATE, every=1),
     "Muon": lambda: rewriter.Muon(LEARNING_RATE),
     "quasi-diagonal": lambda: rewriter.QuasiDiagonal(LEARNING_RATE),
-    "quasi-diagonal, every=5": lambda: rewriter.QuasiDiagonal(LEARNING_RATE, every=5),
+    "quasi-diagonal, every=1": lambda: rewriter.QuasiDiagonal(LEARNING_RATE, every=1),
 }
 
 

@@ -1,7 +1,7 @@
 """Tables and pictures of the lines that ``run.py`` and ``step_times.py`` wrote, for the docs.
 
-``python samples/evidence/report.py`` writes ``docs/evidence.rst`` and ``docs/evidence.svg``; with ``--print`` it prints
-the page alone.
+``python samples/evidence/report.py`` writes ``docs/evidence.rst``, and ``evidence.svg`` and ``gains.svg`` beside
+it; with ``--print`` it prints the page alone.
 """
 
 from __future__ import annotations
@@ -231,6 +231,21 @@ def draw(results: list[Result], path: Path) -> None:
     figure.savefig(path, metadata={"Date": None})
 
 
+def draw_gains(results: list[Result], path: Path) -> None:
+    """Draw what each optimizer gains: a mark for each task, and one for the geometric mean over the tasks."""
+    names = dict.fromkeys(each.optimizer.name for each in results if not each.optimizer.is_twin)
+    figure, axis = plt.subplots(figsize=(9, 0.36 * len(names) + 1), layout="constrained", facecolor="white")
+    for place, name in enumerate(reversed(names)):
+        ratios = [each.loss_ratio for each in results if each.optimizer.name == name]
+        axis.plot(ratios, [place] * len(ratios), "o", ms=6, alpha=0.5, c="C0", mec="none")
+        axis.plot(statistics.geometric_mean(ratios), place, "|", ms=18, mew=3, c="C1")
+    axis.axvline(1, c="gray", lw=0.8)
+    axis.set(xscale="log", xlabel="ratio of final training losses, below 1 where the first named is lower")
+    axis.set_yticks(range(len(names)), [f"{name} / {CONTESTANTS[name].plain}" for name in reversed(names)])
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, metadata={"Date": None})
+
+
 def main(arguments: list[str]) -> None:
     """Write or print."""
     results = results_of(read_lines(), read_ratios())
@@ -240,6 +255,7 @@ def main(arguments: list[str]) -> None:
     (DOCS / "evidence.rst").write_text(page(results), encoding="utf-8")
     plt.rcParams["svg.hashsalt"] = "evidence"
     draw(results, DOCS / "evidence.svg")
+    draw_gains(results, DOCS / "gains.svg")
 
 
 if __name__ == "__main__":

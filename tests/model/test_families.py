@@ -153,15 +153,15 @@ def test_every_line_of_the_table_is_tried():
 
 
 def test_the_families_are_called_alike_everywhere():
-    """The README, the docstrings and the help of the command line name those of the table, and the same bound."""
-    readme = (ROOT / "README.md").read_text("utf-8")
+    """The docs, the docstrings and the help of the command line name those of the table, and the same bound."""
+    page = (ROOT / "docs" / "how_to" / "other_layers.md").read_text("utf-8")
     options = common.Layers.__metadata__[0].help
     for name in (*NAMES, ALL):
-        assert f'"{name}"' in readme
+        assert f'"{name}"' in page
         assert f'"{name}"' in rewriter.plan.__doc__
         assert f'"{name}"' in rewriter.rewrite.__doc__
         assert name in options
-    assert "used 256 times an example or more" in " ".join(readme.split())
+    assert "used 256 times an example or more" in " ".join(page.split())
 
 
 def test_layers_says_which_families():
@@ -224,7 +224,7 @@ def test_a_graph_does_not_fold_what_would_round_otherwise(exact):
 def test_a_transposed_copy_must_be_worth_it(monkeypatch):
     """Units before the last axis mean a copy a step: merged where each weight is used often, and else skipped."""
     monkeypatch.undo()
-    assert merge_cost._ENOUGH_USES == 256  # as the README says
+    assert merge_cost._ENOUGH_USES == 256  # as the docs say
 
     def model(size, positions):
         return tf_keras.Sequential(
