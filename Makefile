@@ -72,8 +72,8 @@ format: $(INSTALLED)  ## let ruff put the code in its form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-wheel: $(INSTALLED)  ## build dist/*.whl
-	$(BIN)/python -m build --wheel
+wheel: $(INSTALLED)  ## build dist/*.whl and dist/*.tar.gz, the wheel from the other
+	$(BIN)/python -m build
 
 clean:  ## remove everything that was made
 	rm -rf $(VENV) $(TORCH) $(HUB) build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

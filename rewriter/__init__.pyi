@@ -17,6 +17,9 @@ from .core.layout import layout_of as layout_of
 from .files.reading import load_model as load_model
 from .files.writing import export as export
 from .files.writing import save_model as save_model
+from .model.merged_layers import MergedLayer as MergedLayer
+from .model.merged_layers import is_rewritten as is_rewritten
+from .model.merged_layers import merged_layers as merged_layers
 from .optimizers.centered.optimizer import Centered as Centered
 from .optimizers.joint_momentum import JointMomentum as JointMomentum
 from .optimizers.joint_optimizer import JointOptimizer as JointOptimizer

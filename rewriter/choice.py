@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 # The functions that look at what they are given first: a model, a layer, a class, or a file.
-BY_MODEL = {"plan", "rewrite", "split", "standard_form", "export", "save_model", "verify", "pair", "unpair"}
+BY_MODEL = {
+    *("plan", "rewrite", "split", "standard_form", "export", "save_model", "verify"),
+    *("pair", "unpair", "is_rewritten", "merged_layers"),
+}
 BY_FILE = {"load_model"}
 _FIRST = ("model", "path", "a", "layer_or_class")  # what that argument is called
 

@@ -1,4 +1,4 @@
-"""What can go wrong, as a hierarchy a caller can catch.
+"""What can go wrong, as a hierarchy a caller can catch. What speaks of an argument is a ``ValueError`` too.
 
 ::
 
@@ -19,11 +19,11 @@ class RewriterError(Exception):
     """Base of every error that this library raises on purpose."""
 
 
-class ModelError(RewriterError):
+class ModelError(RewriterError, ValueError):
     """The given object is not a model that this library can work on."""
 
 
-class SelectorError(RewriterError):
+class SelectorError(RewriterError, ValueError):
     """A selector of ``include`` or ``exclude`` matches no layer that owns a kernel."""
 
 
@@ -31,11 +31,11 @@ class NotMergeableError(RewriterError):
     """``strict=True`` and at least one selected kernel and bias pair cannot be merged."""
 
 
-class PairError(RewriterError):
+class PairError(RewriterError, ValueError):
     """A pair that ``rewriter.pair`` declares does not fit the layer."""
 
 
-class OptimizerError(RewriterError):
+class OptimizerError(RewriterError, ValueError):
     """The optimizer, or its state, cannot be kept."""
 
 

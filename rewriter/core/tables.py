@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rich import box
 from rich.console import Console
@@ -25,6 +25,22 @@ class Shown(Protocol):
         """Say what it looks like where lines have so many columns."""
 
 
+class Display:
+    """What shows itself: as text, and in a notebook as HTML."""
+
+    def parts(self, width: int) -> Parts:
+        """Say what it looks like where lines have so many columns."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return text(self)
+
+    def _repr_html_(self) -> str:
+        return html(self)
+
+
+# The page's own colours and background, and lines that touch, so that a table's rules do.
+_HTML = '<pre style="line-height: 1.2; overflow-x: auto; white-space: pre">{code}</pre>'
 # Wide enough that no path is broken; a terminal says how wide it is.
 _WIDTH = 400
 _SHORTEST = 16  # that a name in a tree is cut to
@@ -79,8 +95,16 @@ def text(shown: Shown) -> str:
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
-def _plain() -> Console:
-    return Console(file=io.StringIO(), width=_WIDTH, color_system=None, markup=False, highlight=False, emoji=False)
+def html(shown: Shown) -> str:
+    """Write something as HTML, with the colours that it has on a terminal."""
+    console = _plain(record=True)
+    show(shown, console)
+    return console.export_html(inline_styles=True, code_format=_HTML)
+
+
+def _plain(record: bool = False) -> Console:
+    options: Any = {"markup": False, "highlight": False, "emoji": False, "color_system": None}
+    return Console(file=io.StringIO(), width=_WIDTH, record=record, **options)
 
 
 def show(shown: Shown, console: Console) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from rewriter.core.errors import first_line
+from rewriter.core.errors import RewriterError, first_line
 
 from ..adapters import keras, required
 from ..rewriting.model_run import run_model
@@ -92,6 +92,8 @@ def restore_from_checkpoint(folder: Path, model: Any) -> str:
             status.assert_existing_objects_matched()
             if model.run_eagerly:
                 keras.recount_steps(optimizer)
+    except RewriterError:
+        raise
     except (AssertionError, ValueError, *keras.FILE_ERRORS) as error:
         return "" if optimizer is None else _start_anew(model, first_line(error))
     return ""

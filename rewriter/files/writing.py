@@ -6,7 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from rewriter.core import hints, progress
-from rewriter.core.errors import FileError, first_line
+from rewriter.core.errors import FileError, RewriterError, first_line
 from rewriter.core.log import log, log_lines
 
 from ..adapters import keras
@@ -159,6 +159,14 @@ def _save_hidden_folder(model: Any, destination: Path, described: dict[str, Any]
         _write(model, destination, finish, options)
 
 
+def _require_format_of_keras(kind: Format, destination: Path) -> None:
+    if kind is Format.SAVED_MODEL and keras.checkpoints is None:
+        raise FileError(
+            f"{destination}: Keras 3 writes .keras and .h5 files. For a SavedModel, to serve and not to train: with "
+            "rewriter.standard_form(model): model.export(...)."
+        )
+
+
 def _write(
     model: Any,
     destination: Path,
@@ -167,11 +175,7 @@ def _write(
 ) -> None:
     """Write a model as Keras does, in one step, and only if the file holds all of it."""
     kind = format_to_write(destination)
-    if kind is Format.SAVED_MODEL and keras.checkpoints is None:
-        raise FileError(
-            f"{destination}: Keras 3 writes .keras and .h5 files. For a SavedModel, to serve and not to train: with "
-            "rewriter.standard_form(model): model.export(...)."
-        )
+    _require_format_of_keras(kind, destination)
     given = options or {}
     classes = ", ".join(unknown_classes(model))
     unknown = (
@@ -205,6 +209,8 @@ def _write(
             place(destination, write, keep=keras.is_chief(model))
     except OSError as error:
         raise FileError(f"{destination}: not written, {error.strerror or first_line(error)}") from error
+    except RewriterError:
+        raise
     # What Keras raises for a model that it cannot save. Anything else is a fault of ours, and should look like one.
     except (AssertionError, ValueError, TypeError, NotImplementedError, RuntimeError, *keras.FILE_ERRORS) as error:
         why = f"Keras cannot save this model: {first_line(error)}"

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(tables.Display):
     """One decision for every kernel, in the order of the model's layers. ``str(plan)`` has a row for alike ones.
 
     Attributes:
@@ -38,6 +38,7 @@ class Plan:
         decisions: The decisions.
         selectors: How many layers each selector matched, by the selector as text.
         remarks: What in the model an optimizer of whole layers would not expect, if it was asked to look.
+        settings: What :func:`rewriter.plan` was asked for.
     """
 
     model: str
@@ -45,6 +46,7 @@ class Plan:
     decisions: tuple[Decision, ...]
     selectors: dict[str, int] = field(default_factory=dict)
     remarks: tuple[Remark, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def merges(self) -> tuple[Decision, ...]:
@@ -117,6 +119,20 @@ class Plan:
             raise NotMergeableError(
                 f"strict: {self.model} has nothing to merge, no selected layer has a kernel and a bias."
             )
+
+    def require_same(self, now: Plan) -> None:
+        """Raise ``ModelError`` unless a plan that was made now is the same.
+
+        Args:
+            now: A plan of the model as it is, with the same settings.
+        """
+        for mine, other in itertools.zip_longest(self.decisions, now.decisions):
+            if mine is None or other is None or mine != other or mine.target is not other.target:
+                then, here = (f"{each.action}, {each.reason}" if each else "nothing" for each in (mine, other))
+                raise ModelError(
+                    f"{(mine or other).path}: the plan that is given says {then}; one of {now.model} as it is now says "
+                    f"{here}. It is the plan of another model, or the model has changed: make it again."
+                )
 
     def require_built(self) -> None:
         """Raise ``ModelError`` if no layer is built; warn if only some layers are."""
@@ -193,9 +209,6 @@ class Plan:
     def tree(self) -> str:
         """Return the plan as text, a tree of all layers of the model."""
         return tables.text(_Tree(self))
-
-    def __str__(self) -> str:
-        return tables.text(self)
 
 
 class _Tree(NamedTuple):

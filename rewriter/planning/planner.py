@@ -93,7 +93,8 @@ def plan(
         for remark in discovery.remarks
         if remark.layer is model or id(remark.layer) in selection.chosen
     )
-    decided = Plan(model.name, _places(model, located), decisions, selection.matched, remarks)
+    settings = {"include": include, "exclude": exclude, "layers": layers, "discover": discover, "inputs": inputs}
+    decided = Plan(model.name, _places(model, located), decisions, selection.matched, remarks, settings)
     if strict:
         decided.require_all_merged()
     return decided

@@ -12,7 +12,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from rewriter.core import hints, progress
-from rewriter.core.errors import DifferenceError
+from rewriter.core.errors import DifferenceError, SelectorError
 from rewriter.core.flags import require_flags
 from rewriter.core.layout import layouts_in
 from rewriter.core.log import log, warn
@@ -30,7 +30,7 @@ from ..optimizers.optimizer_choice import choose_optimizer, is_word
 from ..optimizers.state import warm_start
 from ..optimizers.state.pending_restore import restore_now
 from ..optimizers.state.transfer import StateTransfer
-from ..planning.planner import plan
+from ..planning import planner
 from ..planning.reasons import Skip
 from ..planning.renamed_variables import Renamed, summary_of, warnings_of
 from .checking import checked_layer, checked_model
@@ -59,6 +59,7 @@ def rewrite(
     exact: bool | None = None,
     layers: str | Iterable[str] = "dense",
     discover: bool = False,
+    plan: Plan | None = None,
 ) -> Any:
     """Merge each Dense layer's kernel and bias, or those of other layers, into one variable ``W* = [W; b]``. In place.
 
@@ -90,14 +91,17 @@ def rewrite(
             several of these. Pairs that :func:`rewriter.pair` declares are merged in any family.
         discover: Merge pairs that are found in what the model computes too, each only if the check passes, which is
             made in any case: a layer that computes something else is put back, and the log says so.
+        plan: What :func:`rewriter.plan` said of this model, to do just that. It has the selectors, ``layers`` and
+            ``discover`` in it.
 
     Returns:
         The same model.
 
     Raises:
         ModelError: ``model`` is no Keras model, or not built, or was not made under the ``tf.distribute`` strategy
-            that is active, or is in :func:`rewriter.standard_form`; or ``inputs`` is no batch that it takes.
-        SelectorError: A selector matches no layer that owns a kernel.
+            that is active, or is in :func:`rewriter.standard_form`; or ``inputs`` is no batch that it takes; or
+            the plan is not of the model as it is.
+        SelectorError: A selector matches no layer that owns a kernel, or is given beside a plan.
         NotMergeableError: ``strict`` and a selected pair cannot be merged.
         OptimizerError: The optimizer is none of the choices, or its state cannot be kept.
         PairError: A declared pair does not fit its layer.
@@ -107,9 +111,7 @@ def rewrite(
         Whatever is raised, the model is as it was.
     """
     require_flags(check=check, **({} if exact is None else {"exact": exact}))
-    decided = plan(
-        model, include=include, exclude=exclude, strict=strict, layers=layers, discover=discover, inputs=inputs
-    )
+    decided = _planned(model, plan, include, exclude, strict, layers, discover, inputs)
     decided.require_built()
     # From here to apply() nothing changes but deferred state of a checkpoint, which is restored in the form it has.
     require_changeable(model)
@@ -127,6 +129,30 @@ def rewrite(
         warn(f"{model.name}: {'; '.join(map(str, choice.lost))}.")
     apply(decided, model, choice, check=check, inputs=inputs, exact=exact)
     return model
+
+
+def _planned(
+    model: Any,
+    given: Plan | None,
+    include: Selectors,
+    exclude: Selectors,
+    strict: bool,
+    layers: str | Iterable[str],
+    discover: bool,
+    inputs: Any,
+) -> Plan:
+    """Return the plan of a model as it is; one that was given has to be the same."""
+    if given is None:
+        return planner.plan(
+            model, include=include, exclude=exclude, strict=strict, layers=layers, discover=discover, inputs=inputs
+        )
+    if include is not None or exclude is not None or layers != "dense" or discover:
+        raise SelectorError(
+            "plan= says which layers are merged: give include, exclude, layers, discover to rewriter.plan."
+        )
+    now = planner.plan(model, strict=strict, **given.settings)
+    given.require_same(now)
+    return now
 
 
 def apply(

@@ -44,7 +44,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(tables.Display):
     """Whether two models are the same function, and where they are not. ``str(report)`` is a table.
 
     Attributes:
@@ -101,8 +101,9 @@ class Report:
             "note": self.note,
         }
 
-    def parts(self, _: int) -> Parts:
+    def parts(self, width: int) -> Parts:
         """Show what differs as a table, and below it the answer."""
+        del width
         notes = [self.note] if self.note else []
         if self.same:
             return [f"same: {self.counts} compared", *notes]
@@ -114,9 +115,6 @@ class Report:
         of_outputs = f"{len(self.differing) - differing} of {self.outputs} outputs"
         only = [f"{tables.counted(len(self.unmatched), 'layer')} in one model only"] if self.unmatched else []
         return [table, f"different: {', '.join([of_weights, of_outputs, *only])}", *notes]
-
-    def __str__(self) -> str:
-        return tables.text(self)
 
 
 def verify(a: Any, b: Any, inputs: Any = None) -> Report:

@@ -1,5 +1,6 @@
 """What people see: the plan as a tree, in any width, with and without colours; and progress, where somebody looks."""
 
+import html
 import io
 import itertools
 import os
@@ -282,3 +283,16 @@ def test_a_benchmark_fits_a_narrow_terminal():
     assert "41,414,656" not in narrow
     assert "training step" in narrow
     assert "1 round in turn" in narrow
+
+
+def test_a_notebook_shows_tables_with_their_colours():
+    """A plan and a report, as text between tags, without a background of their own."""
+    model = MODELS["nested"]()
+    plan, report = rewriter.plan(model), rewriter.verify(model, model)
+    for shown_there in (plan, report):
+        page = shown_there._repr_html_()
+        assert page.startswith("<pre")
+        plain = html.unescape(re.sub(r"<[^>]*>", "", page))
+        assert [line.rstrip() for line in plain.splitlines()] == str(shown_there).splitlines()
+        assert "background" not in page
+    assert re.search(r'<span style="color: [^"]*">merge *</span>', plan._repr_html_())

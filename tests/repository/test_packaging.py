@@ -5,6 +5,14 @@ import sys
 import zipfile
 
 from processes import ROOT, run_script
+from rewriter.version import __version__
+
+
+def test_the_version_is_told_alike():
+    """To who cites it, and in the headings of the changelog or as what is not released yet."""
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text("utf-8")
+    changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert f"## [{__version__}] - 20" in changelog or "## [Unreleased]" in changelog
 
 
 def test_the_wheel_holds_the_command_line_inside_the_package(tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import rewriter
+from processes import ROOT
 from rewriter.choice import Chosen
 
 STUB = ast.parse((Path(rewriter.__file__).parent / "__init__.pyi").read_text("utf-8"))
@@ -66,3 +67,46 @@ def test_any_name_may_be_the_first_that_is_used():
     for name in names:
         command = [sys.executable, "-c", f"import rewriter; print(rewriter.{name})"]
         assert name in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+PROGRAM = """
+import rewriter
+
+
+class Halved(rewriter.JointOptimizer):
+    slots = {"velocity": "full"}
+
+    def update_layer(self, gradient: object, variable: object, layout: rewriter.Layout) -> None:
+        units: int = layout.units
+        print(units, self.slot("velocity", variable))
+
+
+def tune(model: object) -> None:
+    plan: rewriter.Plan = rewriter.plan(model, layers="all")
+    try:
+        rewriter.rewrite(model, rewriter.Centered(rewriter.SOAP(0.003)), plan=plan)
+    except rewriter.OptimizerError as error:
+        problem: ValueError = error
+        raise problem
+    paths: list[str] = [each.path for each in rewriter.merged_layers(model)]
+    same: bool = rewriter.verify(model, model).same
+    print(paths, same, rewriter.is_rewritten(model), rewriter.keras3.Muon(0.001))
+    rewriter.testing.check_joint_optimizer(Halved)
+"""
+
+
+def test_type_checkers_see_every_public_name(tmp_path):
+    """A user's program passes mypy; one that misuses the library does not."""
+    right, wrong = tmp_path / "right.py", tmp_path / "wrong.py"
+    every = "".join(f"rewriter.{name}\n" for name in rewriter.__all__)
+    right.write_text(PROGRAM + every)
+    wrong.write_text(
+        "import rewriter\n\nrewriter.rewritten\nrewriter.rewrite(0, exact=3)\nlayout: str = rewriter.layout_of(0)\n"
+    )
+    settings = tmp_path / "mypy.ini"  # not that of this repository
+    settings.write_text(f"[mypy]\nignore_missing_imports = True\nfollow_imports = silent\nmypy_path = {ROOT}\n")
+    command = [sys.executable, "-m", "mypy", "--config-file", settings, "--cache-dir", tmp_path / "cache", right, wrong]
+    said = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, cwd=tmp_path).stdout
+    assert [line.partition(": error: ")[0].rpartition("/")[2] for line in said.splitlines()[:-1]] == [
+        f"wrong.py:{line}" for line in (3, 4, 5)
+    ], said

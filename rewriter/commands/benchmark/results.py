@@ -38,7 +38,7 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Benchmark:
+class Benchmark(tables.Display):
     """What was measured.
 
     Attributes:
