@@ -17,9 +17,6 @@ from .core.layout import layout_of as layout_of
 from .files.reading import load_model as load_model
 from .files.writing import export as export
 from .files.writing import save_model as save_model
-from .model.merged_layers import MergedLayer as MergedLayer
-from .model.merged_layers import is_rewritten as is_rewritten
-from .model.merged_layers import merged_layers as merged_layers
 from .optimizers.centered.optimizer import Centered as Centered
 from .optimizers.joint_momentum import JointMomentum as JointMomentum
 from .optimizers.joint_optimizer import JointOptimizer as JointOptimizer
@@ -33,6 +30,9 @@ from .planning.declared_pairs import pair as pair
 from .planning.declared_pairs import unpair as unpair
 from .planning.plan import Plan as Plan
 from .planning.planner import plan as plan
+from .rewriting.merged_layers import MergedLayer as MergedLayer
+from .rewriting.merged_layers import is_rewritten as is_rewritten
+from .rewriting.merged_layers import merged_layers as merged_layers
 from .rewriting.rewrite import rewrite as rewrite
 from .rewriting.split import split as split
 from .rewriting.split import standard_form as standard_form

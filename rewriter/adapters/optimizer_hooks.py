@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections import defaultdict
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from rewriter.core.derived_classes import Mixin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+# The steps that wait for others: how many there will be, and those that are there, by replica.
+_WAITING: ContextVar[tuple[int, dict[Any, list[tuple[Any, Any]]]]] = ContextVar("waiting")
 
 
 class CenteredHooks(Mixin):
@@ -79,3 +85,24 @@ class JointHooks:
     def _rewriter_step_together(self, steps: Sequence[tuple[Any, Any]]) -> None:
         """Apply one step to all variables that wait, given with their gradients, on each replica."""
         raise NotImplementedError
+
+    @contextlib.contextmanager
+    def _rewriter_waiting(self, variables: Sequence[Any]) -> Iterator[int]:
+        """Inside, steps of variables that wait for each other are taken with the last; yields how many wait."""
+        count = sum(map(self._rewriter_waits, variables))
+        token = _WAITING.set((count, defaultdict(list)))
+        try:
+            yield count
+        finally:
+            _WAITING.reset(token)
+
+    def _rewriter_step_or_wait(self, gradient: Any, variable: Any, replica: Any) -> None:
+        """Apply one step to one variable, given as it is stored, on a replica; or to all that wait, with the last."""
+        if not self._rewriter_waits(variable):
+            self._rewriter_step(gradient, variable)
+            return
+        expected, waiting = _WAITING.get()
+        steps = waiting[replica]
+        steps.append((gradient, variable))
+        if len(steps) == expected:
+            self._rewriter_step_together(steps)

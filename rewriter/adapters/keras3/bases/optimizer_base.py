@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections import defaultdict
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -17,9 +14,6 @@ from .told_optimizer import ToldOptimizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-# The steps that wait for others: how many there will be, and those that are there, by replica.
-_WAITING: ContextVar[tuple[int, dict[Any, list[tuple[Any, Any]]]]] = ContextVar("waiting")
 
 
 class DecayBase:
@@ -104,15 +98,6 @@ class OptimizerBase(JointHooks, ToldOptimizer, keras.optimizers.Optimizer):
         with self._rewriter_waiting([variable for _, variable in pairs]):
             super()._distributed_tf_update_step(distribution, pairs, learning_rate)
 
-    @contextlib.contextmanager
-    def _rewriter_waiting(self, variables: Sequence[Any]) -> Iterator[None]:
-        """Inside, steps of variables that wait for each other are taken with the last of them, on each replica."""
-        token = _WAITING.set((sum(map(self._rewriter_waits, variables)), defaultdict(list)))
-        try:
-            yield
-        finally:
-            _WAITING.reset(token)
-
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Apply one step to one variable; Keras calls it for each.
 
@@ -122,14 +107,7 @@ class OptimizerBase(JointHooks, ToldOptimizer, keras.optimizers.Optimizer):
             learning_rate: The learning rate of now, which the rule reads by itself.
         """
         del learning_rate
-        if not self._rewriter_waits(variable):
-            self._rewriter_step(gradient, variable)
-            return
-        expected, waiting = _WAITING.get()
-        steps = waiting[replica_of_update()]
-        steps.append((gradient, variable))
-        if len(steps) == expected:
-            self._rewriter_step_together(steps)
+        self._rewriter_step_or_wait(gradient, variable, replica_of_update())
 
     def _rewriter_settings(self) -> dict[str, Any]:
         """Return the settings that every optimizer of Keras 3 has, the learning rate as it was given."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -16,9 +14,6 @@ from ..layers import stored_dtype, stored_variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-
-# The steps that wait for others: how many there will be, and those that are there, by replica.
-_WAITING: ContextVar[tuple[int, dict[Any, list[tuple[Any, Any]]]]] = ContextVar("waiting")
 
 
 class DecayBase:
@@ -107,18 +102,16 @@ class OptimizerBase(JointHooks, tf_keras.optimizers.Optimizer):
         return result
 
     def _distributed_apply_gradients_fn(self, distribution: Any, grads_and_vars: Any, **kwargs: Any) -> Any:
-        waiting = sum(self._rewriter_waits(stored_variable(variable)) for _, variable in grads_and_vars)
-        if not waiting:
-            return super()._distributed_apply_gradients_fn(distribution, grads_and_vars, **kwargs)
-        # Keras compiles each step by itself where it can, and then none could see the others.
-        compiles = self.jit_compile
-        object.__setattr__(self, "jit_compile", False)
-        token = _WAITING.set((waiting, defaultdict(list)))
-        try:
-            return super()._distributed_apply_gradients_fn(distribution, grads_and_vars, **kwargs)
-        finally:
-            _WAITING.reset(token)
-            object.__setattr__(self, "jit_compile", compiles)
+        with self._rewriter_waiting([stored_variable(variable) for _, variable in grads_and_vars]) as waiting:
+            compiles = self.jit_compile
+            if waiting:
+                # Keras compiles each step by itself where it can, and then none could see the others.
+                object.__setattr__(self, "jit_compile", False)
+            try:
+                return super()._distributed_apply_gradients_fn(distribution, grads_and_vars, **kwargs)
+            finally:
+                if waiting:
+                    object.__setattr__(self, "jit_compile", compiles)
 
     def update_step(self, gradient: Any, variable: Any) -> None:
         """Apply one step to one variable; tf-keras calls it for each.
@@ -127,16 +120,8 @@ class OptimizerBase(JointHooks, tf_keras.optimizers.Optimizer):
             gradient: Its gradient, dense or ``tf.IndexedSlices``.
             variable: The variable; under mixed precision, wrapped.
         """
-        stored = stored_variable(variable)
-        if not self._rewriter_waits(stored):
-            self._rewriter_step(gradient, stored)
-            return
-        # With the last of them all are stepped, on each replica.
-        expected, waiting = _WAITING.get()
-        steps = waiting[distribute_lib.get_update_replica_id() if has_strategy() else None]
-        steps.append((gradient, stored))
-        if len(steps) == expected:
-            self._rewriter_step_together(steps)
+        replica = distribute_lib.get_update_replica_id() if has_strategy() else None
+        self._rewriter_step_or_wait(gradient, stored_variable(variable), replica)
 
     def aggregate_gradients(self, grads_and_vars: Any) -> Any:
         """Sum gradients over the replicas; tf-keras calls it before the first update.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rewriter.core.layout import layouts_in
 
-from .walk import locate_layers
+from ..model.walk import locate_layers
 
 if TYPE_CHECKING:
     from rewriter.core.layout import Layout
