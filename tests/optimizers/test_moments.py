@@ -192,6 +192,19 @@ def test_in_a_loop_of_ones_own():
         assert furthest(seen(model), expected_of(plain, steps)) <= 1e-10
 
 
+@pytest.mark.parametrize("every", [1, 2])
+def test_a_model_that_is_called_in_a_function_of_its_own(every):
+    """Its way back is a function too, in which nothing is done that its gradients do not need."""
+    model, plain = dense(Asking(every=every))
+    called, steps = tf.function(model), drawn(3)
+    for x, y in steps:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((called(tf.constant(x)) - y) ** 2)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        model.optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+    assert furthest(seen(model), expected_of(plain, steps[::every])) <= 1e-10
+
+
 def test_several_steps_in_one_execution_and_clipping():
     model, plain = dense(Asking(global_clipnorm=1e-3), steps_per_execution=3)
     steps = drawn(6)

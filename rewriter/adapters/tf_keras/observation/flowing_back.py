@@ -36,8 +36,9 @@ def carried(
                 measure = waiting.pop()
                 count, due, last_scale = tf.unstack(tf.convert_to_tensor(told))
 
-                def add() -> None:
+                def add() -> list[Any]:
                     scale = scale_for(optimizer)
+                    done = []
                     for statistic, value in zip(sums, measure(), strict=True):
                         finite = tf.reduce_all(tf.math.is_finite(value)) if guarded else True
                         kept = tf.where(finite, value, tf.zeros_like(value)) if guarded else value
@@ -45,13 +46,18 @@ def carried(
                             # What steps have added before the first that was not skipped, at other scales, is not
                             # counted.
                             skipped = (count == 0) & (last_scale != tf.cast(scale, told.dtype))
-                            statistic.assign(tf.where(skipped, kept, statistic + kept), read_value=False)
+                            done += [statistic.assign(tf.where(skipped, kept, statistic + kept), read_value=False)]
                         else:
-                            statistic.assign_add(kept, read_value=False)
+                            done += [statistic.assign_add(kept, read_value=False)]
                     if scale is not None:
-                        told.assign(tf.stack([count, due, tf.cast(scale, told.dtype)]), read_value=False)
+                        last = tf.stack([count, due, tf.cast(scale, told.dtype)])
+                        done += [told.assign(last, read_value=False)]
+                    return done
 
-                add() if always else tf.cond(due > 0, add, lambda: None)
+                done = add() if always else do_if(due > 0, add)
+                # What is called inside a tf.function of its own does on its way back what its gradients need, no more.
+                with tf.control_dependencies([each for each in done if each is not None]):
+                    return tf.identity(of_tensor)
             return of_tensor
 
         return (tf.identity(tensor), tf.zeros(())), gradient

@@ -210,19 +210,22 @@ def refresh_if(
     do_if(predicate, refresh)
 
 
-def do_if(predicate: Any, do: Callable[[], None]) -> None:
-    """Do something where something is true.
+def do_if(predicate: Any, do: Callable[[], Any]) -> list[Any]:
+    """Do something where something is true; return the operation that does, in a graph.
 
     Args:
         predicate: A scalar of truth.
         do: Assigns to variables.
     """
-    tf.cond(predicate, do, lambda: None)
-    if not tf.executing_eagerly():
-        # As one operation. TensorFlow would take it apart, into one for each thing that it reads, in every step.
-        made = tf.compat.v1.get_default_graph().get_operations()
-        condition = next(each for each in reversed(made) if each.type == "If")
-        condition._set_attr("_lower_using_switch_merge", attr_value_pb2.AttrValue(b=False))
+    tf.cond(predicate, lambda: do() and None, lambda: None)
+    if tf.executing_eagerly():
+        return []
+    made = tf.compat.v1.get_default_graph().get_operations()
+    condition = next(each for each in reversed(made) if each.type == "If")
+    # As one operation. TensorFlow would take it apart, into one for each thing that it reads, and whoever depends on it
+    # would not have it done.
+    condition._set_attr("_lower_using_switch_merge", attr_value_pb2.AttrValue(b=False))
+    return [condition]
 
 
 def decay_statistic(statistic: Any, decay: float, value: Any) -> None:
