@@ -18,6 +18,10 @@ import re
 class RewriterError(Exception):
     """Base of every error that this library raises on purpose."""
 
+    # By this autograph sees that an error is made again by its message alone, so that in a tf.function it stays what
+    # it is; the __init__ of ValueError is another.
+    __init__ = Exception.__init__
+
 
 class ModelError(RewriterError, ValueError):
     """The given object is not a model that this library can work on."""

@@ -129,6 +129,7 @@ class Plan(tables.Display):
         for mine, other in itertools.zip_longest(self.decisions, now.decisions):
             if mine is None or other is None or mine != other or mine.target is not other.target:
                 then, here = (f"{each.action}, {each.reason}" if each else "nothing" for each in (mine, other))
+                here = "the same of another layer" if then == here else here
                 raise ModelError(
                     f"{(mine or other).path}: the plan that is given says {then}; one of {now.model} as it is now says "
                     f"{here}. It is the plan of another model, or the model has changed: make it again."

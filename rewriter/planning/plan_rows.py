@@ -70,8 +70,8 @@ def render(
 
     rows = [row(alike) for alike in _folded(decided)]
     others = [place for place in held if place.path not in pairs]
-    if any(place.parameters for place in (model, *others)):
-        rows.append(rest(Text("without a kernel", "dim"), others, numbers(each.path for each in others)))
+    if others or model.parameters:
+        rows.append(rest(Text("other layers", "dim"), others, numbers(each.path for each in others)))
     rows.append(rest(Text("total", "bold"), held, map(number, totals)))
     return laid_out("layers", rows, more, reasons, width)
 

@@ -86,7 +86,7 @@ def test_a_plan_has_a_row_for_layers_that_are_left_alike():
         "first              Dense     merge     4x4 → 5x4    float32          20",
         "second             Dense     merge     4x4 → 5x4    float32          20",
         "bare               Dense     skip [2]  4x2          float32           8",
-        "without a kernel   2 layers                                          16",
+        "other layers       2 layers                                          16",
         "total              8 layers                                         232",
         "[1] not asked for: layers='dense,conv' merges it too",
         "[2] no bias (use_bias=False)",
