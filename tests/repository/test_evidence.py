@@ -45,6 +45,29 @@ def test_tables_of_the_docs_are_made_of_the_runs(page):
     assert set(said) <= rows
 
 
+def test_seconds_and_twins_in_the_docs_are_those_of_the_runs():
+    """What SOAP and Muon take to the loss of AdamW, and what the bias in the matrix is worth."""
+    results = report.results_of(evidence_run.read_lines(), report.read_ratios())
+    texts = [
+        " ".join((ROOT / page).read_text("utf-8").split()) for page in ("README.md", "docs/how_to/choose_a_rule.md")
+    ]
+
+    def seconds(name):
+        own = [each for each in results if each.optimizer.name == name]
+        return f"{statistics.geometric_mean(each.budget * each.step for each in own):.2f}"
+
+    def twin(name):
+        own = [each for each in results if each.optimizer.is_twin and each.optimizer.plain == name]
+        return f"{statistics.geometric_mean(1 / each.loss_ratio for each in own):.2f}"
+
+    soap, muon = seconds("SOAP"), seconds("Muon")
+    assert f"SOAP took {soap} of AdamW's seconds to AdamW's loss, Muon {muon}" in texts[0]
+    assert f"SOAP took {soap} of its seconds and Muon {muon}" in texts[1]
+    assert f"they took {seconds('centered SOAP')} and {seconds('centered Muon')}" in texts[1]
+    assert f"training loss was {twin('quasi-diagonal')} times that of the twin" in texts[1]
+    assert f"{twin('K-FAC')} for K-FAC, {twin('SOAP')} for SOAP and {twin('Muon')} for Muon" in texts[1]
+
+
 def test_a_run_of_the_evidence(tmp_path, monkeypatch):
     """From nothing, on a small task: a grid, confirmed rates, seeds, budgets; a second call does nothing."""
     monkeypatch.setattr(evidence_run, "FILE", tmp_path / "runs.jsonl")

@@ -26,8 +26,6 @@ GIVEN = {
     "centered": lambda: "centered",
     "centered Adam": lambda: "centered",
 }
-# Of those that have the same kinds of variables and of statistics as another.
-ONE_OF_A_KIND = {"rule", "together", "Muon", "quasi-diagonal", "centered"}
 
 
 def sgd():
@@ -63,8 +61,6 @@ for name, given in GIVEN.items():
         "copies": copies + layouts,
         "variables": sorted({type(variable).__name__ for variable in model.optimizer.variables}),
     }
-    if name in ONE_OF_A_KIND:  # files are written and read alike, and merged layers split
-        continue
     path = f"{folder}/{name}{inside}.keras"
     rewriter.save_model(model, path)
     rewriter.export(model, f"{folder}/exported.keras", overwrite=True)
