@@ -100,6 +100,6 @@ def inspect_file(
         kernel_plot.draw(decided, plot)
     choice = choose_optimizer(model, optimizer)
     lost = tuple(map(str, choice.lost)) if decided.merges else ()
-    before, after = state_sizes(decided, model, optimizer)
+    before, after = state_sizes(decided, model, optimizer, inputs)
     centering = tuple(centering_lines(decided, choice))
     return Inspected(path, decided, read_manifest(path), before, after, centering, lost, full)

@@ -62,9 +62,6 @@ _VIEWS: contextvars.ContextVar[Mapping[int, tuple[Any, dict[str, Any]]]] = conte
     "views", default=MappingProxyType({})
 )
 
-# What the result of each call of an augmented layer is replaced by, for a run that looks for something.
-_CHANGED: contextvars.ContextVar[Callable[[Any, Any], Any] | None] = contextvars.ContextVar("changed", default=None)
-
 # The key under which a config says of which layer it is, where that is asked for.
 CONFIGURED = "configured_layer"
 _TO_SET = "Set weights inside `with rewriter.standard_form(model):`, or assign to the layer's augmented_kernel."
@@ -79,16 +76,6 @@ def signed_configs() -> Iterator[None]:
         yield
     finally:
         _SIGNED.reset(token)
-
-
-@contextlib.contextmanager
-def results_changed(change: Callable[[Any, Any], Any]) -> Iterator[None]:
-    """Inside, each call of an augmented layer, but for cells in loops, returns ``change(layer, result)``."""
-    token = _CHANGED.set(change)
-    try:
-        yield
-    finally:
-        _CHANGED.reset(token)
 
 
 def _views_of(layer: Any) -> dict[str, Any] | None:
@@ -273,7 +260,6 @@ def _body(standard: Any, exact: bool, pairs: tuple[Pair, ...]) -> dict[str, Any]
     calls_as_dense = standard.call is keras.layer_classes("Dense")[0].call
     if fused is not None and calls_as_dense and (not exact or fused.product_is_exact()):
         call = _call_by_product(call, fused)
-    call = _call_with_changed_result(call)
     # Wrappers and the saving code look at the parameters of call to decide what to pass.
     call.__signature__ = inspect.signature(standard.call)  # type: ignore[attr-defined]
     call.__doc__ = standard.call.__doc__
@@ -322,16 +308,6 @@ def _call_with_shared_views(standard: Any) -> Callable[..., Any]:
             return outputs
         given = dict(zip(parameters, args, strict=False)) | kwargs
         return tell_of_loop(self, inputs, given.get("mask"), outputs)
-
-    return call
-
-
-def _call_with_changed_result(otherwise: Callable[..., Any]) -> Callable[..., Any]:
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        change = _CHANGED.get()
-        outputs = otherwise(self, *args, **kwargs)
-        in_loop = any(layout.flow is not None and layout.flow.states for layout in layouts_in(self))
-        return outputs if change is None or in_loop else change(self, outputs)
 
     return call
 

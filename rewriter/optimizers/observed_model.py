@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rewriter.core.layout import augmented_kernels, is_merged
+from rewriter.core.layout import augmented_kernels, is_merged, layouts_in
 
 from ..adapters import keras
 from ..model.output_layers import output_layers
@@ -21,7 +21,7 @@ from .centered.optimizer import (
     state_of,
 )
 from .rule_statistics import ObservingRule, observe_for_rule
-from .rules.adam import AdamForOthers
+from .rules.adam import AdamForOthers, KernelInModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,9 +91,16 @@ def meet_model(optimizer: Any, model: Any, inputs: Any = None) -> None:
         inputs: A batch that the model takes; ``None`` makes one where it has to run.
     """
     inner = keras.inner_optimizer(optimizer)
-    merged = [found for found in locate_layers(model) if is_merged(found.layer)]
-    if isinstance(inner, AdamForOthers) and merged:
-        inner.choose_layers(merged, lambda: output_layers(model, inputs))
+    if not isinstance(inner, AdamForOthers):
+        return
+    kernels = [
+        KernelInModel(found, *kernel)
+        for found in locate_layers(model)
+        for kernel in zip(augmented_kernels(found.layer), layouts_in(found.layer), strict=True)
+    ]
+    if kernels:
+        giving = output_layers(model, inputs) if inner.asks_for_output_layers else frozenset[int]()
+        inner.choose_layers(kernels, giving)
 
 
 def lines_of_rule(optimizer: Any) -> list[str]:

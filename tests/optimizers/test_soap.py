@@ -47,3 +47,14 @@ def test_without_bases_it_is_adam_bit_for_bit():
         trained.append(model.get_weights())
     for one, two in zip(*trained, strict=True):
         assert bits(one) == bits(two)
+
+
+@pytest.mark.parametrize(("way", "width"), [("XLA", 1), ("XLA", 9), ("graph", 1)])
+def test_xla_on_a_cpu_is_warned_of(way, width, monkeypatch, caplog):
+    """Its eigenvectors take twenty times as long; once for an optimizer, and not where layers are narrow."""
+    monkeypatch.setattr("rewriter.optimizers.rules.soap._LONG", width)
+    model = rewritten(network(), rewriter.SOAP(RATE), **WAYS[way])
+    model.train_on_batch(*batches(1)[0])
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(said) == (way == "XLA" and width == 1)
+    assert all("compile(jit_compile=False)" in each for each in said)

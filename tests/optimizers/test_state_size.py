@@ -116,3 +116,30 @@ def test_inspect_says_what_is_left_behind(run, tmp_path):
         assert out.splitlines()[-1 - len(left) :][1:] == left
         _, out, _ = run("inspect", tmp_path / f"{optimizer}.keras", "--json")
         assert json.loads(out)["optimizer_state"]["not_carried"] == left
+
+
+@pytest.mark.parametrize("rule", ["SOAP", "KFAC", "Muon", "QuasiDiagonal"])
+def test_of_a_rule_it_is_counted_before_it_is_given(rule):
+    """What Muon keeps depends on which layers give the outputs: found in the model as it is, and written into files."""
+    model = MODELS["functional"]()
+    model.compile("adam", "mse")
+    _, after = state_sizes(rewriter.plan(model), model, rule)
+    rewriter.rewrite(model, rule)
+    _, again = state_sizes(rewriter.plan(model), model)
+    fit(model)
+    kept = [each for each in model.optimizer.variables if each.dtype.is_floating and each.shape.rank > 0]
+    assert after.total == again.total
+    assert 0 <= after.total - sum(each.numpy().nbytes for each in kept) <= 4 * 8 * len(model.trainable_variables)
+
+
+def test_muon_in_loops_is_counted_before_it_is_given():
+    model = tf_keras.Sequential(
+        [layers.GRU(4, input_shape=(3, 2), return_sequences=True), layers.LSTM(5), layers.Dense(1)]
+    )
+    model.compile("adam", "mse")
+    sizes = []
+    for _ in range(2):
+        sizes.append(state_sizes(rewriter.plan(model, layers="all"), model, None if sizes else "Muon")[1])
+        rewriter.rewrite(model, "Muon", layers="all")
+    assert sizes[0] == sizes[1]
+    assert sizes[0].layers["dense"] >= 2 * 6 * 4  # both moments of Adam

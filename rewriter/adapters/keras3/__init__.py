@@ -20,6 +20,7 @@ from .classes import (
     Optimizer,
     Schedule,
     Sequential,
+    decomposes_slowly,
     dtype_of,
     is_dataset,
     is_module,
@@ -98,6 +99,7 @@ from .layers import (
 )
 from .models import (
     built_specs,
+    changed_calls,
     compilation,
     current_graph,
     further_specs,
@@ -209,6 +211,7 @@ __all__ = [
     "called_in_training",
     "can_have_twin",
     "carried",
+    "changed_calls",
     "check_before_build",
     "checkpoints",
     "class_from_config",
@@ -222,6 +225,7 @@ __all__ = [
     "current_graph",
     "decay_exclusions",
     "decay_statistic",
+    "decomposes_slowly",
     "descend",
     "drop_variables",
     "dtype_of",

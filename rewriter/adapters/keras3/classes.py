@@ -154,9 +154,11 @@ def values_of(tensor: Any) -> Any:
     return tensor
 
 
-def new_variable(shape: Any, dtype: Any) -> Any:
-    """Make a variable of zeros."""
-    return keras.Variable("zeros", shape=tuple(shape), dtype=dtype)
+def new_variable(shape: Any, dtype: Any, name: str) -> Any:
+    """Make a variable of zeros, of a name with its scope."""
+    variable = keras.Variable("zeros", shape=tuple(shape), dtype=dtype, name=name.rpartition("/")[2])
+    variable._path = name
+    return variable
 
 
 def no_new_variables() -> Any:
@@ -167,6 +169,15 @@ def no_new_variables() -> Any:
 def without_memory() -> Any:
     """Do nothing: variables of Keras 3 always take memory."""
     return contextlib.nullcontext()
+
+
+def decomposes_slowly() -> bool:
+    """Tell whether XLA of TensorFlow compiles what is traced now for a CPU, where it has no LAPACK, as JAX has."""
+    if keras.config.backend() != "tensorflow":
+        return False
+    from .. import xla  # noqa: PLC0415  of this backend alone
+
+    return xla.decomposes_slowly()
 
 
 def dtype_of(given: Any) -> Any:

@@ -22,6 +22,7 @@ from .torch_holders import list_torch_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
 
 # Each function that is traced and kept, by what makes it.
 _MADE_BY = {
@@ -98,33 +99,48 @@ def is_usable_here(made_in: Any) -> bool:
 
 
 @contextlib.contextmanager
-def recorded_calls(
-    layers: Iterable[int], record: Callable[[Any, Any], None], failed: Callable[[Any], None]
-) -> Iterator[None]:
-    """Inside, ``record(layer, outputs)`` is called after each eager call of some layers, by ``id``, in this thread.
+def changed_calls(change: Callable[[Any, Any], Any], failed: Callable[[Any], None] | None = None) -> Iterator[None]:
+    """Inside, each call of a layer in this thread returns ``change(layer, outputs)``.
 
-    ``failed(layer)`` is called for any layer whose call raises, the innermost first. This replaces ``Layer.__call__``
-    for the whole process, and calls of other threads pass through.
+    ``failed(layer)`` is called for any layer whose call raises, the innermost first.
+
+    This replaces ``Layer.__call__`` for the whole process, and calls of other threads pass through.
     """
-    wanted, thread = frozenset(layers), threading.get_ident()
-    original = keras.Layer.__call__
+    thread, original = threading.get_ident(), keras.Layer.__call__
 
     @functools.wraps(original)
-    def recorded(layer: Any, *args: Any, **kwargs: Any) -> Any:
+    def changed(layer: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             outputs = original(layer, *args, **kwargs)
         except Exception:
-            failed(layer)
+            if failed is not None:
+                failed(layer)
             raise
-        if id(layer) in wanted and threading.get_ident() == thread and current_graph() is None:
-            record(layer, outputs)
-        return outputs
+        return change(layer, outputs) if threading.get_ident() == thread else outputs
 
-    keras.Layer.__call__ = recorded
+    keras.Layer.__call__ = changed
     try:
         yield
     finally:
         keras.Layer.__call__ = original
+
+
+def recorded_calls(
+    layers: Iterable[int], record: Callable[[Any, Any], None], failed: Callable[[Any], None]
+) -> AbstractContextManager[None]:
+    """Inside, ``record(layer, outputs)`` is called after each eager call of some layers, by ``id``, in this thread.
+
+    ``failed(layer)`` is called for any layer whose call raises, the innermost first.
+    """
+    # Ids and not objects: a set of layers would call __hash__ and __eq__ of a user's class.
+    wanted = frozenset(layers)
+
+    def pass_on(layer: Any, outputs: Any) -> Any:
+        if id(layer) in wanted and current_graph() is None:
+            record(layer, outputs)
+        return outputs
+
+    return changed_calls(pass_on, failed)
 
 
 @contextlib.contextmanager

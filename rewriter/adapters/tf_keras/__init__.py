@@ -4,6 +4,7 @@ Tried with tf-keras 2.18 to 2.21.
 """
 
 from ..dataflow.reaching import reaching
+from ..xla import decomposes_slowly
 from . import checkpoints, fused, graphs, legacy, loss_scale, ops
 from .bases import CenteredBase, DecayBase, LayerBase, OptimizerBase
 from .classes import (
@@ -98,6 +99,7 @@ from .layers import (
 from .models import (
     autocast,
     built_specs,
+    changed_calls,
     compilation,
     further_specs,
     holders_alive,
@@ -201,6 +203,7 @@ __all__ = [
     "called_in_training",
     "can_have_twin",
     "carried",
+    "changed_calls",
     "check_before_build",
     "checkpoints",
     "class_from_config",
@@ -214,6 +217,7 @@ __all__ = [
     "current_graph",
     "decay_exclusions",
     "decay_statistic",
+    "decomposes_slowly",
     "descend",
     "drop_variables",
     "dtype_of",

@@ -82,9 +82,9 @@ def values_of(tensor: Any) -> Any:
     return tensor.values if isinstance(tensor, tf.SparseTensor) else tensor
 
 
-def new_variable(shape: Any, dtype: Any) -> Any:
-    """Make a variable of zeros."""
-    return tf.Variable(tf.zeros(shape, dtype))
+def new_variable(shape: Any, dtype: Any, name: str) -> Any:
+    """Make a variable of zeros, of a name with its scope."""
+    return tf.Variable(tf.zeros(shape, dtype), name=name)
 
 
 def no_new_variables() -> Any:

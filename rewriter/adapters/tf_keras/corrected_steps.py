@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from .graphs.context import is_compiled_by_xla
+from ..xla import is_compiled_by_xla
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

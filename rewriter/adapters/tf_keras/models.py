@@ -21,6 +21,7 @@ from .randomness import kept_random_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
 
 
 def autocast(layer: Any) -> Any:
@@ -95,10 +96,8 @@ def holders_alive() -> list[Any]:
 
 
 @contextlib.contextmanager
-def recorded_calls(
-    layers: Iterable[int], record: Callable[[Any, Any], None], failed: Callable[[Any], None]
-) -> Iterator[None]:
-    """Inside, ``record(layer, outputs)`` is called after each eager call of some layers, by ``id``, in this thread.
+def changed_calls(change: Callable[[Any, Any], Any], failed: Callable[[Any], None] | None = None) -> Iterator[None]:
+    """Inside, each call of a layer in this thread returns ``change(layer, outputs)``.
 
     ``failed(layer)`` is called for any layer whose call raises, the innermost first.
 
@@ -107,26 +106,41 @@ def recorded_calls(
     user's code may ask for, ``type(layer) is Dense``. With a ``call`` of its own, it is not known which layer refused
     its input, since Keras looks at the input before ``call``.
     """
-    # Ids and not objects: a set of layers would call __hash__ and __eq__ of a user's class.
-    wanted, thread = frozenset(layers), threading.get_ident()
-    original = tf_keras.layers.Layer.__call__
+    thread, original = threading.get_ident(), tf_keras.layers.Layer.__call__
 
     @functools.wraps(original)
-    def recorded(layer: Any, *args: Any, **kwargs: Any) -> Any:
+    def changed(layer: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             outputs = original(layer, *args, **kwargs)
         except Exception:
-            failed(layer)
+            if failed is not None:
+                failed(layer)
             raise
-        if id(layer) in wanted and threading.get_ident() == thread and tf.executing_eagerly():
-            record(layer, outputs)
-        return outputs
+        return change(layer, outputs) if threading.get_ident() == thread else outputs
 
-    tf_keras.layers.Layer.__call__ = recorded
+    tf_keras.layers.Layer.__call__ = changed
     try:
         yield
     finally:
         tf_keras.layers.Layer.__call__ = original
+
+
+def recorded_calls(
+    layers: Iterable[int], record: Callable[[Any, Any], None], failed: Callable[[Any], None]
+) -> AbstractContextManager[None]:
+    """Inside, ``record(layer, outputs)`` is called after each eager call of some layers, by ``id``, in this thread.
+
+    ``failed(layer)`` is called for any layer whose call raises, the innermost first.
+    """
+    # Ids and not objects: a set of layers would call __hash__ and __eq__ of a user's class.
+    wanted = frozenset(layers)
+
+    def pass_on(layer: Any, outputs: Any) -> Any:
+        if id(layer) in wanted and tf.executing_eagerly():
+            record(layer, outputs)
+        return outputs
+
+    return changed_calls(pass_on, failed)
 
 
 @contextlib.contextmanager

@@ -11,17 +11,27 @@ Source: Kingma, Ba, *Adam* (arXiv 1412.6980); Loshchilov, Hutter, *Decoupled wei
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ...adapters import keras
 from ..hyperparameters import require_number, scalar
 from ..joint_optimizer import JointOptimizer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
+
+    from rewriter.core.layout import Layout
 
     from ...model.walk import LocatedLayer
     from ..state.extents import Extent
+
+
+class KernelInModel(NamedTuple):
+    """An augmented kernel of a model, with the layer that it belongs to, where that is in the model, and its layout."""
+
+    found: LocatedLayer
+    kernel: Any
+    layout: Layout
 
 
 class AdamForOthers(JointOptimizer):
@@ -35,8 +45,12 @@ class AdamForOthers(JointOptimizer):
         beta_2: β₂, in [0, 1].
         epsilon: ε, at least 0.
         **kwargs: The settings of every joint optimizer.
+
+    Attributes:
+        asks_for_output_layers: Whether its choice of layers depends on which give the model its outputs.
     """
 
+    asks_for_output_layers: ClassVar[bool] = False
     slots: ClassVar[dict[str, Extent]] = {"first_moment": "full", "second_moment": "others"}
 
     def __init__(
@@ -55,14 +69,15 @@ class AdamForOthers(JointOptimizer):
         self.beta_2 = beta_2
         self.epsilon = epsilon
 
-    def choose_layers(self, merged: Sequence[LocatedLayer], outputs: Callable[[], frozenset[int]]) -> None:
+    def choose_layers(self, kernels: Sequence[KernelInModel], outputs: frozenset[int]) -> None:
         """Choose which merged layers of a model the rule is for; called before slots are made for them.
 
         Args:
-            merged: The merged layers.
-            outputs: Returns the ``id`` of those that give the model an output, none where that could not be found.
+            kernels: Their augmented kernels.
+            outputs: The ``id`` of the layers that give the model an output; none where that could not be found, or is
+                not asked for.
         """
-        del merged, outputs
+        del kernels, outputs
 
     @property
     def lines(self) -> list[str]:

@@ -29,7 +29,7 @@ from ...adapters import keras
 from ...model.flowing_back import INPUT_MOMENT, OUTPUT_MOMENT
 from ..hyperparameters import require_count, require_learning_rate, require_one_of, scalar
 from ..layer_moments import RunningMean
-from .matrices import finite_or_identity
+from .matrices import finite_or_identity, inverse_cholesky
 from .natural_gradient import NaturalGradient
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def _mean_square(factor: Any) -> Any:
 
 
 def _inverse(factor: Any, damping: Any) -> Any:
-    """Invert a symmetric matrix, with a number added to its diagonal, by its Cholesky factor.
+    """Invert a symmetric matrix, with a number added to its diagonal, by the inverse of its Cholesky factor.
 
     At least as much is added as the rounding errors of the matrix are, with which it may have no such factor.
     """
@@ -192,7 +192,7 @@ def _inverse(factor: Any, damping: Any) -> Any:
     factor = finite_or_identity(factor)
     least = _ROUNDING * np.finfo(keras.dtype_of(factor.dtype).name).eps * ops.trace(factor)
     identity = ops.eye(factor.shape[0], factor.dtype)
-    half = ops.solve_triangular(ops.cholesky(factor + ops.maximum(damping, least) * identity), identity, lower=True)
+    half = inverse_cholesky(factor + ops.maximum(damping, least) * identity)
     return ops.matmul(ops.transpose(half), half)
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from rewriter.core import hints
 from rewriter.core.errors import OptimizerError
 from rewriter.core.flags import require_flags
-from rewriter.core.layout import augmented_kernels, layout_of, layouts_in
+from rewriter.core.layout import layout_of
 
 from ...adapters import keras
 from ...model.selectors import select, several
@@ -27,13 +27,14 @@ from ..hyperparameters import require_count, require_number, require_one_of, sca
 from .adam import AdamForOthers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from rewriter.core.layout import Layout
 
     from ...model.selectors import Selectors
     from ...model.walk import LocatedLayer
     from ..state.extents import Extent
+    from .adam import KernelInModel
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _LENGTH = 0.2  # root mean square of a step, at a rate of 1
@@ -74,6 +75,7 @@ class Muon(AdamForOthers):
     # Keras writes it into files: a stable name and not a place, see NAMED_IN_FILES in rewriter/__init__.py.
     __module__ = f"{keras.LIBRARY}.muon"
 
+    asks_for_output_layers: ClassVar[bool] = True
     slots: ClassVar[dict[str, Extent]] = {"first_moment": "full", "second_moment": "others"}
 
     def __init__(
@@ -110,46 +112,42 @@ class Muon(AdamForOthers):
         self._left: frozenset[Any] | None = None  # the keys of those
         self._names: dict[Any, str] = {}  # of all, by their keys
 
-    def choose_layers(self, merged: Sequence[LocatedLayer], outputs: Callable[[], frozenset[int]]) -> None:
+    def choose_layers(self, kernels: Sequence[KernelInModel], outputs: frozenset[int]) -> None:
         """Choose which merged layers get AdamW.
 
         Args:
-            merged: The merged layers.
-            outputs: Returns the ``id`` of those that give the model an output, none where that could not be found.
+            kernels: Their augmented kernels.
+            outputs: The ``id`` of the layers that give the model an output, none where that could not be found.
 
         Raises:
             OptimizerError: That could not be found, and nobody has said it.
             SelectorError: A selector matches no merged layer.
         """
+        merged = list({id(each.found.layer): each.found for each in kernels}.values())
         chosen = select(merged, self.include, self.exclude).chosen
         giving = self._output_layers(merged, outputs)
         self._lines, here, left = [], set(), set()
-        for found in merged:
-            for kernel, layout in zip(augmented_kernels(found.layer), layouts_in(found.layer), strict=True):
-                here.add(keras.variable_key(self, kernel))
-                why = _why_left(found.layer, layout, giving, chosen)
-                if why:
-                    left.add(keras.variable_key(self, kernel))
-                    self._lines.append(f"Muon: AdamW for {found.paths[0]}, {why}")
-        self._names = {
-            **self._names,
-            **self._names_of([kernel for found in merged for kernel in augmented_kernels(found.layer)]),
-        }
+        for found, kernel, layout in kernels:
+            here.add(keras.variable_key(self, kernel))
+            why = _why_left(found.layer, layout, giving, chosen)
+            if why:
+                left.add(keras.variable_key(self, kernel))
+                self._lines.append(f"Muon: AdamW for {found.paths[0]}, {why}")
+        self._names = {**self._names, **self._names_of([each.kernel for each in kernels])}
         # One optimizer may train several models.
         self._left = frozenset((self._left or frozenset()) - here | left)
 
-    def _output_layers(self, merged: Sequence[LocatedLayer], outputs: Callable[[], frozenset[int]]) -> frozenset[int]:
+    def _output_layers(self, merged: Sequence[LocatedLayer], outputs: frozenset[int]) -> frozenset[int]:
         if self.output_layers is not None:
             said = several(self.output_layers)
             return select(merged, said, None).chosen if said else frozenset()
-        giving = outputs()
-        if not giving:
+        if not outputs:
             raise OptimizerError(
                 "Muon leaves the layers that give a model its outputs to AdamW, and a run of this model does not show "
                 'which those are. Say so: Muon(output_layers="path/of/layer"), or [] if there are none; '
                 f"{hints.PLAN} lists the paths."
             )
-        return giving
+        return outputs
 
     @property
     def lines(self) -> list[str]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rewriter.core.layout import layout_of, layouts_in
+from rewriter.core.layout import layout_of
 
 from ...adapters import keras
 from ...model.flowing_back import INPUT_MOMENT, can_be_measured
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
     from rewriter.core.layout import Layout
 
-    from ...model.walk import LocatedLayer
     from ..layers_together import LayerStep
     from ..state.extents import Extent
+    from .adam import KernelInModel
 
 
 class NaturalGradient(AdamForOthers):
@@ -154,18 +154,17 @@ class NaturalGradient(AdamForOthers):
         far, bound = ops.square(self.rate(length.dtype)) * length, scalar(self.bound, length.dtype)
         return ops.where(far > bound, ops.sqrt(ops.divide_no_nan(bound, far)), ops.ones_like(far))
 
-    def choose_layers(self, merged: Sequence[LocatedLayer], outputs: Callable[[], frozenset[int]]) -> None:
+    def choose_layers(self, kernels: Sequence[KernelInModel], outputs: frozenset[int]) -> None:
         """Note which merged layers get AdamW.
 
         Args:
-            merged: The merged layers.
+            kernels: Their augmented kernels.
             outputs: Not needed.
         """
         del outputs
+        left = dict.fromkeys(each.found.paths[0] for each in kernels if not can_be_measured(each.layout))
         self._lines = [
-            f"{type(self).__name__}: AdamW for {found.paths[0]}, of which it is not known what flows back"
-            for found in merged
-            if not all(map(can_be_measured, layouts_in(found.layer)))
+            f"{type(self).__name__}: AdamW for {path}, of which it is not known what flows back" for path in left
         ]
 
     @property

@@ -21,6 +21,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from rewriter.core.log import log
+
 from ...adapters import keras
 from ..hyperparameters import require_count
 from .adam import AdamForOthers
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 # The slots of both axes of W*: G times itself, summed over the other axis, and the eigenvectors of that.
 _OF_AXES = (("row_factor", "row_basis"), ("unit_factor", "unit_basis"))
+_LONG = 512  # XLA took 1.7 s for the eigenvectors of so many rows on two cores, 9.6 s for twice as many
 _BASES = tuple(basis for _, basis in _OF_AXES)
 
 
@@ -89,6 +92,7 @@ class SOAP(AdamForOthers):
         super().__init__(learning_rate, beta_1, beta_2, epsilon, name=name, **kwargs)
         self.every = every
         self.largest = largest
+        self._warned = False
 
     def slot_shape(self, name: str, variable: Any) -> tuple[int, ...]:
         """Return the shape of a slot; the matrices of an axis that is too long are one number.
@@ -151,6 +155,7 @@ class SOAP(AdamForOthers):
             }
             return [_turned(found, turns), *new]
 
+        self._warn_of_xla(variable, axes)
         if axes:
             factors, bases = [axis.factor for axis in axes], [axis.basis for axis in axes]
             keras.refresh_if(
@@ -160,6 +165,20 @@ class SOAP(AdamForOthers):
                 make,
             )
         steps.assign_add(ops.ones((), steps.dtype))
+
+    def _warn_of_xla(self, variable: Any, axes: Sequence[_Axis]) -> None:
+        """Say once that the first step will take long where XLA has no fast decomposition."""
+        longest = max((axis.basis.shape[0] for axis in axes), default=0)
+        if longest > _LONG and not self._warned and keras.decomposes_slowly():
+            self._warned = True
+            log.warning(
+                "SOAP: the first step takes seconds for each wide layer (%s: eigenvectors of %d by %d), since XLA of "
+                "TensorFlow compiles it for a CPU. compile(jit_compile=False) spares them, or SOAP(largest=%d).",
+                keras.name_of(variable),
+                longest,
+                longest,
+                _LONG,
+            )
 
 
 class _Axis(NamedTuple):

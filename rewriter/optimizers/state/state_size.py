@@ -7,13 +7,15 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rewriter.core.layout import Layout, layout_of
+from rewriter.core.layout import Layout, layout_of, layouts_in
 
 from ...adapters import keras
-from ...model.walk import locate_layers
+from ...model.output_layers import output_layers
+from ...model.walk import LocatedLayer, locate_layers
 from ..centered.optimizer import kept_of_inputs
 from ..optimizer_choice import choose_optimizer, choose_standard_optimizer
 from ..rule_statistics import kept_of_layer
+from ..rules.adam import AdamForOthers, KernelInModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -51,16 +53,21 @@ class _Trained(NamedTuple):
     path: str
     shape: tuple[int, ...]
     dtype: Any
+    name: str
     layout: Layout | None = None
+    found: LocatedLayer | None = None  # of a layer that is to be merged
 
 
-def state_sizes(plan: Plan, model: Any, optimizer: str | None = None) -> tuple[StateSize, StateSize]:
+def state_sizes(
+    plan: Plan, model: Any, optimizer: str | None = None, inputs: Any = None
+) -> tuple[StateSize, StateSize]:
     """Count the optimizer state of a model before a rewrite and after it.
 
     Args:
         plan: The plan of the model.
         model: The model. It is left as it is, and nothing of the size of a state is allocated.
         optimizer: The name of the rule that a rewrite is to give the model; ``None`` for what it gives by itself.
+        inputs: A batch that the model takes, for a rule that asks which layers give its outputs; ``None`` makes one.
 
     Returns:
         The count before and the count after; a model that is rewritten already, in whole, is counted as it will be
@@ -69,12 +76,20 @@ def state_sizes(plan: Plan, model: Any, optimizer: str | None = None) -> tuple[S
     before = choose_standard_optimizer(model).optimizer
     stays = plan.is_carried_out and optimizer is None
     after = keras.optimizer_of(model) if stays else choose_optimizer(model, optimizer).optimizer
-    return _count(before, _trained(plan, model, merged=False)), _count(after, _trained(plan, model, merged=True))
+    giving = frozenset[int]()
+    inner = keras.inner_optimizer(after)
+    if isinstance(inner, AdamForOthers) and inner.asks_for_output_layers and plan.merges:
+        to_merge = {id(layer): layouts for _, layer, layouts in plan.layers_to_merge()}
+        giving = output_layers(model, inputs, lambda layer: to_merge.get(id(layer)) or layouts_in(layer))
+    return (
+        _count(before, _trained(plan, model, merged=False), giving),
+        _count(after, _trained(plan, model, merged=True), giving),
+    )
 
 
 def _trained(plan: Plan, model: Any, merged: bool) -> Iterator[_Trained]:
     """List the trained variables of a model, merged or separate, as asked for."""
-    paths = {id(weight): found.paths[0] for found in locate_layers(model) for weight in keras.own_weights(found.layer)}
+    located = {id(weight): found for found in locate_layers(model) for weight in keras.own_weights(found.layer)}
     stacked = {
         id(getattr(layer, part.attribute)): (layout, part)
         for _, layer, layouts in plan.layers_to_merge()
@@ -82,41 +97,48 @@ def _trained(plan: Plan, model: Any, merged: bool) -> Iterator[_Trained]:
         for part in layout.parts
     }
     for variable in keras.trained_variables(model):
-        path, dtype = paths.get(id(variable), _ELSEWHERE), keras.stored_dtype(variable)
+        found, dtype, name = located.get(id(variable)), keras.stored_dtype(variable), keras.name_of(variable)
+        path = _ELSEWHERE if found is None else found.paths[0]
         layout, part = stacked.get(id(variable), (layout_of(variable), None))
         if layout is None:
             if keras.has_known_shape(variable):
-                yield _Trained(path, tuple(variable.shape), dtype)
-        elif merged and (part is None or part is layout.parts[0]):
-            yield _Trained(path, layout.shape, dtype, layout)
+                yield _Trained(path, tuple(variable.shape), dtype, name)
+        elif merged and part is None:
+            yield _Trained(path, layout.shape, dtype, name, layout)
+        elif merged and part is layout.parts[0]:
+            yield _Trained(path, layout.shape, dtype, layout.name, layout, found)
         elif not merged:
             shapes = [each.shape for each in layout.parts] if part is None else [part.shape]
-            yield from (_Trained(path, shape, dtype) for shape in shapes)
+            yield from (_Trained(path, shape, dtype, name) for shape in shapes)
 
 
-def _count(optimizer: Any, trained: Iterable[_Trained]) -> StateSize:
+def _count(optimizer: Any, trained: Iterable[_Trained], giving: frozenset[int]) -> StateSize:
     """Build a copy of an optimizer in a graph that is never run: its slots have shapes and take no memory."""
     if optimizer is None:
         return StateSize(None, {}, 0)
     inner = keras.inner_optimizer(optimizer)
     try:
-        bytes_of = _slot_bytes(inner, trained)
+        bytes_of = _slot_bytes(inner, trained, giving)
     except Exception:  # noqa: BLE001  a user's own optimizer may do what it likes when it is made and built
         return StateSize(type(inner).__name__, {}, None)
     layers = {path: size for path, size in bytes_of.items() if path != _ELSEWHERE}
     return StateSize(type(inner).__name__, layers, bytes_of.total())
 
 
-def _slot_bytes(inner: Any, trained: Iterable[_Trained]) -> Counter[str]:
+def _slot_bytes(inner: Any, trained: Iterable[_Trained], giving: frozenset[int]) -> Counter[str]:
     config, bytes_of = inner.get_config(), Counter[str]()
     with keras.without_memory():
-        variables = []
+        variables, kernels = [], []
         for each in trained:
-            variable = keras.new_variable(each.shape, each.dtype)
+            variable = keras.new_variable(each.shape, each.dtype, each.name)
             if each.layout is not None:
                 each.layout.attach(variable)
+            if each.layout is not None and each.found is not None:
+                kernels.append(KernelInModel(each.found, variable, each.layout))
             variables.append((variable, each.path))
         like = type(inner).from_config(config)
+        if isinstance(like, AdamForOthers) and kernels:
+            like.choose_layers(kernels, giving)
         with warnings.catch_warnings():
             # That nothing is merged is what the plan says.
             warnings.filterwarnings("ignore", message=".*none of them is an augmented kernel")

@@ -22,6 +22,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from ... import xla
 from ..corrected_steps import without_rows
 from ..graphs import context
 
@@ -43,7 +44,7 @@ def fused_update(
         nesterov: Whether ``W*`` moves by the new ``m`` instead of the old one.
         inputs: ``[m̂, 0]``, of shape ``(1, incoming)``, for a step in centered coordinates with one bias row.
     """
-    by_xla, large = context.is_compiled_by_xla(), variable.shape.num_elements() >= _LARGE
+    by_xla, large = xla.is_compiled_by_xla(), variable.shape.num_elements() >= _LARGE
     factors = context.factors_of(gradient) if by_xla or large else None
     if factors is not None:
         _by_factors(variable, slot, gradient, factors, rate, momentum, nesterov, inputs)
@@ -78,7 +79,7 @@ def _by_factors(
     made = products[0] + found
     moving = momentum * made if nesterov else found
     of_bias = None if inputs is None else _of_bias(products[1], inputs, moving)
-    if context.is_compiled_by_xla():
+    if xla.is_compiled_by_xla():
         delta = _with_bias(tf.nn.bias_add(gradient, moving), of_bias)
     else:
         rows, below = [left, tf.ones((1, variable.shape[0]), left.dtype)], [right, moving[tf.newaxis]]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+from ... import xla
 from ..graphs import context
 from ..observation.statistics import with_ones
 
@@ -34,7 +35,7 @@ def fuses_product(inputs: Any) -> bool:
     """
     if tf.executing_eagerly() or not isinstance(inputs, tf.Tensor) or (inputs.shape.rank or 0) < 2:  # noqa: PLR2004
         return False
-    return context.is_differentiated() or context.is_compiled_by_xla()
+    return context.is_differentiated() or xla.is_compiled_by_xla()
 
 
 def fused_product(
@@ -56,7 +57,7 @@ def fused_product(
     Returns:
         Tensor of shape ``(..., units)``.
     """
-    multiply = _whole if context.is_compiled_by_xla() else _with_views
+    multiply = _whole if xla.is_compiled_by_xla() else _with_views
     if inputs.shape.rank == 2:  # noqa: PLR2004
         return multiply(inputs, augmented, layout, twin, mean, made)
     flat = tf.reshape(inputs, (-1, layout.kernel_rows.stop))

@@ -12,9 +12,9 @@ import tf_keras
 
 from rewriter.core.derived_classes import original_class
 
+from ... import xla
 from ..corrected_steps import subtract_in_place
 from ..distribution import has_strategy
-from ..graphs import context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ def velocity_step(optimizer: Any, gradient: Any, variable: Any, rows: slice, cor
     """
     if original_class(type(optimizer)) is not tf_keras.optimizers.SGD or optimizer.nesterov:
         return False
-    if tf.executing_eagerly() or context.is_compiled_by_xla() or has_strategy():
+    if tf.executing_eagerly() or xla.is_compiled_by_xla() or has_strategy():
         return False
     velocity = optimizer.momentums[optimizer._index_dict[optimizer._var_key(variable)]]
     tf.raw_ops.ResourceApplyKerasMomentum(

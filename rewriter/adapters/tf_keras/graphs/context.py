@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 from tensorflow.python.eager import record
-from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 from tensorflow.python.ops.control_flow_v2_func_graphs import (
     CondBranchFuncGraph,
     WhileBodyFuncGraph,
@@ -61,11 +60,6 @@ def in_part_of_a_graph() -> bool:
 def is_differentiated() -> bool:
     """Tell whether a ``GradientTape`` is recording: whether what is traced now will have a backward pass."""
     return bool(record.could_possibly_record())
-
-
-def is_compiled_by_xla() -> bool:
-    """Tell whether what is traced now is inside a ``tf.function(jit_compile=True)``."""
-    return bool(GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
 
 
 def can_compile() -> bool:

@@ -9,8 +9,9 @@ from tensorflow.core.framework import attr_value_pb2
 from tensorflow.python.eager import record
 from tf_keras.src.engine.base_layer_utils import call_context
 
+from ...xla import is_compiled_by_xla
 from ..distribution import has_strategy, strategy_scope
-from ..graphs.context import in_part_of_a_graph, is_compiled_by_xla
+from ..graphs.context import in_part_of_a_graph
 from ..layers import stored_dtype, stored_variable
 
 if TYPE_CHECKING:
