@@ -51,7 +51,7 @@ def command(
     imports: common.Import = None,
     allow_lambda: common.AllowLambda = False,
 ) -> None:
-    """Merge each kernel and bias of a saved model, those of Dense layers or others too, and attach joint momentum.
+    """Merge each kernel and bias of a saved model, those of Dense layers or others too; attach centered joint momentum.
 
     Example:  rewriter rewrite base.keras joint.keras --learning-rate 0.05 --momentum 0.9
     """

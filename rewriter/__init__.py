@@ -1,6 +1,6 @@
 """Rewrite a Keras model so that its optimizer sees each layer whole: ``W* = [W; b]``, one variable a layer.
 
-    model = rewriter.rewrite(model)         # merge each kernel and bias; attach joint momentum
+    model = rewriter.rewrite(model)         # merge each kernel and bias; centered joint momentum
     model.fit(...)                          # ordinary Keras from here on
     rewriter.export(model, "tuned.keras")   # plain Keras again, bit for bit
 

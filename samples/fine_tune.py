@@ -1,4 +1,4 @@
-"""Fine-tune a saved model under joint momentum and export it: the main job, in Python.
+"""Fine-tune a saved model under centered joint momentum and export it: the main job, in Python.
 
 python samples/fine_tune.py
 """

@@ -161,7 +161,7 @@ def _choose_centered(model: Any) -> OptimizerChoice:
 
 
 def _choose_default(model: Any, given: dict[str, Any]) -> OptimizerChoice:
-    """Choose a joint optimizer: the one that a model has, or joint momentum; none for a layer that is no model."""
+    """Choose a joint optimizer: the one that a model has, or centered joint momentum; none for a layer, no model."""
     if not isinstance(model, keras.Model):
         what = f"none, a layer has none: make one for your training loop, as in {keras.LIBRARY}.JointMomentum()"
         return OptimizerChoice(None, None, (Outcome.OPTIMIZER(what=what),))
@@ -169,22 +169,24 @@ def _choose_default(model: Any, given: dict[str, Any]) -> OptimizerChoice:
     if (is_joint(current) or is_centered(current)) and not given:
         return _kept(model, keras.optimizer_of(model))
     with keras.strategy_scope(model):
-        return _joint(model, given)
+        return _joint(model, given, centers=not is_joint(current) or is_centered(current))
 
 
-def _choose_joint(model: Any) -> OptimizerChoice:
+def _choose_joint(model: Any, given: dict[str, Any]) -> OptimizerChoice:
     """Choose joint momentum, by its name: the one that a model has, or one that starts from its SGD, or a new one."""
     current = keras.inner_optimizer(keras.optimizer_of(model))
-    if not isinstance(model, keras.Model) or type(current) is JointMomentum:
-        return _choose_default(model, {})
+    if not isinstance(model, keras.Model) or warm_start.is_joint_momentum(current):
+        return _choose_default(model, given)
     with keras.strategy_scope(model):
-        return choose_optimizer(model, JointMomentum()) if is_joint(current) else _joint(model, {})
+        if is_joint(current) and not given:
+            return choose_optimizer(model, JointMomentum())
+        return _joint(model, given, centers=False)
 
 
 def _choose_by_name(model: Any, name: str, given: dict[str, Any]) -> OptimizerChoice:
     """Choose by one of the words that stand for an optimizer, with the settings given where it is a new one."""
     if name == JOINT:
-        return _choose_default(model, given) if given else _choose_joint(model)
+        return _choose_joint(model, given)
     if name in RULES:
         return _choose_rule(model, RULES[name], given)
     return _choose_own(model) if name == KEEP else _choose_centered(model)
@@ -271,7 +273,7 @@ def _kept(model: Any, optimizer: Any) -> OptimizerChoice:
     return OptimizerChoice(optimizer, optimizer, (head, *_kept_state(optimizer), *replaced))
 
 
-def _joint(model: Any, given: dict[str, Any]) -> OptimizerChoice:
+def _joint(model: Any, given: dict[str, Any], centers: bool) -> OptimizerChoice:
     """Choose the joint momentum of a model: with the settings given, else those of its SGD, else the defaults."""
     current = keras.optimizer_of(model)
     if is_joint(current) and not warm_start.can_start_from(current):
@@ -283,22 +285,26 @@ def _joint(model: Any, given: dict[str, Any]) -> OptimizerChoice:
     if not warm_start.can_start_from(current):
         joint = JointMomentum(**given)
         rate = joint.get_config()["learning_rate"]
-        what = f"JointMomentum, new, learning rate {_shown(rate)}, momentum {_shown(joint.momentum)}"
+        what = f"{_called(centers)}, new, learning rate {_shown(rate)}, momentum {_shown(joint.momentum)}"
         if current is None:
             what += ", for compile(optimizer=model.optimizer, ...)"
-            return OptimizerChoice(joint, None, (Outcome.OPTIMIZER(what=what),))
+            return OptimizerChoice(joint, None, (Outcome.OPTIMIZER(what=what),), centers)
         optimizer = _scaled_like(current, joint)
         lines = (Outcome.OPTIMIZER(what=what), *_lost_settings(current), *_lost_state(model))
-        return OptimizerChoice(optimizer, None, lines)
+        return OptimizerChoice(optimizer, None, lines, centers)
     settings = {**warm_start.settings_from(current), **given}
     optimizer = _scaled_like(current, JointMomentum(**settings))
-    return OptimizerChoice(optimizer, current, tuple(_warm_lines(current, settings, given)))
+    return OptimizerChoice(optimizer, current, tuple(_warm_lines(current, settings, given, centers)), centers)
 
 
-def _warm_lines(current: Any, settings: dict[str, Any], given: dict[str, Any]) -> Iterator[Message]:
+def _called(centers: bool) -> str:
+    return f"{'centered ' if centers else ''}{JOINT}"
+
+
+def _warm_lines(current: Any, settings: dict[str, Any], given: dict[str, Any], centers: bool) -> Iterator[Message]:
     inner = keras.inner_optimizer(current)
     goes_on = isinstance(inner, JointMomentum)
-    yield Outcome.OPTIMIZER(what=f"{_name(current)} converted to JointMomentum")
+    yield Outcome.OPTIMIZER(what=f"{_name(current)} converted to {_called(centers)}")
     if left := warm_start.left_behind(inner):
         yield Outcome.STATE_LOST(optimizer=_name(current), what=", ".join(left))
     for name, value in settings.items():

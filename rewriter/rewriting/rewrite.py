@@ -23,7 +23,7 @@ from ..model.augmented_layers import augmented_class, is_exact, pairs_in, standa
 from ..model.pairs import pair_of
 from ..model.recurrent_loops import slice_outside_loops
 from ..optimizers import weight_decay
-from ..optimizers.centered.optimizer import center, uncenter
+from ..optimizers.centered.optimizer import center, copy_means, is_centered, settings_of, uncenter
 from ..optimizers.joint_optimizer import has_no_rule_for_others
 from ..optimizers.observed_model import centering_lines, lines_of_rule, meet_model, observe_model, start_from
 from ..optimizers.optimizer_choice import choose_optimizer, is_word
@@ -70,13 +70,13 @@ def rewrite(
 
     Args:
         model: A built Keras model: Sequential, Functional or subclassed.
-        optimizer: ``None`` gives :class:`rewriter.JointMomentum`, with the learning rate and momentum of a compiled
-            SGD where there is one; what is lost of another optimizer is warned of before. An optimizer instance gives
-            that one; the name ``"JointMomentum"`` joint momentum, whatever the model has, and ``"SOAP"``, ``"KFAC"``,
-            ``"Muon"`` or ``"QuasiDiagonal"`` that rule with its defaults. ``"keep"`` keeps the
-            compiled optimizer with its state, slots of kernel and bias stacked as the weights are. ``"centered"`` keeps
-            it so and centers it, as :class:`rewriter.Centered` does; its means begin with those of ``inputs``, if they
-            are given.
+        optimizer: ``None`` gives :class:`rewriter.JointMomentum` in centered coordinates, with the learning rate and
+            momentum of a compiled SGD where there is one; what is lost of another optimizer is warned of before. An
+            optimizer instance gives that one; the name ``"JointMomentum"`` joint momentum that is not centered,
+            whatever the model has, and ``"SOAP"``, ``"KFAC"``, ``"Muon"`` or ``"QuasiDiagonal"`` that rule with its
+            defaults. ``"keep"`` keeps the compiled optimizer with its state, slots of kernel and bias stacked as the
+            weights are. ``"centered"`` keeps it so and centers it, as :class:`rewriter.Centered` does. The means of
+            what is centered begin with those of ``inputs``, if they are given.
         include: Selectors of the layers to merge, as in :func:`rewriter.plan`.
         exclude: Selectors of the layers to leave alone.
         strict: Raise unless every selected kernel and bias pair can be merged.
@@ -295,5 +295,8 @@ def _transfer_state(model: Any, choice: OptimizerChoice, transfer: StateTransfer
         warm_start.start(choice.optimizer, choice.state_of, transfer.sources(model), trained)
         transfer.copy_exclusions(choice.optimizer)
     if choice.centers:
-        center(keras.inner_optimizer(choice.optimizer))
+        center(keras.inner_optimizer(choice.optimizer), **settings_of(choice.state_of))
     observe_model(choice.optimizer, model)
+    if choice.centers and is_centered(choice.state_of):
+        new, old = map(keras.inner_optimizer, (choice.optimizer, choice.state_of))
+        copy_means(new, old, keras.trained_variables(model))

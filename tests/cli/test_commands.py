@@ -40,12 +40,13 @@ def test_life_cycle(run, base, tmp_path, suffix):
     code, out, err = run("rewrite", base, joint)
     assert (code, err) == (0, "")
     assert "3 of 3 layers with a kernel merged" in out
-    assert out.splitlines()[-6:] == [
-        "optimizer: SGD converted to JointMomentum",
+    assert out.splitlines()[-7:] == [
+        "optimizer: SGD converted to centered JointMomentum",
         "learning_rate: 0.05 kept",
         "momentum: 0.9 kept",
         "velocity: 6 slots converted, divided by the learning rate, to their mean per unit where merged",
         "iterations: 3 kept",
+        "centered: 3 of 3 merged",
         f"written: {joint}",
     ]
     code, out, err = run("inspect", joint, "--strict")
@@ -53,7 +54,10 @@ def test_life_cycle(run, base, tmp_path, suffix):
     assert "3 of 3 layers with a kernel merged;" in out
     sha256 = formats.digest(base)
     assert f"rewritten by keras-rewriter {rewriter.__version__} with tf-keras {tf_keras.__version__}, file" in out
-    assert f"source sha256: {sha256}\nsettings: optimizer: SGD converted to JointMomentum; selectors: none\n" in out
+    assert (
+        f"source sha256: {sha256}\nsettings: optimizer: SGD converted to centered JointMomentum; selectors: none\n"
+        in out
+    )
     assert "inner/first           Dense  6x6  kernel 5x6 + bias 6\n" in out
     code, out, err = run("export", joint, plain)
     assert (code, err) == (0, "")

@@ -85,7 +85,7 @@ def test_weights_and_checkpoints_of_an_older_version_restore_into_a_model_rewrit
     for restore in ("weights", "checkpoint"):
         model = case.build()
         model.compile(case.optimizer(), "mse")
-        model = rewriter.rewrite(model, layers=case.layers)
+        model = rewriter.rewrite(model, "JointMomentum", layers=case.layers)
         if restore == "weights":
             model.load_weights(FOLDER / "dense_joint.weights.h5")
         else:
@@ -104,7 +104,7 @@ def test_files_written_now_name_what_those_of_older_versions_do(name, tmp_path):
     case = CASES[name]
     model = case.build()
     model.compile(case.optimizer(), "mse")
-    rewriter.rewrite(model, optimizer=case.choice, layers=case.layers)
+    rewriter.rewrite(model, optimizer=case.choice or "JointMomentum", layers=case.layers)
     train(model)
     for ending in (".keras", ".h5"):
         rewriter.save_model(model, tmp_path / f"{name}{ending}")

@@ -293,7 +293,7 @@ def test_dtypes(builder, policy):
 def test_a_loop_slices_the_kernel_once():
     """The views of a cell are made outside of the loop over its steps: no split in the body, nor in its gradient."""
     model = tf_keras.Sequential([layers.InputLayer((6, 4)), layers.SimpleRNN(3)])
-    rewriter.rewrite(model, layers="recurrent")
+    rewriter.rewrite(model, "JointMomentum", layers="recurrent")
 
     @tf.function
     def step(x):

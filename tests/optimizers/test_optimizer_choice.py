@@ -19,13 +19,14 @@ def test_what_becomes_of_the_optimizer_is_said_line_by_line(caplog):
         return [each for each in caplog.messages[1:] if not each.startswith("variable names")]
 
     assert lines(lambda: optimizers.SGD(0.05, momentum=0.75, nesterov=True, weight_decay=0.1)) == [
-        "optimizer: SGD converted to JointMomentum",
+        "optimizer: SGD converted to centered JointMomentum",
         "learning_rate: 0.05 kept",
         "momentum: 0.75 kept",
         "nesterov: True kept",
         "weight_decay: 0.1 kept, from now on on kernel rows only",
         "velocity: 6 slots converted, divided by the learning rate, to their mean per unit where merged",
         "iterations: 3 kept",
+        "centered: 2 of 2 merged",
     ]
     assert lines(lambda: optimizers.Adam(0.01, clipnorm=2.0), optimizer="keep") == [
         "optimizer: Adam kept",
@@ -35,15 +36,17 @@ def test_what_becomes_of_the_optimizer_is_said_line_by_line(caplog):
     ]
     schedule = optimizers.schedules.CosineDecay(0.01, 100)
     assert lines(lambda: optimizers.AdamW(schedule, weight_decay=0.125, clipnorm=2.0)) == [
-        "optimizer: JointMomentum, new, learning rate 0.01, momentum 0.9",
+        "optimizer: centered JointMomentum, new, learning rate 0.01, momentum 0.9",
         "settings of AdamW: lost, CosineDecay, weight_decay 0.125, clipnorm 2; give them to JointMomentum",
         "state of AdamW: lost, 12 slots and 3 iterations; optimizer='keep' keeps it",
+        "centered: 2 of 2 merged",
     ]
     scaled = lambda: tf_keras.mixed_precision.LossScaleOptimizer(optimizers.legacy.Adam(0.01))  # noqa: E731
     assert lines(scaled) == [
-        "optimizer: JointMomentum, new, learning rate 0.01, momentum 0.9",
+        "optimizer: centered JointMomentum, new, learning rate 0.01, momentum 0.9",
         "state of legacy Adam: lost, 12 slots and 3 iterations; optimizer='keep' keeps it",
         "loss scale: 32768 kept",
+        "centered: 2 of 2 merged",
     ]
 
 
@@ -51,7 +54,7 @@ def test_export_and_split_say_what_becomes_of_the_optimizer(caplog, tmp_path):
     """Under joint momentum a plain SGD without velocity; under a kept optimizer that one with its slots."""
     caplog.set_level("INFO", "rewriter")
     reset = [
-        "optimizer: JointMomentum replaced by SGD of the same learning rate and momentum",
+        "optimizer: centered JointMomentum replaced by SGD of the same learning rate and momentum",
         "velocity: reset, SGD starts without",
         "iterations: 3 kept",
     ]

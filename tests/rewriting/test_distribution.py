@@ -28,7 +28,7 @@ def test_two_devices_train_as_one(trained, case):
     assert said["difference"] <= 1e-5
     assert said["copies"] == [True] * 4
     # Of what a layer sees each replica has a sum of its own; so is kept what all replicas find alike.
-    sums = ["SyncOnReadVariable"] if case.startswith(("centered", "statistics", "KFAC", "quasi")) else []
+    sums = ["SyncOnReadVariable"] if case.startswith(("centered", "warm", "statistics", "KFAC", "quasi")) else []
     assert said["variables"] == ["MirroredVariable", *sums]
     assert said["exported"]
     assert said["resumed"] == 0

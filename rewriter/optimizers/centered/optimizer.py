@@ -295,6 +295,22 @@ def kept_of_inputs(optimizer: Any, variable: Any) -> list[Any]:
     return [] if observer is None else observer.variables
 
 
+def settings_of(optimizer: Any) -> dict[str, Any]:
+    """Return what :func:`center` was given for an optimizer; nothing for one that is not centered."""
+    state = state_of(keras.inner_optimizer(optimizer))
+    if state is None:
+        return {}
+    return {"decay": state.statistics.decay, "include": state.include, "exclude": state.exclude}
+
+
+def copy_means(optimizer: Any, other: Any, variables: Sequence[Any]) -> None:
+    """Let a centered optimizer go on with what another one has kept of the inputs of some variables."""
+    for variable in variables:
+        pairs = zip(kept_of_inputs(optimizer, variable), kept_of_inputs(other, variable), strict=False)
+        for kept, of_other in pairs:
+            kept.assign(of_other)
+
+
 class Suspended(NamedTuple):
     """An optimizer that was centered, with what it had beside its slots."""
 

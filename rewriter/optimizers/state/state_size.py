@@ -12,7 +12,7 @@ from rewriter.core.layout import Layout, layout_of, layouts_in
 from ...adapters import keras
 from ...model.output_layers import output_layers
 from ...model.walk import LocatedLayer, locate_layers
-from ..centered.optimizer import kept_of_inputs
+from ..centered.optimizer import center, kept_of_inputs
 from ..optimizer_choice import choose_optimizer, choose_standard_optimizer
 from ..rule_statistics import kept_of_layer
 from ..rules.adam import AdamForOthers, KernelInModel
@@ -75,7 +75,8 @@ def state_sizes(
     """
     before = choose_standard_optimizer(model).optimizer
     stays = plan.is_carried_out and optimizer is None
-    after = keras.optimizer_of(model) if stays else choose_optimizer(model, optimizer).optimizer
+    choice = None if stays else choose_optimizer(model, optimizer)
+    after = keras.optimizer_of(model) if choice is None else choice.optimizer
     giving = frozenset[int]()
     inner = keras.inner_optimizer(after)
     if isinstance(inner, AdamForOthers) and inner.asks_for_output_layers and plan.merges:
@@ -83,7 +84,7 @@ def state_sizes(
         giving = output_layers(model, inputs, lambda layer: to_merge.get(id(layer)) or layouts_in(layer))
     return (
         _count(before, _trained(plan, model, merged=False), giving),
-        _count(after, _trained(plan, model, merged=True), giving),
+        _count(after, _trained(plan, model, merged=True), giving, choice is not None and choice.centers),
     )
 
 
@@ -112,20 +113,20 @@ def _trained(plan: Plan, model: Any, merged: bool) -> Iterator[_Trained]:
             yield from (_Trained(path, shape, dtype, name) for shape in shapes)
 
 
-def _count(optimizer: Any, trained: Iterable[_Trained], giving: frozenset[int]) -> StateSize:
+def _count(optimizer: Any, trained: Iterable[_Trained], giving: frozenset[int], centers: bool = False) -> StateSize:
     """Build a copy of an optimizer in a graph that is never run: its slots have shapes and take no memory."""
     if optimizer is None:
         return StateSize(None, {}, 0)
     inner = keras.inner_optimizer(optimizer)
     try:
-        bytes_of = _slot_bytes(inner, trained, giving)
+        bytes_of = _slot_bytes(inner, trained, giving, centers)
     except Exception:  # noqa: BLE001  a user's own optimizer may do what it likes when it is made and built
         return StateSize(type(inner).__name__, {}, None)
     layers = {path: size for path, size in bytes_of.items() if path != _ELSEWHERE}
     return StateSize(type(inner).__name__, layers, bytes_of.total())
 
 
-def _slot_bytes(inner: Any, trained: Iterable[_Trained], giving: frozenset[int]) -> Counter[str]:
+def _slot_bytes(inner: Any, trained: Iterable[_Trained], giving: frozenset[int], centers: bool) -> Counter[str]:
     config, bytes_of = inner.get_config(), Counter[str]()
     with keras.without_memory():
         variables, kernels = [], []
@@ -137,6 +138,8 @@ def _slot_bytes(inner: Any, trained: Iterable[_Trained], giving: frozenset[int])
                 kernels.append(KernelInModel(each.found, variable, each.layout))
             variables.append((variable, each.path))
         like = type(inner).from_config(config)
+        if centers:
+            center(like)
         if isinstance(like, AdamForOthers) and kernels:
             like.choose_layers(kernels, giving)
         with warnings.catch_warnings():

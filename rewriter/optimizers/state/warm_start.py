@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rewriter.core.derived_classes import original_class
 from rewriter.core.layout import layout_of
 
 from ...adapters import keras
@@ -28,8 +29,12 @@ _VELOCITY = {"momentums", "momentum"}  # the attribute of the current SGD and of
 
 def can_start_from(optimizer: Any) -> bool:
     """Tell whether a joint momentum can go on where an optimizer stopped."""
-    inner = keras.inner_optimizer(optimizer)
-    return isinstance(inner, _SGD) or type(inner) is JointMomentum
+    return isinstance(keras.inner_optimizer(optimizer), _SGD) or is_joint_momentum(optimizer)
+
+
+def is_joint_momentum(optimizer: Any) -> bool:
+    """Tell whether an optimizer is joint momentum, centered or not, and no rule that somebody made of it."""
+    return original_class(type(keras.inner_optimizer(optimizer))) is JointMomentum
 
 
 def settings_from(optimizer: Any) -> dict[str, Any]:

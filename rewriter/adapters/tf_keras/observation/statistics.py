@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 from tensorflow.core.framework import attr_value_pb2
 from tensorflow.python.eager import record
+from tensorflow.python.saved_model import save_context
 from tf_keras.src.engine.base_layer_utils import call_context
 
 from ...xla import is_compiled_by_xla
@@ -26,8 +27,11 @@ _FLAT = (2, 3)
 def is_training_call() -> bool:
     """Tell whether the call that is under way is one of training.
 
-    A user's loop calls ``model(x)`` and says nothing of training; then it is one if a tape records it.
+    A user's loop calls ``model(x)`` and says nothing of training; then it is one if a tape records it. What is traced
+    for a SavedModel is called in training mode too, and the model without its optimizer is to have all that it needs.
     """
+    if save_context.in_save_context():
+        return False
     training = call_context().training
     if training is None:
         return bool(record.could_possibly_record())
