@@ -120,9 +120,14 @@ def _number(values: Any, axes: Sequence[int]) -> Any:
 
 
 def twin_of(variable: Any) -> Any:
-    """Make a scalar that stands for an augmented kernel: its "gradient" is that of the kernel in other coordinates."""
+    """Make a scalar that stands for an augmented kernel: its "gradient" is that of the kernel in other coordinates.
+
+    Its shape is open: where a function that the model is called in is differentiated as a whole, TensorFlow compares
+    the shapes of a tensor and its gradient.
+    """
     with tf.init_scope(), tf.compat.v1.name_scope(None):
-        return tf.Variable(tf.zeros((), stored_dtype(variable)), trainable=True, name="twin")
+        zero = tf.zeros((), stored_dtype(variable))
+        return tf.Variable(zero, trainable=True, name="twin", shape=tf.TensorShape(None))
 
 
 def can_have_twin(variable: Any) -> bool:

@@ -1,0 +1,58 @@
+"""Centered training where a model is called in a function of its own, and where such a function is saved."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+
+import rewriter
+from arrays import bits
+from layer_models import network
+from layer_network import batches
+
+OPTIMIZERS = {"SGD": lambda: tf_keras.optimizers.SGD(0.02, 0.9), "Adam": lambda: tf_keras.optimizers.Adam(0.01)}
+
+
+def trained(optimizer, called, stepped):
+    """Train in a loop of one's own; ``called`` and ``stepped`` wrap the call of the model, and the step."""
+    model = network()
+    model.compile(optimizer(), "mse")
+    rewriter.rewrite(model, "centered")
+    call = called(lambda x: model(x, training=True))
+
+    @stepped
+    def step(x, y):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((call(x) - y) ** 2)
+        model.optimizer.apply_gradients(
+            zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables, strict=True)
+        )
+
+    for x, y in batches(10):
+        step(tf.constant(x + 3, tf.float32), tf.constant(y, tf.float32))
+    return [variable.numpy() for variable in model.trainable_variables]
+
+
+def as_it_is(function):
+    return function
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_model_may_be_called_in_a_function_of_its_own(name):
+    """TensorFlow differentiates that as a whole, under a tape outside of it, and compares shapes."""
+    expected = trained(OPTIMIZERS[name], as_it_is, as_it_is)
+    for stepped in (as_it_is, tf.function):
+        for one, other in zip(trained(OPTIMIZERS[name], tf.function, stepped), expected, strict=True):
+            assert np.abs(one - other).max() <= 1e-4
+    assert [bits(each) for each in trained(OPTIMIZERS[name], tf.function, as_it_is)] == [
+        bits(each) for each in expected
+    ]
+
+
+def test_a_saved_model_of_one_that_is_not_compiled_needs_no_optimizer(tmp_path):
+    """What Keras traces for it in training mode adds to nothing that lies in an optimizer."""
+    model = rewriter.rewrite(network())
+    assert model.optimizer.centered
+    tf_keras.models.save_model(model, tmp_path / "model")
+    x = batches(1)[0][0].astype(np.float32)
+    assert bits(tf_keras.models.load_model(tmp_path / "model").predict(x)) == bits(model.predict(x))
