@@ -33,13 +33,14 @@ _FEW = 5  # layers that an error names
 
 
 @contextlib.contextmanager
-def checked_layer(layer: Any, layouts: Sequence[Layout], path: str) -> Iterator[None]:
+def checked_layer(layer: Any, layouts: Sequence[Layout], path: str, alone: bool = True) -> Iterator[None]:
     """Compare a layer's weights and outputs before and after the block inside merges or separates it.
 
     Args:
         layer: A built layer, standard or rewritten.
         layouts: The layouts of its weights.
         path: Where it is in the model, for the message.
+        alone: Whether it is run by itself; if not, only its weights are compared.
 
     Raises:
         DifferenceError: A weight differs in any bit, or an output by more than its dtype's rounding explains.
@@ -47,12 +48,14 @@ def checked_layer(layer: Any, layouts: Sequence[Layout], path: str) -> Iterator[
     # Each output is a sum of so many products; rounding may add up to as much.
     terms = max(layout.shape[0] for layout in layouts)
     fan_in = layouts[0].parts[0].rows
-    weights, (outputs, _) = _weights(layer, layouts), run_layer(layer, fan_in)
+    weights, (outputs, _) = _weights(layer, layouts), run_layer(layer, fan_in) if alone else ([], "")
     yield
     done = "merged" if is_merged(layer) else "split"
     for attribute, value in _weights(layer, layouts).items():
         if not compare(weights[attribute], value).identical:
             raise DifferenceError(f"its {attribute} changed when it was {done}. The model is as it was.", path)
+    if not alone:
+        return
     again, error = run_layer(layer, fan_in)
     if outputs and error:
         raise DifferenceError(
@@ -75,7 +78,7 @@ def checked_layer(layer: Any, layouts: Sequence[Layout], path: str) -> Iterator[
 @contextlib.contextmanager
 def checked_model(
     model: Any, layers: Sequence[tuple[Any, Sequence[Layout]]], inputs: Any = None, guessed: Sequence[str] = ()
-) -> Iterator[None]:
+) -> Iterator[frozenset[int]]:
     """Compare outputs and losses of the whole model before and after the block inside changes its layers.
 
     A model with users' classes is called in training mode too. It must not fail there if it did not before.
@@ -88,22 +91,22 @@ def checked_model(
         inputs: A batch it takes; ``None`` makes one.
         guessed: Paths of layers whose pairs were discovered: these stay merged only if the model computes the same.
 
+    Yields:
+        The ``id`` of the layers of Keras's own classes whose outputs are compared in this run: they need no run alone.
+
     Raises:
         DifferenceError: An output differs by more than its dtype's rounding explains, or nothing proves a guess.
     """
-    biases = ProbeBiases(layers)
-    # in_place writes to variables before a merge, and to rows after it.
-    with biases.in_place():
+    with ProbeBiases(layers).in_place():
         before = run_model(model, inputs)
         trains = not before.note and _can_run_in_training(model) and not _failure_in_training(model, inputs)
-    if before.note and guessed:
-        raise DifferenceError(f"it could not be checked: {before.note}.", guessed[0])
-    if before.note:
-        log.warning("outputs of %s as a whole not compared: %s", model.name, before.note)
-    yield
-    if before.note:
-        return
-    with biases.in_place():
+        if before.note and guessed:
+            raise DifferenceError(f"it could not be checked: {before.note}.", guessed[0])
+        if before.note:
+            log.warning("outputs of %s as a whole not compared: %s", model.name, before.note)
+        yield frozenset(id(layer) for layer, _ in layers if before.layers.get(id(layer)) and not has_users_code(layer))
+        if before.note:
+            return
         after = run_model(model, inputs, again=True)
         _require_no_failure(model, after, guessed)
         path, difference = first_difference(model, before, after)

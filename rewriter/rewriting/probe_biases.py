@@ -22,7 +22,7 @@ class ProbeBiases:
     """The biases of some layers, and the numbers that stand for them inside :meth:`in_place`.
 
     Args:
-        layers: Layers with the layouts of their weights, all merged or none of them.
+        layers: Layers with the layouts of their weights, each merged or not.
     """
 
     def __init__(self, layers: Sequence[tuple[Any, Sequence[Layout]]]) -> None:
@@ -35,18 +35,19 @@ class ProbeBiases:
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
-        """Inside, the biases have other numbers, in the form that the layers have now."""
-        kept = [(target, target.value()) for each in self._biases for target in _targets(*each)]
+        """Inside, the biases have other numbers, with which the layers may be merged or separated meanwhile."""
+        kept = [[target.value() for target in _targets(*each)] for each in self._biases]
         for number, each in enumerate(self._biases):
             shape = each[-1].shape
             numbers = 0.2 + 0.1 * np.cos(number + np.arange(np.prod(shape))).reshape(shape)
             for target in _targets(*each):
-                target.assign(each[-1].to_rows(keras.ops.convert_to_tensor(numbers)) if is_merged(each[0]) else numbers)
+                target.assign(numbers)
         try:
             yield
         finally:
-            for target, value in kept:
-                target.assign(value)
+            for each, values in zip(self._biases, kept, strict=True):
+                for target, value in zip(_targets(*each), values, strict=True):
+                    target.assign(value)
 
 
 @dataclass(frozen=True)
@@ -54,24 +55,27 @@ class _Target:
     """A bias, as a variable of one device or rows of one: they are assigned in place, and no kernel is copied."""
 
     variable: Any
+    part: Part
     rows: slice | None
 
     def value(self) -> Any:
-        return keras.ops.convert_to_numpy(self.variable if self.rows is None else self.variable[self.rows]).copy()
+        """Return a copy, an array of the shape that the bias has by itself."""
+        found = self.variable if self.rows is None else self.part.from_rows(self.variable[self.rows])
+        return keras.ops.convert_to_numpy(found).copy()
 
     def assign(self, value: Any) -> None:
         new = keras.ops.cast(value, self.variable.dtype)
         if self.rows is None:
             self.variable.assign(new)
         else:
-            keras.assign_rows(self.variable, self.rows, new)
+            keras.assign_rows(self.variable, self.rows, self.part.to_rows(new))
 
 
 def _targets(layer: Any, layout: Layout, part: Part) -> list[_Target]:
     merged = is_merged(layer)
     variable = getattr(layer, layout.attribute if merged else part.attribute)
     rows = _rows(layout, part) if merged else None
-    return [_Target(single, rows) for single in keras.single_variables(variable)]
+    return [_Target(single, part, rows) for single in keras.single_variables(variable)]
 
 
 def _rows(layout: Layout, part: Part) -> slice:

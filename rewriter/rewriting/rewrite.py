@@ -80,8 +80,9 @@ def rewrite(
         include: Selectors of the layers to merge, as in :func:`rewriter.plan`.
         exclude: Selectors of the layers to leave alone.
         strict: Raise unless every selected kernel and bias pair can be merged.
-        check: Compare each layer's weights, its outputs on a random batch, and those of the model, before and after.
-            A model with classes of your own is also called in training mode, before and after.
+        check: Compare each layer's weights, its outputs, and those of the model, before and after. A layer with code of
+            yours, or that a run of the model does not call, is run alone too, on a random batch. A model with
+            classes of your own is also called in training mode, before and after.
         inputs: A batch that the model takes, for the check and to trace it; ``None`` makes one from what the model says
             of its inputs.
         exact: Whether gradients are to be those of the unmerged model bit for bit. ``None`` says yes, unless the
@@ -201,7 +202,8 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
         # On inputs of its own a model is run even where nothing is merged: a SavedModel says what its model takes.
         to_run = check and (decided.merges or inputs is not None)
         to_merge = [(layer, layouts) for _, layer, layouts in decided.layers_to_merge()]
-        with checked_model(model, to_merge, inputs, guessed) if to_run else contextlib.nullcontext():
+        unchecked = contextlib.nullcontext(frozenset[int]())
+        with checked_model(model, to_merge, inputs, guessed) if to_run else unchecked as seen:
             for path, layer, layouts in progress.each([*decided.layers_to_merge()], "merging"):
                 # Before the merge: afterwards the old variables are nowhere in the layer.
                 for layout in layouts:
@@ -209,7 +211,8 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
                     for transfer in transfers.values():
                         transfer.before_merge(layer, layout)
                 cls = augmented_class(standard_class(layer), exact, tuple(map(pair_of, layouts)))
-                with checked_layer(layer, layouts, path) if check else contextlib.nullcontext():
+                alone = id(layer) not in seen
+                with checked_layer(layer, layouts, path, alone) if check else contextlib.nullcontext():
                     surgery.merge(layer, cls, layouts)
                     merged.append(layer)
             invalidate_traces(alive, replaced)  # before the model is run again

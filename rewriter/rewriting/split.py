@@ -255,7 +255,8 @@ def _separate_all(
         # On inputs of its own a model is run even where nothing is merged: a SavedModel says what its model takes.
         to_run = check and (located or inputs is not None)
         layers = [(found.layer, layouts_in(found.layer)) for found in located]
-        with checked_model(model, layers, inputs) if to_run else contextlib.nullcontext():
+        unchecked = contextlib.nullcontext(frozenset[int]())
+        with checked_model(model, layers, inputs) if to_run else unchecked as seen:
             for found in progress.each(located, "splitting"):
                 layer, layouts = found.layer, layouts_in(found.layer)
                 before = _Separated(layer, type(layer), layouts, tuple(augmented_kernels(layer)) if keep else ())
@@ -265,7 +266,8 @@ def _separate_all(
                     continue
                 for layout in layouts:
                     transfer.before_separate(layer, layout)
-                with checked_layer(layer, layouts, found.paths[0]) if check else contextlib.nullcontext():
+                alone = id(layer) not in seen
+                with checked_layer(layer, layouts, found.paths[0], alone) if check else contextlib.nullcontext():
                     surgery.separate(layer, standard_class(layer))
                     separated.append(before)
             traces = invalidate_traces(alive, replaced)  # before the model is run again

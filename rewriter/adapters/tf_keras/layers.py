@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 import tf_keras
+from tensorflow.python.ops.resource_variable_ops import ResourceVariable
 from tf_keras.src.mixed_precision.autocast_variable import AutoCastVariable, create_autocast_variable
 from tf_keras.src.saving.legacy.saved_model.load import RevivedLayer
 
 from ..tensorflow_names import BOOKKEEPING
 from .configs import set_class
-from .distribution import strategy_scope
+from .distribution import has_strategy, strategy_scope
 from .randomness import generator_states
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
 
     from ..records import NewWeight
+
+_ONE_NAME = "variable"
 
 
 def stored_attribute(layer: Any, attribute: str) -> str:
@@ -129,7 +134,9 @@ def variable_and_wrapped(variable: Any) -> list[Any]:
 
 def assign_rows(variable: Any, rows: slice, value: Any) -> None:
     """Assign some rows of a variable, in place."""
-    variable[rows].assign(value)
+    # A twentieth of the time of variable[rows].assign(value).
+    indices = tf.constant(range(rows.start, rows.stop), tf.int32)
+    tf.raw_ops.ResourceScatterUpdate(resource=variable.handle, indices=indices, updates=value)
 
 
 def has_known_shape(variable: Any) -> bool:
@@ -170,6 +177,26 @@ def handles_of(variable: Any) -> list[Any]:
     return [each.handle for each in single]
 
 
+def made_quickly() -> AbstractContextManager[None]:
+    """Inside, variables are made in a third of the time.
+
+    Eagerly TensorFlow makes a kernel for each name of a variable, and keeps it for ever. So all get one name, and each
+    its own afterwards.
+    """
+    if has_strategy() or not tf.executing_eagerly():
+        return contextlib.nullcontext()
+    scope: AbstractContextManager[None] = tf.variable_creator_scope(_named_afterwards)
+    return scope
+
+
+def _named_afterwards(next_creator: Callable[..., Any], name: str | None = None, **settings: Any) -> Any:
+    variable = next_creator(name=_ONE_NAME, **settings)
+    if name is not None and type(variable) is ResourceVariable:
+        scope, _, _ = variable.name.rpartition(_ONE_NAME)
+        variable._handle_name = f"{scope}{name}:0"
+    return variable
+
+
 def new_variable_like(reference: Any, name: str, value: Any, *, constraint: Any = None) -> Any:
     """Create a variable that differs from ``reference`` in name, value and constraint alone.
 
@@ -177,7 +204,7 @@ def new_variable_like(reference: Any, name: str, value: Any, *, constraint: Any 
     """
     inner = stored_variable(reference)
     # A name scope that is open when a layer is built would go before the name, which has its scope already.
-    with tf.init_scope(), strategy_scope(inner), tf.compat.v1.name_scope(None):
+    with tf.init_scope(), strategy_scope(inner), tf.compat.v1.name_scope(None), made_quickly():
         variable = tf.Variable(
             value,
             trainable=reference.trainable,

@@ -13,7 +13,7 @@ from tf_keras.src.optimizers.legacy.optimizer_v2 import _var_key as legacy_varia
 from ..nested_values import values_in
 from ..records import DecayExclusions, Replaced, Slots
 from .distribution import strategy_scope
-from .layers import handles_of, is_bookkeeping
+from .layers import handles_of, is_bookkeeping, made_quickly
 from .legacy import is_legacy
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def state_beside_slots(optimizer: Any) -> list[str]:
 
 def build_slots(optimizer: Any, variables: Sequence[Any]) -> None:
     """Make the slots of an optimizer for some variables, where it has none yet, under its distribution strategy."""
-    with strategy_scope(optimizer):
+    with strategy_scope(optimizer), made_quickly():
         if is_legacy(optimizer):
             optimizer._create_all_weights(variables)
         else:

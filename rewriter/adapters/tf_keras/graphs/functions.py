@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -9,13 +10,15 @@ import tensorflow as tf
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+_PLAIN = (types.FunctionType, property, str, bool, int, float, tuple, type(None))
 # What a tf.function keeps of its traces, and has no public way to forget.
 _TRACES = ("_created_variables", "_variable_creation_config", "_no_variable_creation_config")
 
 
 def is_traced_function(value: Any) -> bool:
     """Tell whether a value is a ``tf.function``."""
-    return isinstance(value, tf.types.experimental.PolymorphicFunction)
+    # Most are plain functions, and an abstract class takes its time to say that it does not know them.
+    return not isinstance(value, _PLAIN) and isinstance(value, tf.types.experimental.PolymorphicFunction)
 
 
 def has_traced(function: Any, handles: Collection[int]) -> bool:

@@ -13,7 +13,7 @@ from tf_keras.src.engine.base_layer_utils import call_context
 from ...xla import is_compiled_by_xla
 from ..distribution import has_strategy, strategy_scope
 from ..graphs.context import in_part_of_a_graph
-from ..layers import stored_dtype, stored_variable
+from ..layers import made_quickly, stored_dtype, stored_variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -168,7 +168,7 @@ def statistic_like(variable: Any, name: str, shape: Sequence[int], decay: float 
     dtype = tf.float64 if stored_dtype(variable) == tf.float64 else tf.float32
     same = decay is None
     aggregation = tf.VariableAggregation.ONLY_FIRST_REPLICA if same else tf.VariableAggregation.SUM
-    with tf.init_scope(), strategy_scope(inner), tf.compat.v1.name_scope(None):
+    with tf.init_scope(), strategy_scope(inner), tf.compat.v1.name_scope(None), made_quickly():
         return tf.Variable(
             tf.zeros(shape, dtype),
             trainable=False,
