@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rewriter.core import notebook_progress
 from rewriter.core.keras_packages import KERAS, TF_KERAS, keras_of
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ class Chosen:
         """Call it."""
         given = args[0] if args else next((kwargs[name] for name in _FIRST if name in kwargs), None)
         which = keras_of_file(given) if self.__name__ in BY_FILE else keras_of(given) or TF_KERAS
-        return self._of(which, self.__name__)(*args, **kwargs)
+        with notebook_progress.shown():
+            return self._of(which, self.__name__)(*args, **kwargs)
 
     def __repr__(self) -> str:
         return f"<function rewriter.{self.__name__}>"

@@ -1,4 +1,4 @@
-"""Progress of long work, reported to a listener. The command line draws it; without a listener it costs nothing."""
+"""Progress of long work, told to a listener. A command line or a notebook draws it; without one it costs nothing."""
 
 from __future__ import annotations
 
@@ -40,6 +40,11 @@ def listening(listener: Listener) -> Iterator[None]:
         yield
     finally:
         _listener.reset(token)
+
+
+def is_heard() -> bool:
+    """Tell whether somebody listens, in this thread."""
+    return _listener.get() is not None
 
 
 @contextlib.contextmanager

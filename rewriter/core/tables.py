@@ -12,10 +12,11 @@ from rich.table import Table
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from rich.console import RenderableType
     from rich.text import Text
 
     # From top to bottom; a line of text is one however long.
-    Parts = Sequence[Table | str]
+    Parts = Sequence[RenderableType]
 
 
 class Shown(Protocol):
@@ -73,7 +74,7 @@ def fitting(
         kept = [index for index in kept if columns[index] not in left_out]
         heads, cells = [columns[index] for index in kept], [[row[index] for index in kept] for row in rows]
         laid_out = table(heads, cells, right)
-        excess = _plain().measure(laid_out).maximum - width
+        excess = plain_console().measure(laid_out).maximum - width
         if excess <= 0:
             return laid_out
     longest = max(_SHORTEST, max(len(first) for first, *_ in cells) - excess)
@@ -89,7 +90,7 @@ def _shortened(text: Text, length: int) -> Text:
 
 def text(shown: Shown) -> str:
     """Write something as text without colours or trailing blanks, as wide as it takes."""
-    console = _plain()
+    console = plain_console()
     with console.capture() as capture:
         show(shown, console)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
@@ -97,13 +98,14 @@ def text(shown: Shown) -> str:
 
 def html(shown: Shown) -> str:
     """Write something as HTML, with the colours that it has on a terminal."""
-    console = _plain(record=True)
+    console = plain_console(record=True)
     show(shown, console)
     return console.export_html(inline_styles=True, code_format=_HTML)
 
 
-def _plain(record: bool = False) -> Console:
-    options: Any = {"markup": False, "highlight": False, "emoji": False, "color_system": None}
+def plain_console(record: bool = False) -> Console:
+    """Make a console that keeps what is printed to itself; rich would show it in a notebook too."""
+    options: Any = {"markup": False, "highlight": False, "emoji": False, "color_system": None, "force_jupyter": False}
     return Console(file=io.StringIO(), width=_WIDTH, record=record, **options)
 
 

@@ -116,7 +116,7 @@ def test_centered(capsys):
 
 def test_the_table_of_samples_lists_each():
     """With a link, and nothing that is not there."""
-    files = {path.name for path in (ROOT / "samples").iterdir() if path.suffix in {".py", ".sh"}}
+    files = {path.name for path in (ROOT / "samples").iterdir() if path.suffix in {".py", ".sh", ".ipynb"}}
     listed = set(re.findall(r"\]\(([a-z_]+\.\w+)\)", (ROOT / "samples" / "README.md").read_text("utf-8")))
     assert listed == files - {"handwriting.py", "reference_networks.py"}
 

@@ -4,14 +4,14 @@ import sys
 import threading
 
 from rewriter.cli import progress_bars as drawing
+from rich.progress import Progress
 
 from rewriter.core import progress
 
 shown = threading.Event()
-start = drawing.Progress.start
-drawing.Progress.start = lambda self: (start(self), shown.set())
-drawing._DELAY = float(sys.argv[1])
-with drawing.drawn(quiet="quiet" in sys.argv), progress.stage("reading [red]model"):
+start = Progress.start
+Progress.start = lambda self: (start(self), shown.set())
+with drawing.drawn("quiet" in sys.argv, float(sys.argv[1])), progress.stage("reading [red]model"):
     for item in progress.each("abc", "merging"):
         if item == "c" and "wait" in sys.argv:
             assert shown.wait(60)
