@@ -69,6 +69,10 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUTPUT if 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Draw no progress on standard error.")]
 Full = Annotated[bool, typer.Option("--full", help="Show all layers, as a tree.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+KeepOptimizer = Annotated[bool, typer.Option("--keep-optimizer", help="Keep the compiled optimizer, with its state.")]
+Centered = Annotated[
+    bool, typer.Option("--centered", help="Keep the compiled optimizer, with its state, and center it.")
+]
 Optimizer = Annotated[
     str | None,
     typer.Option("--optimizer", metavar="NAME", help="A rule: JointMomentum, SOAP, KFAC, Muon or QuasiDiagonal."),
@@ -185,3 +189,10 @@ def show(result: Any, as_json: bool, picture: Path | None = None) -> None:
         typer.echo(tables.text(result))
     if picture is not None and not as_json:
         typer.echo(f"picture: {picture}")
+
+
+def optimizer_word(keep_optimizer: bool, centered: bool, optimizer: str | None) -> str | None:
+    """Return the word for the optimizer that is asked for; ``BadParameter`` if options ask for different ones."""
+    if optimizer is not None and (keep_optimizer or centered):
+        raise typer.BadParameter("--optimizer gives the model another optimizer than it has; give one or the other.")
+    return "centered" if centered else "keep" if keep_optimizer else optimizer

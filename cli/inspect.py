@@ -13,6 +13,8 @@ def command(
     exclude: common.Exclude = None,
     layers: common.Layers = None,
     discover: common.Discover = False,
+    keep_optimizer: common.KeepOptimizer = False,
+    centered: common.Centered = False,
     optimizer: common.Optimizer = None,
     strict: common.Strict = False,
     data: common.Data = None,
@@ -29,6 +31,7 @@ def command(
 
     Example:  rewriter inspect base.keras --exclude 'head'
     """
+    word = common.optimizer_word(keep_optimizer, centered, optimizer)
     with common.working(imports, quiet, model, "inspect") as inspect:
         inspected = inspect.inspect_file(
             model,
@@ -39,7 +42,7 @@ def command(
             data=data,
             safe_mode=not allow_lambda,
             plot=plot,
-            optimizer=optimizer,
+            optimizer=word,
             full=full,
         )
     common.show(inspected, as_json, plot)

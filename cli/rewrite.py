@@ -30,12 +30,8 @@ def command(
             does="Of joint momentum, 0 to 1; if not given, that of a compiled SGD, else 0.9.",
         ),
     ] = None,
-    keep_optimizer: Annotated[
-        bool, typer.Option("--keep-optimizer", help="Keep the compiled optimizer, with its state.")
-    ] = False,
-    centered: Annotated[
-        bool, typer.Option("--centered", help="Keep the compiled optimizer, with its state, and center it.")
-    ] = False,
+    keep_optimizer: common.KeepOptimizer = False,
+    centered: common.Centered = False,
     optimizer: common.Optimizer = None,
     include: common.Include = None,
     exclude: common.Exclude = None,
@@ -57,8 +53,7 @@ def command(
     """
     if output is None and not dry_run:
         raise typer.BadParameter("give OUTPUT, where to write; only --dry-run needs none.")
-    if optimizer is not None and (keep_optimizer or centered):
-        raise typer.BadParameter("--optimizer gives the model another optimizer than it has; give one or the other.")
+    word = common.optimizer_word(keep_optimizer, centered, optimizer)
     if (keep_optimizer or centered) and (learning_rate is not None or momentum is not None):
         option = "--centered" if centered else "--keep-optimizer"
         raise typer.BadParameter(f"{option} keeps learning rate and momentum too; give one or the other.")
@@ -68,9 +63,7 @@ def command(
             output,
             learning_rate=learning_rate,
             momentum=momentum,
-            keep_optimizer=keep_optimizer,
-            centered=centered,
-            optimizer=optimizer,
+            optimizer=word,
             include=include,
             exclude=exclude,
             layers=layers or "dense",

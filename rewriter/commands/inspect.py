@@ -89,7 +89,7 @@ def inspect_file(
 ) -> Inspected:
     """Read a model file and plan its rewrite; draw each ``W*`` if ``plot`` is given.
 
-    ``optimizer`` is the name of the rule that the rewrite is to give it; ``full`` shows all layers.
+    ``optimizer`` is one of the words that :func:`rewriter.rewrite` takes; ``full`` shows all layers.
     """
     if plot is not None:
         require_drawable(plot)

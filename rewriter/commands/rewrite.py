@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rewriter.core import hints
 from rewriter.core.errors import FileError, ModelError, NotMergeableError
 from rewriter.core.log import warned
 
@@ -69,8 +70,6 @@ def rewrite_file(
     output: Path | None,
     learning_rate: float | None = None,
     momentum: float | None = None,
-    keep_optimizer: bool = False,
-    centered: bool = False,
     optimizer: str | None = None,
     include: Selectors = None,
     exclude: Selectors = None,
@@ -87,8 +86,8 @@ def rewrite_file(
     """Read a model file, rewrite the model and write it. A model that is rewritten already is written as it is.
 
     ``data`` is an ``.npz`` file with a batch that the model takes, for the check; ``None`` makes one. ``announce`` is
-    given what of the optimizer will be lost, before anything is written. ``optimizer`` is the name of a rule. ``full``
-    shows all layers.
+    given what of the optimizer will be lost, before anything is written. ``optimizer`` is one of the words that
+    :func:`rewriter.rewrite` takes. ``full`` shows all layers.
 
     Raises:
         ModelError: There is nothing to merge.
@@ -97,8 +96,8 @@ def rewrite_file(
     """
     destination = None if output is None else output_path(path, output, overwrite)
     model, dropped = read_model(path, safe_mode=safe_mode)
-    if dropped and (keep_optimizer or centered):
-        option = "--centered" if centered else "--keep-optimizer"
+    if dropped and optimizer in (KEEP, CENTERED):
+        option = hints.Argument("optimizer", optimizer)
         raise FileError(f"{path}: {dropped}. Without {option} the model is rewritten all the same.")
     inputs = inputs_from(data, model)
     decided = plan(
@@ -108,8 +107,7 @@ def rewrite_file(
     if not decided.merges and not decided.merged:
         error = NotMergeableError if strict else ModelError
         raise error(f"{path}: nothing to merge. {_reasons(decided)} See rewriter inspect {path}.")
-    word = CENTERED if centered else KEEP if keep_optimizer else optimizer
-    choice = choose_optimizer(model, word, learning_rate, momentum)
+    choice = choose_optimizer(model, optimizer, learning_rate, momentum)
     lines = (*lines_of(dropped, choice.lines), *centering_lines(decided, choice))
     if dry_run or destination is None:
         return Rewritten(path, None, decided, lines, full)

@@ -36,6 +36,9 @@ class Message:
     def __getitem__(self, name: str) -> Any:
         return dict(self.details)[name]
 
+    def __repr__(self) -> str:
+        return repr(str(self))
+
     def __str__(self) -> str:
         words = {name: listed(value) if isinstance(value, tuple) else value for name, value in self.details}
         return str(self.kind.value).format_map(words)

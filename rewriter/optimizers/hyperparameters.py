@@ -34,6 +34,12 @@ def require_number(name: str, value: Any, low: float, high: float = math.inf, op
         raise ValueError(f"{name} must be {_legal(low, high)}{' or None' if optional else ''}, got {value!r}.")
 
 
+def require_positive(name: str, value: Any) -> None:
+    """Raise ``ValueError`` unless a hyperparameter is a number above 0."""
+    if not (_is_number(value, 0) and value > 0):
+        raise ValueError(f"{name} must be a finite number > 0, got {value!r}.")
+
+
 def require_learning_rate(value: Any, name: str = "learning_rate") -> None:
     """Raise ``ValueError`` unless a learning rate, or what is like one, is a number of at least 0 or a schedule."""
     if not (isinstance(value, keras.Schedule) or _is_number(value, 0)):

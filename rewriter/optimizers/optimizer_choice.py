@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rewriter.core import hints
 from rewriter.core.errors import OptimizerError
-from rewriter.core.keras_packages import CALLED, keras_of
-from rewriter.core.layout import layout_of
-from rewriter.core.suggestions import closest, did_you_mean
 
-from ..adapters import keras, required
+from ..adapters import keras
 from .centered.optimizer import is_centered, require_centerable
 from .joint_momentum import JointMomentum
-from .joint_optimizer import BOUNDS, is_joint
+from .joint_optimizer import is_joint
 from .outcomes import LOST, Outcome
 from .rules.by_name import RULES
 from .state import slots, warm_start
 from .state.replaced_weights import require_up_to_date
+from .state.state_outcomes import kept_state, loss_scale_kept, lost_settings, lost_state, name_of, shown
+from .wrong_optimizers import meant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,13 +96,13 @@ def choose_optimizer(
     if not keras.is_optimizer(optimizer):
         raise OptimizerError(
             f"optimizer must be None, 'keep', 'centered', {', '.join(map(repr, RULES))} or an optimizer of "
-            f"{keras.NAME}, got "
-            f"{optimizer!r} of type {type(optimizer).__module__}.{type(optimizer).__name__}.{_meant(optimizer)}"
+            f"{keras.NAME}, got {optimizer!r} of type {type(optimizer).__module__}.{type(optimizer).__name__}."
+            f"{meant(optimizer, [KEEP, CENTERED, *RULES])}"
         )
     if keras.strategy_of(model) is not keras.strategy_of(optimizer):
         raise OptimizerError(
-            f"optimizer= is a {_name(optimizer)} that was made outside the tf.distribute strategy of this model; make "
-            "it inside: with strategy.scope(): ..."
+            f"optimizer= is a {name_of(optimizer)} that was made outside the tf.distribute strategy of this model; "
+            "make it inside: with strategy.scope(): ..."
         )
     require_up_to_date(optimizer, model)
     # As compile does under mixed_float16, where gradients would vanish without.
@@ -113,12 +112,12 @@ def choose_optimizer(
     state = keras.optimizer_slots(keras.inner_optimizer(optimizer))
     if state is not None and state.index:
         raise OptimizerError(
-            f"optimizer= is a {_name(optimizer)} that is built for other variables than those of this model; "
+            f"optimizer= is a {name_of(optimizer)} that is built for other variables than those of this model; "
             "give it one that is new, or the one that trained this model."
         )
     scaled = ", in a LossScaleOptimizer" if optimizer is not bare else ""
-    head = Outcome.OPTIMIZER(what=f"{_name(optimizer)}, as given{scaled}")
-    return OptimizerChoice(optimizer, optimizer, (head, *_lost_state(model, chosen=True)))
+    head = Outcome.OPTIMIZER(what=f"{name_of(optimizer)}, as given{scaled}")
+    return OptimizerChoice(optimizer, optimizer, (head, *lost_state(model)))
 
 
 def require_for_layer(model: Any, optimizer: Any) -> None:
@@ -151,11 +150,17 @@ def _choose_centered(model: Any) -> OptimizerChoice:
     if current is None:
         raise OptimizerError(
             f"{hints.CENTERED} centers the optimizer that a model is compiled with, and {model.name} is not compiled: "
-            "call model.compile(optimizer=..., loss=...) first, or give one, optimizer={keras.LIBRARY}.Centered(...)."
+            "call model.compile(optimizer=..., loss=...) first, or give one, "
+            f"optimizer={keras.LIBRARY}.Centered(...)."
         )
     require_centerable(keras.inner_optimizer(current))
     kept = _choose_own(model)
-    what = f"{_name(current)} kept, in centered coordinates; second moments stay as they are"
+    what = f"{name_of(current)} kept"
+    if not is_centered(current):
+        has_first_alone = is_joint(current) or isinstance(
+            keras.inner_optimizer(current), keras.optimizer_classes("SGD")
+        )
+        what += f", in centered coordinates{'' if has_first_alone else '; second moments stay as they are'}"
     lines = (Outcome.OPTIMIZER(what=what), *kept.lines[1:])
     return OptimizerChoice(kept.optimizer, kept.state_of, lines, centers=not is_centered(current))
 
@@ -188,38 +193,24 @@ def _choose_by_name(model: Any, name: str, given: dict[str, Any]) -> OptimizerCh
     if name == JOINT:
         return _choose_joint(model, given)
     if name in RULES:
-        return _choose_rule(model, RULES[name], given)
+        return _choose_rule(model, name, given)
     return _choose_own(model) if name == KEEP else _choose_centered(model)
 
 
-def _choose_rule(model: Any, rule: Any, given: dict[str, Any]) -> OptimizerChoice:
-    """Choose a rule on whole layers by its class: the one that a model has, or a new one."""
+def _choose_rule(model: Any, name: str, given: dict[str, Any]) -> OptimizerChoice:
+    """Choose a rule on whole layers by its name: the one that a model has, or a new one."""
+    rule = RULES[name]
     current = keras.inner_optimizer(keras.optimizer_of(model))
     if type(current) is rule and not given:
         return _kept(model, keras.optimizer_of(model))
     with keras.strategy_scope(model):
-        return choose_optimizer(model, rule(**given))
-
-
-def _meant(given: Any) -> str:
-    """Return what was probably meant by something that is no optimizer."""
-    if isinstance(given, type):
-        return f" Make one: {given.__name__}(...)."
-    if not isinstance(given, str):
-        return _of_other_keras(given)
-    return did_you_mean(closest(given, [KEEP, CENTERED, *RULES])) or (
-        f" A name has no settings: make one, as in {keras.NAME}.optimizers.Adam(1e-3) or "
-        f"{keras.LIBRARY}.JointMomentum(0.01)."
-    )
-
-
-def _of_other_keras(given: Any) -> str:
-    other = keras_of(given)
-    if other in {None, keras.NAME}:
-        return ""
-    ours = any(cls.__module__.startswith("rewriter.") for cls in type(given).__mro__)
-    where = keras.LIBRARY if ours else f"{keras.NAME}.optimizers"
-    return f" That is one of {CALLED[other]}; make one of {where}."
+        new = rule(**given)
+    choice = choose_optimizer(model, new)
+    rate = keras.learning_rate_of(new)
+    what = f"{name}, new, learning rate {shown(rate)}"
+    if current is not None and "learning_rate" not in given:
+        what += f"; that of {name_of(current)}, {shown(keras.learning_rate_of(current))}, is not taken over"
+    return replace(choice, lines=(Outcome.OPTIMIZER(what=what), *choice.lines[1:]))
 
 
 def choose_standard_optimizer(model: Any) -> OptimizerChoice:
@@ -228,24 +219,24 @@ def choose_standard_optimizer(model: Any) -> OptimizerChoice:
     if optimizer is None:
         return OptimizerChoice(None, None, (Outcome.OPTIMIZER(what="none, the model is not compiled"),))
     if not is_joint(optimizer):
-        head = Outcome.OPTIMIZER(what=f"{_name(optimizer)} kept")
-        return OptimizerChoice(optimizer, optimizer, (head, *_kept_state(optimizer, model)))
+        head = Outcome.OPTIMIZER(what=f"{name_of(optimizer)} kept")
+        return OptimizerChoice(optimizer, optimizer, (head, *kept_state(optimizer, model)))
     inner = keras.inner_optimizer(optimizer)
     standard = inner.standard_optimizer()
     if not keras.is_optimizer(standard) or is_joint(standard):
         raise OptimizerError(
-            f"{_name(optimizer)}.standard_optimizer must return an optimizer of {keras.NAME} that is not joint, for "
+            f"{name_of(optimizer)}.standard_optimizer must return an optimizer of {keras.NAME} that is not joint, for "
             f"the model in standard form. It returned {standard!r}."
         )
     standard = _scaled_like(optimizer, standard)
     lines = [
-        Outcome.OPTIMIZER(what=f"{_name(optimizer)} replaced by {_name(standard)}{_in_common(inner, standard)}"),
+        Outcome.OPTIMIZER(what=f"{name_of(optimizer)} replaced by {name_of(standard)}{_in_common(inner, standard)}"),
         _left_behind(inner, standard),
         Outcome.ITERATIONS_KEPT(count=keras.iterations_of(inner)),
     ]
     if inner.weight_decay:
         rows = "" if inner.decay_bias else "; a split leaves the biases out of it, which an exported file cannot say"
-        lines.append(Outcome.SETTING(name="weight_decay", value=_shown(inner.weight_decay), how=f"kept{rows}"))
+        lines.append(Outcome.SETTING(name="weight_decay", value=shown(inner.weight_decay), how=f"kept{rows}"))
     return OptimizerChoice(standard, None, tuple(lines))
 
 
@@ -260,7 +251,7 @@ def _in_common(inner: Any, standard: Any) -> str:
 
 def _left_behind(inner: Any, standard: Any) -> Message:
     if isinstance(inner, JointMomentum):
-        return Outcome.VELOCITY(what=f"reset, {_name(standard)} starts without")
+        return Outcome.VELOCITY(what=f"reset, {name_of(standard)} starts without")
     names = f"{', '.join(inner.slots)} left behind" if inner.slots else "none"
     how = f"{type(inner).__name__}.standard_optimizer says which optimizer goes on, and how"
     return Outcome.SLOTS(what=f"{names}; {how}")
@@ -268,9 +259,9 @@ def _left_behind(inner: Any, standard: Any) -> Message:
 
 def _kept(model: Any, optimizer: Any) -> OptimizerChoice:
     slots.require_own(optimizer, list(filter(keras.is_variable, model.variables)), elementwise=not is_joint(optimizer))
-    replaced = () if optimizer is keras.optimizer_of(model) else _lost_state(model)
-    head = Outcome.OPTIMIZER(what=f"{_name(optimizer)} kept")
-    return OptimizerChoice(optimizer, optimizer, (head, *_kept_state(optimizer), *replaced))
+    replaced = () if optimizer is keras.optimizer_of(model) else lost_state(model, lambda: _can_keep(model))
+    head = Outcome.OPTIMIZER(what=f"{name_of(optimizer)} kept")
+    return OptimizerChoice(optimizer, optimizer, (head, *kept_state(optimizer), *replaced))
 
 
 def _joint(model: Any, given: dict[str, Any], centers: bool) -> OptimizerChoice:
@@ -278,19 +269,19 @@ def _joint(model: Any, given: dict[str, Any], centers: bool) -> OptimizerChoice:
     current = keras.optimizer_of(model)
     if is_joint(current) and not warm_start.can_start_from(current):
         raise OptimizerError(
-            f"this model trains under {_name(current)}, a rule of your own, and {' and '.join(given)} would be for "
+            f"this model trains under {name_of(current)}, a rule of your own, and {' and '.join(given)} would be for "
             "joint momentum. Leave out what you gave, and your rule is kept; change its settings in Python, on "
             "model.optimizer."
         )
     if not warm_start.can_start_from(current):
         joint = JointMomentum(**given)
         rate = joint.get_config()["learning_rate"]
-        what = f"{_called(centers)}, new, learning rate {_shown(rate)}, momentum {_shown(joint.momentum)}"
+        what = f"{_called(centers)}, new, learning rate {shown(rate)}, momentum {shown(joint.momentum)}"
         if current is None:
             what += ", for compile(optimizer=model.optimizer, ...)"
             return OptimizerChoice(joint, None, (Outcome.OPTIMIZER(what=what),), centers)
         optimizer = _scaled_like(current, joint)
-        lines = (Outcome.OPTIMIZER(what=what), *_lost_settings(current), *_lost_state(model))
+        lines = (Outcome.OPTIMIZER(what=what), *lost_settings(current), *lost_state(model, lambda: _can_keep(model)))
         return OptimizerChoice(optimizer, None, lines, centers)
     settings = {**warm_start.settings_from(current), **given}
     optimizer = _scaled_like(current, JointMomentum(**settings))
@@ -304,13 +295,13 @@ def _called(centers: bool) -> str:
 def _warm_lines(current: Any, settings: dict[str, Any], given: dict[str, Any], centers: bool) -> Iterator[Message]:
     inner = keras.inner_optimizer(current)
     goes_on = isinstance(inner, JointMomentum)
-    yield Outcome.OPTIMIZER(what=f"{_name(current)} converted to {_called(centers)}")
+    yield Outcome.OPTIMIZER(what=f"{name_of(current)} converted to {_called(centers)}")
     if left := warm_start.left_behind(inner):
-        yield Outcome.STATE_LOST(optimizer=_name(current), what=", ".join(left))
+        yield Outcome.STATE_LOST(optimizer=name_of(current), what=", ".join(left))
     for name, value in settings.items():
         rows = ", from now on on kernel rows only" if name == "weight_decay" and not goes_on else ""
         how = f"{'as given' if name in given else 'kept'}{rows}"
-        yield Outcome.SETTING(name=name, value=_shown(value), how=how)
+        yield Outcome.SETTING(name=name, value=shown(value), how=how)
     count = warm_start.velocity_count(inner)
     if not count:
         what = "none yet"
@@ -322,89 +313,15 @@ def _warm_lines(current: Any, settings: dict[str, Any], given: dict[str, Any], c
         what = f"{count} slots reset, at a learning rate of 0 they say nothing"
     yield Outcome.VELOCITY(what=what)
     yield Outcome.ITERATIONS_KEPT(count=keras.iterations_of(inner))
-    yield from _loss_scale(current)
+    yield from loss_scale_kept(current)
 
 
-def _kept_state(optimizer: Any, split_model: Any = None) -> Iterator[Message]:
-    """Yield what state is kept; for a model that is split, with the number of slots after it."""
-    inner = keras.inner_optimizer(optimizer)
-    count = _slot_count(inner) if split_model is None else _split_slot_count(inner, split_model)
-    yield Outcome.SLOTS_KEPT(count=count)
-    yield Outcome.ITERATIONS_KEPT(count=keras.iterations_of(inner))
-    yield from _loss_scale(optimizer)
-    if (clipnorm := getattr(inner, "clipnorm", None)) is not None:
-        yield Outcome.CLIPNORM_KEPT(value=_shown(clipnorm))
-
-
-def _lost_settings(current: Any) -> Iterator[Message]:
-    """Yield the settings of an optimizer, beside its learning rate, that a new joint momentum does not take over."""
-    inner = keras.inner_optimizer(current)
-    rate = keras.learning_rate_of(inner)
-    left = [_shown(rate)] if isinstance(rate, keras.Schedule) else []
-    left += [f"{name} {_shown(value)}" for name in (*BOUNDS, "use_ema") if (value := getattr(inner, name, None))]
-    if left:
-        yield Outcome.SETTINGS_LOST(optimizer=_name(current), what=", ".join(left))
-
-
-def _can_keep(model: Any, current: Any) -> bool:
+def _can_keep(model: Any) -> bool:
     try:
         choose_optimizer(model, KEEP)
     except OptimizerError:
         return False
-    return keras.optimizer_of(model) is current
-
-
-def _lost_state(model: Any, chosen: bool = False) -> Iterator[Message]:
-    """Yield what state of an optimizer is lost, with what would keep it unless the user chose another optimizer."""
-    current = keras.optimizer_of(model)
-    if current is None:
-        return
-    inner = keras.inner_optimizer(current)
-    count, iterations = _slot_count(inner), keras.iterations_of(inner)
-    if count or iterations:
-        lost = {"optimizer": _name(current), "what": f"{count} slots and {iterations} iterations"}
-        if not chosen and _can_keep(model, current):
-            yield Outcome.STATE_LOST_BUT_KEPT_BY(**lost, keep=hints.KEEP_OPTIMIZER)
-        else:
-            yield Outcome.STATE_LOST(**lost)
-    yield from _loss_scale(current)
-
-
-def _loss_scale(optimizer: Any) -> Iterator[Message]:
-    if keras.inner_optimizer(optimizer) is not optimizer:
-        yield Outcome.LOSS_SCALE_KEPT(scale=required(keras.loss_scale, "a loss scale").scale_of(optimizer))
-
-
-def _slot_count(inner: Any) -> int:
-    state = keras.optimizer_slots(inner)
-    return 0 if state is None else sum(len(slots) for slots in state.lists.values())
-
-
-def _split_slot_count(inner: Any, model: Any) -> int:
-    """Count the slots there are once each of an augmented kernel's is split as the kernel is."""
-    state = keras.optimizer_slots(inner)
-    if state is None:
-        return 0
-    variables = list(filter(keras.is_variable, model.variables))
-    places = slots.slot_places(inner, variables, state)
-    parts = {
-        place: len(layout.parts) if (layout := layout_of(variable)) else 1
-        for variable, place in zip(variables, places, strict=True)
-        if place is not None
-    }
-    return sum(parts.get(place, 1) for of_all in state.lists.values() for place in range(len(of_all)))
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, keras.Schedule):
-        return type(value).__name__
-    return str(value) if isinstance(value, bool) or not isinstance(value, int | float) else f"{value:.6g}"
-
-
-def _name(optimizer: Any) -> str:
-    inner = keras.inner_optimizer(optimizer)
-    is_legacy = keras.legacy is not None and keras.legacy.is_legacy(inner)
-    return f"{'legacy ' if is_legacy else 'centered ' if is_centered(inner) else ''}{type(inner).__name__}"
+    return True
 
 
 def _scaled_like(wrapper: Any, optimizer: Any) -> Any:

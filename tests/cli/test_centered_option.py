@@ -1,5 +1,7 @@
 """``rewriter rewrite --centered``: the compiled optimizer with its state, centered, and back by ``rewriter export``."""
 
+import json
+
 import numpy as np
 import pytest
 import tf_keras
@@ -63,3 +65,20 @@ def test_a_rate_beside_it_is_refused(run, tmp_path):
     code, _, err = run("rewrite", tmp_path / "base.keras", tmp_path / "out.keras", "--centered", "--momentum", "0.5")
     assert code == 2
     assert "--centered keeps learning rate and momentum too" in " ".join(err.split())
+
+
+@pytest.mark.usefixtures("base")
+@pytest.mark.parametrize(("option", "line"), [("--centered", "centered: 3 of 3 merged"), ("--keep-optimizer", "")])
+def test_inspect_says_it_beforehand(option, line, run, tmp_path):
+    """The state that would be kept, what is centered, and that nothing is lost."""
+    code, out, err = run("inspect", tmp_path / "base.keras", option, "--json")
+    assert (code, err) == (0, "")
+    state = json.loads(out)["optimizer_state"]
+    assert state["not_carried"] == []
+    assert state["after"]["optimizer"] == "Adam"
+    assert (state["after"]["total"] > state["before"]["total"]) is bool(line)
+    _, out, _ = run("inspect", tmp_path / "base.keras", option)
+    assert line in out
+    code, _, err = run("inspect", tmp_path / "base.keras", option, "--optimizer", "SOAP")
+    assert code == 2
+    assert "give one or the other" in err

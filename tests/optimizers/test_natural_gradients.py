@@ -127,3 +127,11 @@ def test_a_unit_to_which_nothing_flows_back_does_not_move():
 def test_they_are_not_centered(rule):
     with pytest.raises(rewriter.OptimizerError, match="is not to be centered: it does not see a shift"):
         rewriter.Centered(rule())
+
+
+@pytest.mark.parametrize("rule", [rewriter.KFAC, rewriter.QuasiDiagonal])
+@pytest.mark.parametrize("factor", [0, -1, float("inf"), "one"])
+def test_a_loss_factor_is_above_0(rule, factor):
+    """At 0 nothing that it measures would be left."""
+    with pytest.raises(ValueError, match="loss_factor must be a finite number > 0"):
+        rule(loss_factor=factor)

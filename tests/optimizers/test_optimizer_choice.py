@@ -1,5 +1,7 @@
 """What becomes of the optimizer is said line by line, and what is lost as a warning."""
 
+import keras
+import pytest
 import tf_keras
 from tf_keras import optimizers
 
@@ -97,3 +99,37 @@ def test_a_state_that_is_not_carried_is_a_warning(caplog):
         rewriter.rewrite(model)
     assert len(caplog.records) > 1
     assert not [line for line in caplog.messages if "lost" in line]  # there is none yet
+
+
+def test_a_rule_by_name_says_its_rate_and_that_the_other_is_gone(caplog):
+    """It is one that was chosen for the rule, and the user may have chosen one for Adam with care."""
+    caplog.set_level("INFO", "rewriter")
+    _, model = trained_pair(MODELS["sequential"], lambda: optimizers.Adam(0.02))
+    rewriter.rewrite(model, "SOAP")
+    said = "optimizer: SOAP, new, learning rate 0.003; that of Adam, 0.02, is not taken over"
+    assert said in caplog.messages
+
+
+def test_what_is_centered_afterwards_says_what_stays(caplog):
+    """Joint momentum and SGD have no second moments; what is centered already stays as it is."""
+    caplog.set_level("INFO", "rewriter")
+    expected = {
+        optimizers.Adam: "Adam kept, in centered coordinates; second moments stay as they are",
+        optimizers.SGD: "SGD kept, in centered coordinates",
+        rewriter.JointMomentum: "JointMomentum kept, in centered coordinates",
+    }
+    for optimizer, said in expected.items():
+        model = MODELS["sequential"]()
+        model.compile("sgd" if optimizer is rewriter.JointMomentum else optimizer(), "mse")
+        if optimizer is rewriter.JointMomentum:
+            rewriter.rewrite(model, "JointMomentum")
+        rewriter.rewrite(model, "centered")
+        assert f"optimizer: {said}" in caplog.messages
+    rewriter.rewrite(model, "centered")
+    assert "optimizer: centered JointMomentum kept" in caplog.messages
+
+
+@pytest.mark.parametrize("given", ["adam", optimizers.Adam, keras.optimizers.Adam()], ids=["name", "class", "Keras 3"])
+def test_what_cannot_be_centered_says_what_to_give(given):
+    with pytest.raises(rewriter.OptimizerError, match=r"takes a current optimizer of tf_keras, got .*[Mm]ake one"):
+        rewriter.Centered(given)

@@ -27,6 +27,7 @@ from ...model.selectors import several
 from ..hyperparameters import require_number
 from ..layer_statistics import LayerStatistics
 from ..state.slots import ELEMENTWISE
+from ..wrong_optimizers import meant
 from . import coordinates
 from .bias_scale import bias_scale_of, refresh_bias_scales, scales_bias_steps
 
@@ -246,7 +247,9 @@ def center(optimizer: Any, decay: float = 0.99, include: Selectors = None, exclu
 def require_centerable(optimizer: Any) -> None:
     """Raise ``OptimizerError`` unless an optimizer can take its steps in centered coordinates."""
     if not keras.is_optimizer(optimizer) or (keras.legacy is not None and keras.legacy.is_legacy(optimizer)):
-        raise OptimizerError(f"Centered takes a current optimizer of {keras.NAME}, got {optimizer!r}.")
+        raise OptimizerError(
+            f"Centered takes a current optimizer of {keras.NAME}, got {optimizer!r}.{meant(optimizer)}"
+        )
     if keras.inner_optimizer(optimizer) is not optimizer:
         raise OptimizerError(
             "a LossScaleOptimizer goes around a centered optimizer, and not inside it: "

@@ -19,7 +19,7 @@ from rewriter.core.layout import layout_of
 
 from ...adapters import keras
 from ...model.flowing_back import INPUT_MOMENT, can_be_measured
-from ..hyperparameters import require_number, scalar
+from ..hyperparameters import require_number, require_positive, scalar
 from .adam import AdamForOthers
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class NaturalGradient(AdamForOthers):
         learning_rate: η, as in every joint optimizer.
         momentum: μ, in [0, 1].
         bound: κ, at least 0; ``None`` for no bound.
-        loss_factor: By what the loss is to be multiplied to be the negative logarithm of a likelihood, at least 0.
+        loss_factor: By what the loss is to be multiplied to be the negative logarithm of a likelihood, above 0.
         **kwargs: Those of AdamW, and the settings of every joint optimizer.
 
     Attributes:
@@ -59,7 +59,7 @@ class NaturalGradient(AdamForOthers):
     ) -> None:
         require_number("momentum", momentum, 0, 1)
         require_number("bound", bound, 0, optional=True)
-        require_number("loss_factor", loss_factor, 0)
+        require_positive("loss_factor", loss_factor)
         super().__init__(learning_rate, **kwargs)
         self.momentum = momentum
         self.bound = bound
