@@ -37,17 +37,22 @@ class ProbeBiases:
     def in_place(self) -> Iterator[None]:
         """Inside, the biases have other numbers, with which the layers may be merged or separated meanwhile."""
         kept = [[target.value() for target in _targets(*each)] for each in self._biases]
-        for number, each in enumerate(self._biases):
-            shape = each[-1].shape
-            numbers = 0.2 + 0.1 * np.cos(number + np.arange(np.prod(shape))).reshape(shape)
-            for target in _targets(*each):
-                target.assign(numbers)
+        self._assign([[_numbers(place, each[-1].shape)] * len(kept[place]) for place, each in enumerate(self._biases)])
         try:
             yield
         finally:
-            for each, values in zip(self._biases, kept, strict=True):
-                for target, value in zip(_targets(*each), values, strict=True):
-                    target.assign(value)
+            self._assign(kept)
+
+    # Not in place: the variables of its loop would live on while the layers are merged.
+    def _assign(self, values: Sequence[Sequence[Any]]) -> None:
+        """Give each bias values, one for each device."""
+        for each, of_devices in zip(self._biases, values, strict=True):
+            for target, value in zip(_targets(*each), of_devices, strict=True):
+                target.assign(value)
+
+
+def _numbers(place: int, shape: tuple[int, ...]) -> Any:
+    return 0.2 + 0.1 * np.cos(place + np.arange(np.prod(shape))).reshape(shape)
 
 
 @dataclass(frozen=True)
