@@ -9,14 +9,14 @@ import numpy as np
 
 from rewriter.core import hints
 from rewriter.core.errors import DifferenceError
-from rewriter.core.layout import is_merged, standard_weights
+from rewriter.core.layout import is_merged
 from rewriter.core.log import log
 
 from ..adapters import keras
 from ..model.preserved_state import nothing_made
 from ..model.variable_holders import has_users_code, held_layers
 from ..model.walk import locate_layers
-from .comparison import SAME, compare, compare_all
+from .comparison import SAME, as_array, compare, compare_all
 from .model_run import run_layer, run_model
 from .probe_biases import ProbeBiases
 
@@ -230,8 +230,22 @@ def widest(model: Any) -> int:
 
 
 def _weights(layer: Any, layouts: Sequence[Layout]) -> dict[str, Any]:
+    """Read the weights of a layer, merged or not, as rows of an augmented kernel, by their attributes.
+
+    By NumPy, and not as a layout takes a kernel apart: what is checked is to have no part in the check.
+    """
+    found: dict[str, Any] = {}
     with keras.autocast(None):
-        if is_merged(layer):
-            return standard_weights(layer)
-        attributes = [attribute for layout in layouts for attribute in layout.attributes]
-        return {attribute: keras.ops.convert_to_tensor(getattr(layer, attribute)) for attribute in attributes}
+        for layout in layouts:
+            kernel = (
+                as_array(keras.ops.convert_to_tensor(getattr(layer, layout.attribute))) if is_merged(layer) else None
+            )
+            row = 0
+            for part in layout.parts:
+                if kernel is None:
+                    weight = as_array(keras.ops.convert_to_tensor(getattr(layer, part.attribute)))
+                    found[part.attribute] = np.transpose(weight, part.order).reshape(part.rows, part.units)
+                else:
+                    found[part.attribute] = kernel[row : row + part.rows]
+                row += part.rows
+    return found

@@ -46,7 +46,7 @@ def compare(a: Any, b: Any, terms: int = 1) -> Difference:
     Returns:
         Their :class:`Difference`.
     """
-    left, right = _array(a), _array(b)
+    left, right = as_array(a), as_array(b)
     if left.shape != right.shape or left.dtype != right.dtype:
         return INCOMPARABLE
     if left.dtype == object:  # strings
@@ -68,7 +68,7 @@ def compare(a: Any, b: Any, terms: int = 1) -> Difference:
     return Difference(identical=False, explained=largest <= 4 * terms * rounding * scale, largest=largest)
 
 
-def _array(value: Any) -> Any:
+def as_array(value: Any) -> Any:
     """Return a tensor as an array, without a copy if possible."""
     if keras.is_tensor(value):
         with contextlib.suppress(BufferError, RuntimeError, TypeError, ValueError):
@@ -98,7 +98,7 @@ def arrays_of(nest: Any) -> list[Any]:
     """
     tensors = [keras.values_of(tensor) for tensor in keras.ops.flatten(nest)]
     return [
-        _array(tensor)
+        as_array(tensor)
         for tensor in tensors
         if isinstance(tensor, np.ndarray) or keras.is_tensor(tensor) or keras.is_variable(tensor)
     ]
