@@ -4,6 +4,7 @@ from rewriter.version import __version__
 
 project = "rewriter"
 author = "the engineers of rewriter"
+project_copyright = f"2026, {author}"
 version = release = __version__
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_parser"]
 myst_heading_anchors = 3

@@ -33,7 +33,7 @@ def draw() -> Figure:
     """Draw the figure: two variables and two calls on the left, one of each on the right."""
     figure = Figure(figsize=(11, 4.4), facecolor="white")
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(-2.2, 22.8), ylim=(-1.9, 8.1))
+    axes.set(xlim=(-1.4, 23.6), ylim=(-1.9, 8.1))
     axes.set_axis_off()
     text = {"ha": "center", "va": "center", "color": LINE}
 

@@ -217,8 +217,12 @@ def draw(results: list[Result], path: Path) -> None:
     """Draw the ratio of training losses of every task and optimizer, one mark a seed."""
     shown = [each.optimizer for each in results if not each.optimizer.is_twin]
     names = [name for name in dict.fromkeys(each.name for each in shown) if name != "joint momentum"]
-    figure, axes = plt.subplots(1, len(names), figsize=(3.2 * len(names), 4.2), sharey=True, layout="constrained")
-    for axis, name in zip(axes, names, strict=True):
+    # Two beside each other: so wide is a page.
+    size = {"figsize": (9, 1.6 * len(names)), "layout": "constrained", "facecolor": "white"}
+    figure, axes = plt.subplots(-(-len(names) // 2), 2, sharey=True, **size)
+    for axis in axes.flat[len(names) :]:
+        axis.remove()
+    for axis, name in zip(axes.flat, names, strict=False):
         for place, task in enumerate(reversed(TASKS)):
             for result in results:
                 if (result.task.name, result.optimizer.name) == (task, name):
