@@ -114,7 +114,7 @@ def rewrite_file(
     announce(map(str, choice.lost))
     with warned() as warnings:
         decided = apply(decided, model, choice, inputs=inputs)
-        lines = (*lines, *lines_of_rule(choice.optimizer))
+        lines = (*lines, *lines_of_rule(choice.optimizer, model))
         save_model(model, destination, overwrite=overwrite, source_sha256=digest(path))
     return Rewritten(path, destination, decided, with_warnings(lines, warnings), full)
 

@@ -22,6 +22,7 @@ from .centered.optimizer import (
 )
 from .rule_statistics import ObservingRule, observe_for_rule
 from .rules.adam import AdamForOthers, KernelInModel
+from .rules.natural_gradient import NaturalGradient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,10 +104,22 @@ def meet_model(optimizer: Any, model: Any, inputs: Any = None) -> None:
         inner.choose_layers(kernels, giving)
 
 
-def lines_of_rule(optimizer: Any) -> list[str]:
-    """Return what the log is to say of which layers a rule on whole layers has left to AdamW."""
+def lines_of_rule(optimizer: Any, model: Any) -> list[str]:
+    """Return what the log is to say of a rule on whole layers: what it leaves to AdamW, and whether the loss fits."""
     inner = keras.inner_optimizer(optimizer)
-    return inner.lines if isinstance(inner, AdamForOthers) else []
+    lines = inner.lines if isinstance(inner, AdamForOthers) else []
+    if isinstance(inner, NaturalGradient) and inner.loss_factor == 1 and _is_mean_square(model):
+        name = type(inner).__name__
+        right = f"{name}(loss_factor=d / 2) over d outputs"
+        return [*lines, f"{name}: loss_factor is 1, and the loss is a mean square: {right} is right"]
+    return lines
+
+
+def _is_mean_square(model: Any) -> bool:
+    """Tell whether a model is compiled with one loss, which is a mean of squares."""
+    loss = getattr(model, "loss", None)
+    name = loss if isinstance(loss, str) else getattr(loss, "name", getattr(loss, "__name__", ""))
+    return str(name).lower() in {"mse", "mean_squared_error"}
 
 
 def centering_lines(decided: Plan, choice: OptimizerChoice) -> list[str]:

@@ -249,7 +249,7 @@ def _report(decided: Plan, model: Any, choice: OptimizerChoice, targets: Iterabl
         *([names] if names else []),
         *choice.lines,
         *centering_lines(decided, choice),
-        *lines_of_rule(choice.optimizer),
+        *lines_of_rule(choice.optimizer, model),
     )
     for line in lines:
         log.log(logging.WARNING if line in choice.lost else logging.INFO, "%s", line)

@@ -218,8 +218,8 @@ def draw(results: list[Result], path: Path) -> None:
     shown = [each.optimizer for each in results if not each.optimizer.is_twin]
     names = [name for name in dict.fromkeys(each.name for each in shown) if name != "joint momentum"]
     # Two beside each other: so wide is a page.
-    size = {"figsize": (9, 1.6 * len(names)), "layout": "constrained", "facecolor": "white"}
-    figure, axes = plt.subplots(-(-len(names) // 2), 2, sharey=True, **size)
+    figure = plt.figure(figsize=(9, 1.6 * len(names)), layout="constrained", facecolor="white")
+    axes = figure.subplots(-(-len(names) // 2), 2, sharey=True)
     for axis in axes.flat[len(names) :]:
         axis.remove()
     for axis, name in zip(axes.flat, names, strict=False):

@@ -135,3 +135,17 @@ def test_a_loss_factor_is_above_0(rule, factor):
     """At 0 nothing that it measures would be left."""
     with pytest.raises(ValueError, match="loss_factor must be a finite number > 0"):
         rule(loss_factor=factor)
+
+
+def test_a_mean_square_has_a_scale_of_its_own(caplog):
+    """Nobody would find out why the damping is wrong; said unless a factor is given, and of no other loss."""
+    caplog.set_level("INFO", "rewriter")
+    losses = {"mse": 1, tf_keras.losses.MeanSquaredError(): 1, "mae": 1, tf_keras.losses.mean_squared_error: 1.5}
+    said = []
+    for loss, factor in losses.items():
+        model = network()
+        model.compile("adam", loss)
+        caplog.clear()
+        rewriter.rewrite(model, rewriter.KFAC(loss_factor=factor))
+        said.append(any("KFAC(loss_factor=d / 2)" in message for message in caplog.messages))
+    assert said == [True, True, False, False]
