@@ -20,12 +20,15 @@ class Place(NamedTuple):
         above: The path of the layer that holds it.
         layer: Its standard class name.
         parameters: How many numbers its own weights have; what the layers in it have is counted there.
+        unlooked: Whether it is of a user's class and has several weights, of which nobody has said or looked whether
+            they are a pair.
     """
 
     path: str
     above: str
     layer: str
     parameters: int
+    unlooked: bool = False
 
     @property
     def name(self) -> str:

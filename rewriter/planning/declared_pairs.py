@@ -164,7 +164,8 @@ def _resolve(declaration: _Declaration, layer: Any) -> Pair | None:
         if not keras.is_variable(value):
             named = [each for each in variables if each.isidentifier()]
             hint = did_you_mean(closest(attribute, named)) or f" It has {', '.join(named) or 'none'}."
-            raise PairError(f"{_name(layer)} has no weight {attribute!r}.{hint}")
+            say = f"Say which they are: rewriter.pair({type(layer).__name__}, kernel=..., bias=...)."
+            raise PairError(f"{_name(layer)} has no weight {attribute!r}.{hint} {say}")
         shapes[attribute] = tuple(value.shape)
     units = declaration.units or _common_last_axes(list(shapes.values()))
     shown = " and ".join(f"{attribute} {tables.shape(shape)}" for attribute, shape in shapes.items())

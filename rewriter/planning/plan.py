@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .pair_discovery import Remark
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan(tables.Display):
     """One decision for every kernel, in the order of the model's layers. ``str(plan)`` has a row for alike ones.
 
@@ -47,6 +47,9 @@ class Plan(tables.Display):
     selectors: dict[str, int] = field(default_factory=dict)
     remarks: tuple[Remark, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        return f"<Plan of {self.summary()}; print it to see each layer>"
 
     @property
     def merges(self) -> tuple[Decision, ...]:
@@ -204,8 +207,18 @@ class Plan(tables.Display):
             first or self.summary(),
             *table,
             *([names] if names else []),
+            *self._unlooked(),
             *map(str, self.remarks),
         ]
+
+    def _unlooked(self) -> list[str]:
+        """Say in a line which layers of classes that are not Keras's may have a pair."""
+        places = [place for place in self.layers if place.unlooked]
+        if not places:
+            return []
+        more = f" and {tables.counted(len(places) - 1, 'other layer')}" if len(places) > 1 else ""
+        where = f"{places[0].path} ({places[0].layer}){more}, of classes that are not Keras's, with several weights"
+        return [f"not looked into: {where}; {hints.DISCOVER} looks for pairs, rewriter.pair declares them"]
 
     def tree(self) -> str:
         """Return the plan as text, a tree of all layers of the model."""

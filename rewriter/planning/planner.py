@@ -16,6 +16,7 @@ from ..model.augmented_layers import Augmented, pairs_in, standard_class
 from ..model.families import family_of, names_of
 from ..model.pairs import DENSE, Pair, layouts_for
 from ..model.selectors import Selection, Selectors, select
+from ..model.variable_holders import is_of_a_users_class
 from ..model.walk import LocatedLayer, locate_layers
 from .centering import centering_of
 from .decisions import Decision, Place
@@ -28,7 +29,7 @@ from .plan import Plan
 from .reasons import Finding, Merge, Skip
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from rewriter.core.layout import Layout
 
@@ -94,7 +95,8 @@ def plan(
         if remark.layer is model or id(remark.layer) in selection.chosen
     )
     settings = {"include": include, "exclude": exclude, "layers": layers, "discover": discover, "inputs": inputs}
-    decided = Plan(model.name, _places(model, located), decisions, selection.matched, remarks, settings)
+    looked = {id(decision.target) for decision in decisions} if not discover else {id(each.layer) for each in located}
+    decided = Plan(model.name, _places(model, located, looked), decisions, selection.matched, remarks, settings)
     if strict:
         decided.require_all_merged()
     return decided
@@ -120,13 +122,31 @@ def _in_view_of(remark: Remark, decisions: Iterable[Decision]) -> Remark:
     return remark
 
 
-def _places(model: Any, located: Iterable[LocatedLayer]) -> tuple[Place, ...]:
-    """List the model and its layers, each below the layer by which it is reached first."""
+def _places(model: Any, located: Iterable[LocatedLayer], looked: Collection[int]) -> tuple[Place, ...]:
+    """List the model and its layers, each below the layer by which it is reached first.
+
+    Args:
+        model: The model.
+        located: Its layers.
+        looked: The ``id`` of those of which it is known whether they have a pair.
+    """
     paths = {id(model): "", **{id(found.layer): found.paths[0] for found in located}}
     layers = [(model, "", ""), *((found.layer, found.paths[0], paths[id(found.owners[0])]) for found in located)]
     return tuple(
-        Place(path, above, standard_class(layer).__name__, _count_of_numbers(layer)) for layer, path, above in layers
+        Place(
+            path,
+            above,
+            standard_class(layer).__name__,
+            _count_of_numbers(layer),
+            unlooked=id(layer) not in looked and layer is not model and _may_have_a_pair(layer),
+        )
+        for layer, path, above in layers
     )
+
+
+def _may_have_a_pair(layer: Any) -> bool:
+    several = len(keras.own_weights(layer)) > 1
+    return several and is_of_a_users_class(layer) and not isinstance(layer, Augmented)
 
 
 def _count_of_numbers(layer: Any) -> int:

@@ -328,3 +328,44 @@ def test_the_plan_says_which_layers_a_centered_optimizer_centers():
         "dense": "centered",
         "dense_1": None,
     }
+
+
+def test_a_plan_at_the_prompt_is_a_line():
+    """With many layers all of its decisions would be pages."""
+    plan = rewriter.plan(MODELS["sequential"]())
+    assert repr(plan) == f"<Plan of {plan.summary()}; print it to see each layer>"
+    assert "\n" not in repr(plan)
+
+
+class Gate(layers.Layer):
+    def build(self, shape):
+        self.w = self.add_weight("w", (shape[-1], 4))
+        self.b = self.add_weight("b", (4,))
+
+    def call(self, x):
+        return x @ self.w + self.b
+
+
+class Scale(layers.Layer):
+    def build(self, shape):
+        self.scale = self.add_weight("scale", (shape[-1],))
+
+    def call(self, x):
+        return x * self.scale
+
+
+def test_a_plan_says_which_layers_nobody_has_looked_into():
+    """One of a user's class with several weights may have a pair, unless that is declared or looked for."""
+    gates = [Gate(name="first"), Gate(name="second")]
+    model = tf_keras.Sequential([tf_keras.Input((3,)), *gates, Scale(), layers.BatchNormalization(), layers.Dense(2)])
+    said = "not looked into: first (Gate) and 1 other layer, of classes that are not Keras's"
+    assert said in str(rewriter.plan(model))
+    assert said in rewriter.plan(model).tree()
+    assert "not looked into" not in str(rewriter.plan(model, discover=True))
+    said = r"It has w, b\. Say which they are: rewriter\.pair\(Gate, kernel="
+    with pytest.raises(rewriter.PairError, match=said):
+        rewriter.pair(gates[0], kernel="w")
+    for gate in gates:
+        rewriter.pair(gate, kernel="w", bias="b")
+    assert "not looked into" not in str(rewriter.plan(model))
+    assert len(rewriter.plan(model).merges) == 3
