@@ -193,6 +193,8 @@ def show(result: Any, as_json: bool, picture: Path | None = None) -> None:
 
 def optimizer_word(keep_optimizer: bool, centered: bool, optimizer: str | None) -> str | None:
     """Return the word for the optimizer that is asked for; ``BadParameter`` if options ask for different ones."""
+    if keep_optimizer and centered:
+        raise typer.BadParameter("--centered keeps the optimizer too, and centers it; give one or the other.")
     if optimizer is not None and (keep_optimizer or centered):
         raise typer.BadParameter("--optimizer gives the model another optimizer than it has; give one or the other.")
     return "centered" if centered else "keep" if keep_optimizer else optimizer

@@ -139,7 +139,7 @@ def test_a_warning_is_printed_once(run, tmp_path, caplog):
     model.fit(np.ones((2, 3)), np.ones((2, 2)), verbose=0)
     model.save(tmp_path / "adam.keras")
     code, out, err = run("rewrite", tmp_path / "adam.keras", tmp_path / "joint.keras")
-    said = "state of Adam: lost, 4 slots and 1 iterations; --keep-optimizer keeps it"
+    said = "state of Adam: lost, 4 slots and 1 iteration; --keep-optimizer keeps it"
     assert (code, err, out.count(said)) == (0, f"warning: {said}\n", 1)
     assert caplog.messages == []
 

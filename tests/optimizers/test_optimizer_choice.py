@@ -1,12 +1,14 @@
 """What becomes of the optimizer is said line by line, and what is lost as a warning."""
 
+import warnings
+
 import keras
 import pytest
 import tf_keras
 from tf_keras import optimizers
 
 import rewriter
-from models import MODELS, trained_pair
+from models import MODELS, fit, trained_pair
 from rewriter.optimizers.optimizer_choice import choose_standard_optimizer
 
 
@@ -131,5 +133,19 @@ def test_what_is_centered_afterwards_says_what_stays(caplog):
 
 @pytest.mark.parametrize("given", ["adam", optimizers.Adam, keras.optimizers.Adam()], ids=["name", "class", "Keras 3"])
 def test_what_cannot_be_centered_says_what_to_give(given):
-    with pytest.raises(rewriter.OptimizerError, match=r"takes a current optimizer of tf_keras, got .*[Mm]ake one"):
+    with pytest.raises(
+        rewriter.OptimizerError,
+        match=r"takes a current optimizer of tf_keras, got .*([Mm]ake one|for rewriter\.keras3\.Centered)",
+    ):
         rewriter.Centered(given)
+
+
+def test_centered_without_merged_layers_says_that_it_centers_nothing():
+    """It would be the plain optimizer, in silence."""
+    model = MODELS["sequential"]()
+    model.compile(rewriter.Centered(optimizers.Adam()), "mse")
+    with pytest.warns(UserWarning, match="none of them is an augmented kernel, so it centers nothing"):
+        fit(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(model)

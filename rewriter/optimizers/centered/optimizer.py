@@ -16,11 +16,14 @@ factors* (1998); Wiesler, Richard, Schlüter, Ney, *Mean-normalized stochastic g
 from __future__ import annotations
 
 import functools
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rewriter.core import hints
 from rewriter.core.derived_classes import derived_class, original_class, without
 from rewriter.core.errors import OptimizerError
+from rewriter.core.layout import layout_of
 
 from ...adapters import CenteredBase, keras
 from ...model.selectors import several
@@ -118,6 +121,16 @@ class Centered(CenteredBase):
 
     def _rewriter_build_statistics(self, variables: Sequence[Any]) -> None:
         """Make the sums and numbers of the layers whose kernels are trained, each once."""
+        state: State = vars(self)[_STATE]
+        # A joint optimizer says it itself.
+        if variables and not (state.is_told or any(map(layout_of, variables)) or hasattr(self, "update_layer")):
+            state.is_told = True
+            warnings.warn(
+                f"this centered {original_class(type(self)).__name__} was given {len(variables)} variables and none of "
+                "them is an augmented kernel, so it centers nothing. Call rewriter.rewrite(model, optimizer=...) "
+                f"before training; where that merged nothing, {hints.PLAN} says why.",
+                stacklevel=3,
+            )
         observe(self, variables)
 
     def _rewriter_begin_step(self) -> None:
@@ -226,12 +239,14 @@ class State:
         include: Selectors of the layers to center, or ``None``.
         exclude: Selectors of the layers to leave out, or ``None``.
         left_out: The keys of the augmented kernels that are not to be centered; ``None`` before that is resolved.
+        is_told: Whether it was said that there is nothing to center.
     """
 
     statistics: LayerStatistics
     include: Selectors
     exclude: Selectors
     left_out: frozenset[Any] | None = None
+    is_told: bool = False
 
 
 def center(optimizer: Any, decay: float = 0.99, include: Selectors = None, exclude: Selectors = None) -> Any:
@@ -248,7 +263,7 @@ def require_centerable(optimizer: Any) -> None:
     """Raise ``OptimizerError`` unless an optimizer can take its steps in centered coordinates."""
     if not keras.is_optimizer(optimizer) or (keras.legacy is not None and keras.legacy.is_legacy(optimizer)):
         raise OptimizerError(
-            f"Centered takes a current optimizer of {keras.NAME}, got {optimizer!r}.{meant(optimizer)}"
+            f"Centered takes a current optimizer of {keras.NAME}, got {optimizer!r}.{meant(optimizer, by='Centered')}"
         )
     if keras.inner_optimizer(optimizer) is not optimizer:
         raise OptimizerError(
