@@ -72,7 +72,7 @@ ILLEGAL = {
     ("Muon", "products"): ("half", "one of 'float32', 'bfloat16'"),
     ("KFAC", "damping"): (-1, "a finite number >= 0 or a LearningRateSchedule"),
     ("KFAC", "bound"): (-1, "a finite number >= 0 or None"),
-    ("KFAC", "loss_factor"): (float("nan"), "a finite number >= 0"),
+    ("KFAC", "loss_factor"): (float("nan"), "a finite number > 0"),
     ("KFAC", "decay"): (2, "a number in [0, 1]"),
     ("KFAC", "factors_every"): (0, "a whole number >= 1"),
     ("KFAC", "every"): (0, "a whole number >= 1"),
