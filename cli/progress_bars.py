@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from rewriter.core.progress import listening
-from rewriter.core.progress_bars import DELAY, Bars, new_progress
+from rewriter.core.progress.bars import DELAY, Bars, new_progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,8 +7,8 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rewriter.core import notebook_progress
 from rewriter.core.keras_packages import KERAS, TF_KERAS, keras_of
+from rewriter.core.progress import notebook
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +60,7 @@ class Chosen:
         """Call it."""
         given = args[0] if args else next((kwargs[name] for name in _FIRST if name in kwargs), None)
         which = keras_of_file(given) if self.__name__ in BY_FILE else keras_of(given) or TF_KERAS
-        with notebook_progress.shown():
+        with notebook.shown():
             return self._of(which, self.__name__)(*args, **kwargs)
 
     def __repr__(self) -> str:

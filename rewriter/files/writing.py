@@ -13,7 +13,7 @@ from ..adapters import keras
 from ..model.walk import locate_layers, require_model, unknown_classes
 from ..optimizers.joint_optimizer import is_joint
 from ..optimizers.optimizer_choice import choose_standard_optimizer
-from ..optimizers.outcomes import Outcome
+from ..optimizers.state.outcomes import Outcome
 from ..optimizers.state.pending_restore import restore_now
 from ..rewriting.save_method import save_with
 from ..rewriting.split import standard_form

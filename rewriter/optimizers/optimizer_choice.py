@@ -12,9 +12,9 @@ from ..adapters import keras
 from .centered.optimizer import is_centered, require_centerable
 from .joint_momentum import JointMomentum
 from .joint_optimizer import is_joint
-from .outcomes import LOST, Outcome
 from .rules.by_name import RULES
 from .state import slots, warm_start
+from .state.outcomes import LOST, Outcome
 from .state.replaced_weights import require_up_to_date
 from .state.state_outcomes import kept_state, loss_scale_kept, lost_settings, lost_state, name_of, shown
 from .wrong_optimizers import meant

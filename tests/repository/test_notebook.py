@@ -36,7 +36,7 @@ MODEL = """
 import tf_keras, rewriter
 model = tf_keras.Sequential([tf_keras.Input((2,)), tf_keras.layers.Dense(3), tf_keras.layers.Dense(1)])
 import IPython.display
-import rewriter.core.progress_bars as bars
+import rewriter.core.progress.bars as bars
 bars.DELAY = {delay}
 pictures = []
 show = IPython.display.HTML

@@ -11,8 +11,8 @@ from rewriter.core.tables import counted
 from ...adapters import keras, required
 from ..centered.optimizer import is_centered
 from ..joint_optimizer import BOUNDS
-from ..outcomes import Outcome
 from . import slots
+from .outcomes import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,14 +7,14 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from .progress import is_heard, listening
+from . import is_heard, listening
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rich.progress import Progress
 
-    from .tables import Parts
+    from ..tables import Parts
 
 _PAUSE = 0.2  # seconds between two pictures
 
@@ -32,8 +32,8 @@ def shown() -> Iterator[None]:
         yield
         return
     # Of notebooks alone: rich takes its time to be imported.
-    from .progress_bars import Bars, new_progress  # noqa: PLC0415
-    from .tables import plain_console  # noqa: PLC0415
+    from ..tables import plain_console  # noqa: PLC0415
+    from .bars import Bars, new_progress  # noqa: PLC0415
 
     picture = _Picture(new_progress(plain_console()))
     try:
@@ -47,7 +47,7 @@ class _Picture:
     """The bars as a picture below a cell, which is drawn anew in the same place."""
 
     def __init__(self, progress: Progress) -> None:
-        from .progress_bars import DELAY  # noqa: PLC0415  as above
+        from .bars import DELAY  # noqa: PLC0415  as above
 
         self.progress = progress
         self._next = time.monotonic() + DELAY
@@ -63,7 +63,7 @@ class _Picture:
         now = time.monotonic()
         if now >= self._next:
             self._next = now + _PAUSE
-            from .tables import html  # noqa: PLC0415  as above
+            from ..tables import html  # noqa: PLC0415  as above
 
             self._show(html(self))
 
