@@ -67,19 +67,22 @@ def run_model(model: Any, inputs: Any = None, like: Any = None, again: bool = Fa
         return Run(
             [], {}, note=f"the model has layers that are not built, and they would be by a guess; pass {hints.INPUTS}"
         )
-    owners = [id(layer) for layer in layers if keras.own_weights(layer)]
+    # Ids and not objects: a set of layers would call __hash__ and __eq__ of a user's class.
+    owners = frozenset(id(layer) for layer in layers if keras.own_weights(layer))
     calls: dict[int, list[Any]] = {}
     failed: list[Any] = []
+
+    def recorded(layer: Any, outputs: Any) -> Any:
+        if id(layer) in owners and keras.current_graph() is None:
+            calls.setdefault(id(layer), []).extend(arrays_of(outputs))
+        return outputs
+
     try:
         with (
             progress.stage("running the model"),
             preserved(model, *layers),
             keras.kept_input_specs(model) if guessed else contextlib.nullcontext(),
-            keras.recorded_calls(
-                owners,
-                lambda layer, outputs: calls.setdefault(id(layer), []).extend(arrays_of(outputs)),
-                failed.append,
-            ),
+            keras.changed_calls(recorded, failed.append),
         ):
             further = example_inputs.make_all(model, keras.further_specs(model), len(keras.ops.flatten(batch)[0]))
             outputs = arrays_of(model(batch, **further, **keras.training_argument(model, training)))

@@ -20,8 +20,7 @@ from .legacy import OPTIMIZERS
 from .randomness import kept_random_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Iterator
 
 
 def autocast(layer: Any) -> Any:
@@ -123,24 +122,6 @@ def changed_calls(change: Callable[[Any, Any], Any], failed: Callable[[Any], Non
         yield
     finally:
         tf_keras.layers.Layer.__call__ = original
-
-
-def recorded_calls(
-    layers: Iterable[int], record: Callable[[Any, Any], None], failed: Callable[[Any], None]
-) -> AbstractContextManager[None]:
-    """Inside, ``record(layer, outputs)`` is called after each eager call of some layers, by ``id``, in this thread.
-
-    ``failed(layer)`` is called for any layer whose call raises, the innermost first.
-    """
-    # Ids and not objects: a set of layers would call __hash__ and __eq__ of a user's class.
-    wanted = frozenset(layers)
-
-    def pass_on(layer: Any, outputs: Any) -> Any:
-        if id(layer) in wanted and tf.executing_eagerly():
-            record(layer, outputs)
-        return outputs
-
-    return changed_calls(pass_on, failed)
 
 
 @contextlib.contextmanager
