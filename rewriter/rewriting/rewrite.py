@@ -72,8 +72,8 @@ def rewrite(
         model: A built Keras model: Sequential, Functional or subclassed.
         optimizer: ``None`` gives :class:`rewriter.JointMomentum` in centered coordinates, with the learning rate and
             momentum of a compiled SGD where there is one; what is lost of another optimizer is warned of before. An
-            optimizer instance gives that one; the name ``"JointMomentum"`` joint momentum that is not centered,
-            whatever the model has, and ``"SOAP"``, ``"KFAC"``, ``"Muon"`` or ``"QuasiDiagonal"`` that rule with its
+            optimizer instance gives that one; the name ``"JointMomentum"`` that of the model, or else one
+            that is not centered, and ``"SOAP"``, ``"KFAC"``, ``"Muon"`` or ``"QuasiDiagonal"`` that rule with its
             defaults. ``"keep"`` keeps the compiled optimizer with its state, slots of kernel and bias stacked as the
             weights are. ``"centered"`` keeps it so and centers it, as :class:`rewriter.Centered` does. The means of
             what is centered begin with those of ``inputs``, if they are given.

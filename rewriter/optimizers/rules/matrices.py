@@ -34,7 +34,10 @@ def inverse_cholesky(matrix: Any) -> Any:
         matrix: The matrix, of a known size. What is above its diagonal is not read outside of the diagonal blocks.
 
     Returns:
-        A new tensor of its shape and dtype, so that ``L⁻ᵀ L⁻¹`` is the inverse of the matrix.
+        A new tensor of its shape and dtype, so that ``L⁻ᵀ L⁻¹`` is the inverse of the matrix; of one that is not
+        positive definite what the Cholesky factor of the backend is: an error, or NaN.
+
+    Source: the block form in Golub, Van Loan, *Matrix Computations*, section 4.2, with inverses in place of solves.
     """
     ops, size = keras.ops, matrix.shape[0]
     if size <= _BLOCK:
