@@ -320,3 +320,17 @@ def test_the_slots_are_looked_up_as_often_for_many_layers_as_for_few(monkeypatch
         return sum(each is not None for each in looks)
 
     assert count(20) <= count(2) + 4  # what else is alive is looked at as well
+
+
+def test_centered_joint_momentum_under_another_rate_stays_centered_as_it_was():
+    """What it was told of centering is no setting of joint momentum, and goes on all the same."""
+    model = MODELS["sequential"]()
+    model.compile("sgd", "mse")
+    name = model.layers[-1].name
+    rewriter.rewrite(model, rewriter.Centered(rewriter.JointMomentum(0.01), decay=0.5, exclude=name))
+    fit(model)
+    apply(rewriter.plan(model), model, choose_optimizer(model, learning_rate=0.5))
+    config = model.optimizer.get_config()
+    assert (config["decay"], config["exclude"]) == (0.5, name)
+    assert config["optimizer"]["config"]["learning_rate"] == 0.5
+    fit(model)
