@@ -67,7 +67,10 @@ def test_two_workers_of_torch_train_as_one(tmp_path, torch_python):
     assert of_own == ""
     before, merged, apart = said["listed"]
     assert before == apart
-    assert merged == [4, 4]  # of torch's own layer two, and of the model each merged kernel, in two lists
+    assert merged == [
+        6,
+        8,
+    ]  # torch's own layer has two; of the model each kernel and its means, in two lists
 
 
 def test_rules_on_whole_layers_are_those_of_numpy(on_backend):
