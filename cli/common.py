@@ -21,6 +21,7 @@ from rewriter.core import tables
 from rewriter.core.errors import FileError, first_line
 from rewriter.core.keras_packages import LIBRARY, TF_KERAS
 from rewriter.core.progress import stage
+from rewriter.core.suggestions import closest, did_you_mean
 
 from .progress_bars import drawn
 
@@ -73,9 +74,27 @@ KeepOptimizer = Annotated[bool, typer.Option("--keep-optimizer", help="Keep the 
 Centered = Annotated[
     bool, typer.Option("--centered", help="Keep the compiled optimizer, with its state, and center it.")
 ]
+_RULES = ("JointMomentum", "SOAP", "KFAC", "Muon", "QuasiDiagonal")  # rewriter.optimizers.rules.by_name has them
+
+
+def _rule(name: str) -> str:
+    """Return the name of a rule that is written in upper or lower case."""
+    by_lower = {each.lower(): each for each in _RULES}
+    if name.lower() not in by_lower:
+        instead = did_you_mean(closest(name, _RULES)) or " In Python rewriter.rewrite takes any optimizer."
+        raise typer.BadParameter(f"{name!r} is none of {', '.join(_RULES)}.{instead}")
+    return by_lower[name.lower()]
+
+
 Optimizer = Annotated[
     str | None,
-    typer.Option("--optimizer", metavar="NAME", help="A rule: JointMomentum, SOAP, KFAC, Muon or QuasiDiagonal."),
+    typer.Option(
+        "--optimizer",
+        metavar="NAME",
+        parser=_rule,
+        autocompletion=lambda incomplete: [name for name in _RULES if name.lower().startswith(incomplete.lower())],
+        help=f"A rule: {', '.join(_RULES[:-1])} or {_RULES[-1]}.",
+    ),
 ]
 Import = Annotated[
     list[str] | None,

@@ -102,7 +102,8 @@ class Measured:
     def through(self, results: Any) -> Any:
         """Return the results of the call before its activation, to go on with."""
         dtype = self._observer.told.dtype
-        inputs = keras.ops.cast(keras.as_dense(self._inputs), dtype)
+        inputs = keras.for_way_back(keras.ops.cast(keras.as_dense(self._inputs), dtype))
+        self._mask = None if self._mask is None else keras.for_way_back(self._mask)
         asking, always = self._observer.optimizer(), self._observer.always
         return keras.measured(results, inputs, self._carriers, self._measure, asking, always)
 

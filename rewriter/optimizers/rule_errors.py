@@ -12,6 +12,7 @@ import numpy as np
 
 from rewriter.core.errors import OptimizerError, first_line
 from rewriter.core.layout import layout_of
+from rewriter.core.log import warn
 
 from ..adapters import keras
 from .hyperparameters import require_one_of
@@ -101,7 +102,7 @@ def initial_slot(optimizer: Any, name: str, variable: Any, shape: tuple[int, ...
 def run_hook(optimizer: Any, hook: str, gradient: Any, variable: Any, *layout: Any) -> None:
     """Run a rule on one variable; ``OptimizerError`` says at which layer, with which rows and slots, it failed."""
     try:
-        getattr(optimizer, hook)(gradient, variable, *layout)
+        _warn_of(optimizer, hook, getattr(optimizer, hook)(gradient, variable, *layout))
     except OptimizerError:
         raise
     except Exception as error:
@@ -116,7 +117,7 @@ def run_hook(optimizer: Any, hook: str, gradient: Any, variable: Any, *layout: A
 def run_hook_for_all(optimizer: Any, layers: Sequence[Any]) -> None:
     """Run a rule on all layers at once; ``OptimizerError`` says which those are if it failed."""
     try:
-        optimizer.update_layers(layers)
+        _warn_of(optimizer, "update_layers", optimizer.update_layers(layers))
     except OptimizerError:
         raise
     except Exception as error:
@@ -124,6 +125,15 @@ def run_hook_for_all(optimizer: Any, layers: Sequence[Any]) -> None:
             f"{type(optimizer).__name__}.update_layers failed at {len(layers)} layers, "
             f"{'; '.join(_described(layer.variable) for layer in layers)}: {type(error).__name__}: {first_line(error)}"
         ) from error
+
+
+def _warn_of(optimizer: Any, hook: str, returned: Any) -> None:
+    """Warn of a rule that returns its step, as those of optax do, and may assign nothing."""
+    if keras.ops.owns(returned) and not keras.is_variable(returned):  # a variable is what assign returns
+        warn(
+            f"{type(optimizer).__name__}.{hook} returned a tensor, which is ignored: a rule assigns its step to the "
+            "variable, as in variable.assign_sub(step), and returns nothing."
+        )
 
 
 def _described(variable: Any) -> str:

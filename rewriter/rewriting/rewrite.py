@@ -8,14 +8,13 @@ in every weight, bit for bit, and in variable names and order, layer classes, an
 from __future__ import annotations
 
 import contextlib
-import logging
 from typing import TYPE_CHECKING, Any
 
 from rewriter.core import hints, progress
 from rewriter.core.errors import DifferenceError, SelectorError
 from rewriter.core.flags import require_flags
 from rewriter.core.layout import layouts_in
-from rewriter.core.log import log, warn
+from rewriter.core.log import log, log_lines, warn
 
 from ..adapters import keras
 from ..model import surgery
@@ -71,8 +70,8 @@ def rewrite(
     Args:
         model: A built Keras model: Sequential, Functional or subclassed.
         optimizer: ``None`` gives :class:`rewriter.JointMomentum` in centered coordinates, with the learning rate and
-            momentum of a compiled SGD where there is one; what is lost of another optimizer is warned of before. An
-            optimizer instance gives that one; the name ``"JointMomentum"`` that of the model, or else one
+            momentum of a compiled SGD where there is one. What is lost of the optimizer that a model has is warned of
+            before. An optimizer instance gives that one; the name ``"JointMomentum"`` that of the model, or else one
             that is not centered, and ``"SOAP"``, ``"KFAC"``, ``"Muon"`` or ``"QuasiDiagonal"`` that rule with its
             defaults. ``"keep"`` keeps the compiled optimizer with its state, slots of kernel and bias stacked as the
             weights are. ``"centered"`` keeps it so and centers it, as :class:`rewriter.Centered` does. The means of
@@ -126,7 +125,7 @@ def rewrite(
         )
         return model
     choice = choose_optimizer(model, optimizer)
-    if optimizer is None and choice.lost:
+    if choice.lost:
         warn(f"{model.name}: {'; '.join(map(str, choice.lost))}.")
     apply(decided, model, choice, check=check, inputs=inputs, exact=exact)
     return model
@@ -251,8 +250,7 @@ def _report(decided: Plan, model: Any, choice: OptimizerChoice, targets: Iterabl
         *centering_lines(decided, choice),
         *lines_of_rule(choice.optimizer, model),
     )
-    for line in lines:
-        log.log(logging.WARNING if line in choice.lost else logging.INFO, "%s", line)
+    log_lines(lines)
     gone = [Renamed.by(layout) for target in targets for layout in layouts_in(target)]
     for line in dict.fromkeys(warnings_of(model, choice.optimizer, gone)):
         log.warning("%s", line)

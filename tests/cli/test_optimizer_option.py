@@ -56,10 +56,18 @@ def test_inspect_counts_its_state(base, run):
 @pytest.mark.parametrize("command", ["rewrite", "inspect", "benchmark"])
 def test_a_wrong_name_is_said(base, run, tmp_path, command):
     output = [tmp_path / "out.keras"] if command == "rewrite" else []
-    code, _, err = run(command, base, *output, "--optimizer", "Soap")
-    assert code == 2
-    assert "SOAP, KFAC, Muon" in err.replace("'", "")
-    assert "Did you mean 'SOAP'?" in err
+    for wrong, hint in {"Sopa": "Did you mean 'SOAP'?", "Adam": "In Python rewriter.rewrite takes"}.items():
+        code, _, err = run(command, base, *output, "--optimizer", wrong)
+        said = " ".join(err.replace("│", " ").split())
+        assert code == 2
+        assert f"'{wrong}' is none of {', '.join(RULES)}" in said
+        assert hint in said
+
+
+def test_a_name_is_taken_in_lower_case(base, run):
+    code, out, _ = run("inspect", base, "--optimizer", "soap", "--json")
+    assert code == 0
+    assert json.loads(out)["optimizer_state"]["after"]["optimizer"] == "SOAP"
 
 
 def test_it_is_this_optimizer_or_the_compiled_one(base, run, tmp_path):

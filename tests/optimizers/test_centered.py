@@ -274,6 +274,12 @@ def test_a_decay_out_of_range_is_refused(decay):
         Centered(optimizers.SGD(RATE), decay=decay)
 
 
+def test_it_says_what_it_is():
+    """By its own class and address it would not be told from the plain one."""
+    assert repr(rewriter.Centered(optimizers.Adam())).startswith("<centered Adam at 0x")
+    assert repr(rewriter.Centered(rewriter.JointMomentum())).startswith("<centered JointMomentum at 0x")
+
+
 def test_joint_momentum_centers_itself(tmp_path):
     """``centered=True`` is a word for it: the same class, files and standard form."""
     by_word, by_hand = rewriter.JointMomentum(RATE, 0.8, centered=True), Centered(rewriter.JointMomentum(RATE, 0.8))

@@ -248,9 +248,9 @@ def test_further_optimizers_of_a_model_are_warned_of(kept_in, change, caplog):
     train(model)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "custom", "sgd", "untrained", "keep", "given"])
-def test_the_default_warns_of_what_is_lost(optimizer):
-    """Before it does it, and with what keeps it; not where nothing is lost, or the user chose."""
+@pytest.mark.parametrize("optimizer", ["adam", "custom", "sgd", "untrained", "keep", "given", "SOAP"])
+def test_what_is_lost_is_warned_of(optimizer):
+    """Before it is lost, and with what keeps it; not where nothing is lost."""
     make = {"custom": lambda: Lazily(0.03), "sgd": lambda: optimizers.SGD(0.03, momentum=0.87)}
     model = build(make.get(optimizer, lambda: optimizers.Adam(0.03))())
     if optimizer != "untrained":
@@ -261,9 +261,11 @@ def test_the_default_warns_of_what_is_lost(optimizer):
     elif optimizer == "custom":
         with pytest.warns(UserWarning, match="state of Lazily: lost, seen"):
             rewriter.rewrite(model)
+    elif optimizer in ("given", "SOAP"):
+        with pytest.warns(UserWarning, match="state of Adam: lost, 8 slots and 3 iterations"):
+            rewriter.rewrite(model, optimizers.SGD(0.03) if optimizer == "given" else optimizer)
     else:
-        chosen = {"keep": "keep", "given": optimizers.SGD(0.03)}.get(optimizer)
-        rewriter.rewrite(model, optimizer=chosen)  # a warning would be an error
+        rewriter.rewrite(model, optimizer="keep" if optimizer == "keep" else None)  # a warning would be an error
 
 
 def test_the_command_says_what_will_be_lost_before_it_writes(run, tmp_path, monkeypatch):

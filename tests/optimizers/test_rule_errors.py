@@ -82,6 +82,15 @@ def test_a_rule_that_fails_says_at_which_layer():
         model(unknown())
 
 
+def test_a_rule_that_returns_its_step_is_warned_of():
+    """As one of optax does, and here would train nothing; what assign returns is no step."""
+    with pytest.warns(UserWarning, match=r"Mine.update_layer returned a tensor, which is ignored: a rule assigns"):
+        model(rule(update_layer=lambda self, gradient, variable, layout: -0.1 * gradient)())
+    with pytest.warns(UserWarning, match=r"Mine.update_layers returned a tensor, which is ignored"):
+        model(rule(update_layers=lambda self, layers: layers[0].gradient)())
+    model(rule(update_layer=lambda self, gradient, variable, layout: variable.assign_sub(0.1 * gradient))())
+
+
 def test_a_slot_of_a_parent_is_named_again():
     """The slots of JointMomentum can be, whatever it averages."""
 

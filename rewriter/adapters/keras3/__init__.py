@@ -121,6 +121,7 @@ from .models import (
 from .observation.flowing_back import (
     carried,
     count_moments,
+    for_way_back,
     forget_moments,
     measured,
     moment_like,
@@ -230,6 +231,7 @@ __all__ = [
     "dtype_of",
     "exchange_weights",
     "exclude_from_decay",
+    "for_way_back",
     "forget_moments",
     "further_specs",
     "fused",

@@ -67,7 +67,7 @@ from .files import (
     schedule_from_config,
 )
 from .graphs import tracing
-from .graphs.context import current_graph, is_usable_here, notes_of_graph
+from .graphs.context import current_graph, for_way_back, is_usable_here, notes_of_graph
 from .layers import (
     assign_rows,
     attribute_of,
@@ -222,6 +222,7 @@ __all__ = [
     "dtype_of",
     "exchange_weights",
     "exclude_from_decay",
+    "for_way_back",
     "forget_moments",
     "further_specs",
     "fused",

@@ -7,7 +7,7 @@ from typing import Any
 from ...adapters import keras
 from ...optimizers.joint_momentum import JointMomentum
 from ...optimizers.joint_optimizer import is_joint
-from ...optimizers.rules.by_name import rule_named
+from ...optimizers.rules.by_name import RULES
 
 # Small enough that no model leaves the region in which its numbers are ordinary, however many steps are timed.
 LEARNING_RATE = 1e-4
@@ -30,4 +30,4 @@ def joint_like(optimizer: Any = None) -> Any:
 
 def rule_like(name: str) -> Any:
     """Make a rule by its name, as it is compared with the others."""
-    return rule_named(name)(LEARNING_RATE)
+    return RULES[name](LEARNING_RATE)

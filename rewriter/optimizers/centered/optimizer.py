@@ -86,6 +86,10 @@ class Centered(CenteredBase):
     def __init__(self, *_: Any, **__: Any) -> None:
         """Do nothing: Python calls it on the optimizer, which is made already."""
 
+    def __repr__(self) -> str:
+        """Name the optimizer that is centered, as its own class has the name of that."""
+        return f"<centered {original_class(type(self)).__name__} at {id(self):#x}>"
+
     # By which every format finds this class again, whatever optimizer a class is derived from.
     _rewriter_names_in_files = (f"{MODULE_IN_FILES}.{REGISTERED_NAME}", REGISTERED_NAME)
 

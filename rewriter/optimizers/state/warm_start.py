@@ -59,7 +59,9 @@ def last_learning_rate(optimizer: Any) -> float:
 
 
 def velocity_count(optimizer: Any) -> int:
-    """Count the slots of an optimizer that hold a velocity."""
+    """Count the slots of an optimizer that hold a velocity; without momentum none does, though tf-keras makes them."""
+    if keras.setting_of(optimizer, "momentum") == 0:
+        return 0
     slots = keras.optimizer_slots(optimizer)
     return 0 if slots is None else sum(len(values) for name, values in slots.lists.items() if name in _VELOCITY)
 

@@ -23,6 +23,9 @@ def product(inputs: Any, augmented: Any) -> tuple[Any, Callable[[Any], tuple[Any
         inputs: Tensor of shape ``(..., fan_in)``.
         augmented: Tensor of shape ``(fan_in + 1, units)`` and the same dtype.
     """
+    if not tf.executing_eagerly():
+        # A branch in a loop may use on its way back only what is its own.
+        inputs, augmented = tf.identity(inputs), tf.identity(augmented)
     kernel = augmented[:-1]
     outputs = keras.ops.add(keras.ops.matmul(inputs, kernel), augmented[-1])
 

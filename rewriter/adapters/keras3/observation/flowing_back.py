@@ -32,6 +32,11 @@ def carried(
     return tensor, [ops.convert_to_tensor(each) for each in statistics]
 
 
+def for_way_back(tensor: Any) -> Any:
+    """Return a tensor as what is traced now may use it on its way back: of a branch in TensorFlow, only its own."""
+    return ops.copy(tensor) if keras.config.backend() == "tensorflow" else tensor
+
+
 def measured(
     results: Any,
     inputs: Any,

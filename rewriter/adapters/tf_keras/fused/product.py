@@ -57,6 +57,7 @@ def fused_product(
     Returns:
         Tensor of shape ``(..., units)``.
     """
+    inputs, augmented = map(context.for_way_back, (inputs, augmented))
     multiply = _whole if xla.is_compiled_by_xla() else _with_views
     if inputs.shape.rank == 2:  # noqa: PLR2004
         return multiply(inputs, augmented, layout, twin, mean, made)

@@ -11,10 +11,11 @@ from tensorflow.python.ops.control_flow_v2_func_graphs import (
     WhileBodyFuncGraph,
     WhileCondFuncGraph,
 )
+from tensorflow.python.ops.while_v2 import _WhileBodyGradFuncGraph
 from tf_keras.src.utils.tf_utils import can_jit_compile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _NOTES = "_rewriter_notes"
 _PARTS_OF_A_GRAPH = (CondBranchFuncGraph, WhileBodyFuncGraph, WhileCondFuncGraph)
@@ -55,6 +56,42 @@ def with_shape(tensor: Any, shape: Any) -> Any:
 def in_part_of_a_graph() -> bool:
     """Tell whether what is traced now is a branch of a condition, or part of a loop."""
     return isinstance(current_graph(), _PARTS_OF_A_GRAPH)
+
+
+def for_way_back(tensor: Any) -> Any:
+    """Return a tensor as what is traced now may use it on its way back: a branch in a loop, only what is its own."""
+    return tf.identity(tensor) if in_part_of_a_graph() else tensor
+
+
+def _loops_on_the_way_back() -> list[Any]:
+    """List the graphs from the one that is traced now to the outermost loop whose backward pass it is part of."""
+    graphs, here = [], current_graph()
+    while isinstance(here, _PARTS_OF_A_GRAPH):
+        graphs.append(here)
+        here = here.outer_graph
+    while graphs and not isinstance(graphs[-1], _WhileBodyGradFuncGraph):
+        graphs.pop()
+    return graphs
+
+
+def goes_back_through_loop() -> bool:
+    """Tell whether what is traced now is part of the backward pass of a loop."""
+    return bool(_loops_on_the_way_back())
+
+
+def from_outside(make: Callable[[], Any]) -> Any:
+    """Return what a function makes, a tensor or ``None``; on the way back through loops it is made outside of them."""
+    graphs = _loops_on_the_way_back()
+    if not graphs:
+        return make()
+    with graphs[-1].outer_graph.as_default():
+        tensor = make()
+    if tensor is None:
+        return None
+    # One by one: a branch of a condition takes in nothing from beyond what it is in.
+    for graph in reversed(graphs):
+        tensor = graph.capture(tensor)
+    return tensor
 
 
 def is_differentiated() -> bool:

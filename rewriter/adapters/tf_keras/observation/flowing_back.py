@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+from ..graphs.context import current_graph, from_outside, goes_back_through_loop
 from ..loss_scale import scale_for
 from .statistics import do_if, share_over_replicas, statistic_like
 
@@ -25,7 +26,7 @@ def carried(
         always: Whether every step adds.
         optimizer: The optimizer that they are for, or that inside a ``LossScaleOptimizer``.
     """
-    *sums, told = statistics
+    told = statistics[-1]
     waiting: list[Callable[[], Sequence[Any]]] = []  # what will measure, as soon as it has flowed back to the results
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
@@ -34,24 +35,24 @@ def carried(
             del of_token  # which only has this come after the results
             if waiting:
                 measure = waiting.pop()
-                count, due, last_scale = tf.unstack(tf.convert_to_tensor(told))
+                *held_sums, held_told = map(_Outside, statistics)
+                count, due, last_scale = tf.unstack(held_told.read())
 
                 def add() -> list[Any]:
-                    scale = scale_for(optimizer)
+                    scale = from_outside(lambda: scale_for(optimizer))
                     done = []
-                    for statistic, value in zip(sums, measure(), strict=True):
+                    for statistic, value in zip(held_sums, measure(), strict=True):
                         finite = tf.reduce_all(tf.math.is_finite(value)) if guarded else True
                         kept = tf.where(finite, value, tf.zeros_like(value)) if guarded else value
                         if scale is not None:
                             # What steps have added before the first that was not skipped, at other scales, is not
                             # counted.
                             skipped = (count == 0) & (last_scale != tf.cast(scale, told.dtype))
-                            done += [statistic.assign(tf.where(skipped, kept, statistic + kept), read_value=False)]
+                            done += [statistic.assign(tf.where(skipped, kept, statistic.read() + kept))]
                         else:
-                            done += [statistic.assign_add(kept, read_value=False)]
+                            done += [statistic.assign_add(kept)]
                     if scale is not None:
-                        last = tf.stack([count, due, tf.cast(scale, told.dtype)])
-                        done += [told.assign(last, read_value=False)]
+                        done += [held_told.assign(tf.stack([count, due, tf.cast(scale, told.dtype)]))]
                     return done
 
                 done = add() if always else do_if(due > 0, add)
@@ -64,6 +65,35 @@ def carried(
 
     result, token = carry(tensor)
     return result, (token, waiting)
+
+
+class _Outside:
+    """A variable that is read and assigned on the way back, through loops too.
+
+    There it has to be taken in from outside, by the handle that it has there: TensorFlow takes in no variable by itself
+    on the way back through a loop, and orders what is done with a variable by its handle.
+    """
+
+    def __init__(self, variable: Any) -> None:
+        self._variable, self._handle = variable, None
+        if goes_back_through_loop():
+            self._handle = from_outside(lambda: current_graph().capture(variable.handle))
+
+    def read(self) -> Any:
+        if self._handle is None:
+            return tf.convert_to_tensor(self._variable)
+        read = tf.raw_ops.ReadVariableOp(resource=self._handle, dtype=self._variable.dtype)
+        return tf.ensure_shape(read, self._variable.shape)
+
+    def assign(self, value: Any) -> Any:
+        if self._handle is None:
+            return self._variable.assign(value, read_value=False)
+        return tf.raw_ops.AssignVariableOp(resource=self._handle, value=value)
+
+    def assign_add(self, value: Any) -> Any:
+        if self._handle is None:
+            return self._variable.assign_add(value, read_value=False)
+        return tf.raw_ops.AssignAddVariableOp(resource=self._handle, value=value)
 
 
 def measured(
@@ -93,7 +123,7 @@ def measured(
             flowing = tf.convert_to_tensor(flowing)
 
             def moments() -> Sequence[Any]:
-                scale = scale_for(optimizer)
+                scale = from_outside(lambda: scale_for(optimizer))
                 back = tf.cast(flowing, inputs.dtype)
                 return measure(inputs, back if scale is None else back / tf.cast(scale, back.dtype))
 
