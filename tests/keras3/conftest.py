@@ -16,6 +16,9 @@ gc.collect()
 gc.freeze()
 """
 
+# JAX compiles each step of these small models for longer than it runs. The samples and several devices run as users do.
+_QUICKLY = {"XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"}
+
 
 @pytest.fixture
 def torch_python():
@@ -31,7 +34,8 @@ def on_backend(request, tmp_path):
     python = request.getfixturevalue("torch_python") if request.param == "torch" else sys.executable
 
     def run(script):
-        said = run_script(script, request.param, tmp_path, python=[python], before=_SETTLED)
+        quickly = _QUICKLY if request.param == "jax" else {}
+        said = run_script(script, request.param, tmp_path, python=[python], before=_SETTLED, env=quickly)
         assert said["backend"] == request.param
         return said
 

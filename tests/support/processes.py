@@ -23,7 +23,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 _WITHOUT_REWRITER = "sys.modules['rewriter'] = None"
 
 
-def run_script(name, *arguments, before="", python=WARM_PYTHON):
+def run_script(name, *arguments, before="", python=WARM_PYTHON, env=None):
     """Run a script in a fresh process; returns what its last line of output says, as JSON.
 
     Args:
@@ -31,9 +31,10 @@ def run_script(name, *arguments, before="", python=WARM_PYTHON):
         arguments: What it finds in ``sys.argv``.
         before: What is run before it.
         python: The interpreter, as the beginning of a command.
+        env: What its environment has besides.
     """
     command = [*python, "-c", _RUN.format(before=before), SCRIPTS / f"{name}.py", *arguments]
-    result = run([*map(str, command)], timeout=300)
+    result = run([*map(str, command)], timeout=300, env=env or {})
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout.splitlines()[-1])
 
