@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["check_joint_optimizer"]
 
 _STEPS = 3
+_DIVERGED = 1e3  # a weight; they begin below 1
 
 
 def check_joint_optimizer(cls: type[JointOptimizer], **settings: Any) -> None:
@@ -110,8 +111,9 @@ def _check_that_it_trains(cls: Any, settings: dict[str, Any]) -> None:
                 )
         trained[eagerly] = model.get_weights()
         for variable, old, new in zip(model.weights, before, trained[eagerly], strict=True):
-            hook = "update_other" if layout_of(variable) is None else "update_layer"
-            if np.array_equal(old, new) and (hook in returned or hook == "update_layer"):
+            together = "update_layers" if optimizer._rewriter_sees_all else "update_layer"
+            hook = "update_other" if layout_of(variable) is None else together
+            if np.array_equal(old, new) and (hook in returned or hook == together):
                 what = "returned a tensor and assigned nothing" if hook in returned else "assigned nothing"
                 raise AssertionError(
                     f"{cls.__name__}.{hook} {what}: {variable.name} of shape {old.shape} did not move in {_STEPS} "
@@ -163,6 +165,12 @@ def _train(model: Any) -> None:
     batch = generator.standard_normal((8, 3)), generator.standard_normal((8, 2))
     for _ in range(_STEPS):
         model.train_on_batch(*batch)
+    if not all(np.abs(weight).max() < _DIVERGED for weight in model.get_weights()):
+        name = type(keras.inner_optimizer(model.optimizer)).__name__
+        raise AssertionError(
+            f"{name} diverges on the model of this check, whose weights are below 1, within {_STEPS} steps. Give it a "
+            f"smaller rate: check_joint_optimizer({name}, learning_rate=...)."
+        )
 
 
 def _what_is_returned(optimizer: Any) -> set[str]:
@@ -178,7 +186,7 @@ def _what_is_returned(optimizer: Any) -> set[str]:
 
         return update
 
-    for hook in ("update_layer", "update_other"):
+    for hook in ("update_layer", "update_layers", "update_other"):
         object.__setattr__(optimizer, hook, watched(hook))
     return returned
 

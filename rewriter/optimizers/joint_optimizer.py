@@ -168,7 +168,7 @@ class JointOptimizer(RowwiseWeightDecay, StepsTogether, ObservingRule, KeptSetti
             layout: Its layout: ``incoming_axis``, ``units``, ``kernel_rows`` and ``bias_rows``.
 
         Returns:
-            Nothing: a returned value is ignored, with a warning.
+            Nothing: a returned value is ignored; one of the variable's shape, with a warning.
 
         Raises:
             OptimizerError: Whatever is raised here is raised again in training with the layer, its rows and its slots.

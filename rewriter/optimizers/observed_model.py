@@ -110,8 +110,10 @@ def lines_of_rule(optimizer: Any, model: Any) -> list[str]:
     lines = inner.lines if isinstance(inner, AdamForOthers) else []
     if isinstance(inner, NaturalGradient) and inner.loss_factor == 1 and _is_mean_square(model):
         name = type(inner).__name__
-        right = f"{name}(loss_factor=d / 2) over d outputs"
-        return [*lines, f"{name}: loss_factor is 1, and the loss is a mean square: {right} is right"]
+        summed = str(getattr(model.loss, "reduction", "")) == "sum"
+        what, factor = ("a sum of mean squares", "d / (2 n)") if summed else ("a mean square", "d / 2")
+        over = "d outputs, in batches of n" if summed else "d outputs"
+        return [*lines, f"{name}: loss_factor is 1, and the loss is {what}: {factor} is right over {over}"]
     return lines
 
 

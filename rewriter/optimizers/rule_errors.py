@@ -102,7 +102,7 @@ def initial_slot(optimizer: Any, name: str, variable: Any, shape: tuple[int, ...
 def run_hook(optimizer: Any, hook: str, gradient: Any, variable: Any, *layout: Any) -> None:
     """Run a rule on one variable; ``OptimizerError`` says at which layer, with which rows and slots, it failed."""
     try:
-        _warn_of(optimizer, hook, getattr(optimizer, hook)(gradient, variable, *layout))
+        _warn_of_steps(optimizer, hook, getattr(optimizer, hook)(gradient, variable, *layout), [variable])
     except OptimizerError:
         raise
     except Exception as error:
@@ -117,7 +117,7 @@ def run_hook(optimizer: Any, hook: str, gradient: Any, variable: Any, *layout: A
 def run_hook_for_all(optimizer: Any, layers: Sequence[Any]) -> None:
     """Run a rule on all layers at once; ``OptimizerError`` says which those are if it failed."""
     try:
-        _warn_of(optimizer, "update_layers", optimizer.update_layers(layers))
+        _warn_of_steps(optimizer, "update_layers", optimizer.update_layers(layers), [each.variable for each in layers])
     except OptimizerError:
         raise
     except Exception as error:
@@ -127,9 +127,12 @@ def run_hook_for_all(optimizer: Any, layers: Sequence[Any]) -> None:
         ) from error
 
 
-def _warn_of(optimizer: Any, hook: str, returned: Any) -> None:
-    """Warn of a rule that returns its step, as those of optax do, and may assign nothing."""
-    if keras.ops.owns(returned) and not keras.is_variable(returned):  # a variable is what assign returns
+def _warn_of_steps(optimizer: Any, hook: str, returned: Any, variables: Sequence[Any]) -> None:
+    """Warn of a rule that returns its steps, as those of optax do, and may assign nothing."""
+    found = returned if isinstance(returned, list | tuple) else [returned]
+    # What assign returns is a variable.
+    steps = [each for each in found if keras.ops.owns(each) and not keras.is_variable(each)]
+    if steps and [tuple(each.shape) for each in steps] == [tuple(each.shape) for each in variables[: len(steps)]]:
         warn(
             f"{type(optimizer).__name__}.{hook} returned a tensor, which is ignored: a rule assigns its step to the "
             "variable, as in variable.assign_sub(step), and returns nothing."

@@ -85,16 +85,19 @@ class ObservingRule(OptimizerBase):
     def _rewriter_build_observers(self, variables: Sequence[Any]) -> None:
         observe_for_rule(self, variables)
 
+    # AutoGraph reads these in a user's own loop, and knows no assignment in a condition.
     def _rewriter_before_steps(self) -> None:
-        if (means := _means_of(self)) is not None:
+        means, moments = _means_of(self), vars(self).get(_MOMENTS)
+        if means is not None:
             means.share()
-        if (moments := vars(self).get(_MOMENTS)) is not None:
+        if moments is not None:
             moments.begin_step()
 
     def _rewriter_after_steps(self) -> None:
-        if (means := _means_of(self)) is not None:
+        means, moments = _means_of(self), vars(self).get(_MOMENTS)
+        if means is not None:
             means.forget()
-        if (moments := vars(self).get(_MOMENTS)) is not None:
+        if moments is not None:
             moments.end_step(self.iterations)
 
 

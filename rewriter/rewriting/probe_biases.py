@@ -35,12 +35,24 @@ class ProbeBiases:
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
-        """Inside, the biases have other numbers, with which the layers may be merged or separated meanwhile."""
+        """Inside, the biases have other numbers, with which the layers may be merged or separated meanwhile.
+
+        Variables that are replaced meanwhile get their numbers back too: a function of the user may go on with them.
+        """
         kept = [[target.value() for target in _targets(*each)] for each in self._biases]
+        # An augmented kernel would take the memory that its parts need.
+        alone = [
+            (target, value)
+            for each, of_devices in zip(self._biases, kept, strict=True)
+            for target, value in zip(_targets(*each), of_devices, strict=True)
+            if target.rows is None
+        ]
         self._assign([[_numbers(place, each[-1].shape)] * len(kept[place]) for place, each in enumerate(self._biases)])
         try:
             yield
         finally:
+            for target, value in alone:
+                target.assign(value)
             self._assign(kept)
 
     # Not in place: the variables of its loop would live on while the layers are merged.

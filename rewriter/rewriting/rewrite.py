@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rewriter.core import hints, progress
 from rewriter.core.errors import DifferenceError, SelectorError
 from rewriter.core.flags import require_flags
-from rewriter.core.layout import layouts_in
+from rewriter.core.layout import layout_of, layouts_in
 from rewriter.core.log import log, log_lines, warn
 
 from ..adapters import keras
@@ -21,6 +21,7 @@ from ..model import surgery
 from ..model.augmented_layers import augmented_class, is_exact, pairs_in, standard_class
 from ..model.pairs import pair_of
 from ..model.recurrent_loops import slice_outside_loops
+from ..model.walk import locate_layers
 from ..optimizers import weight_decay
 from ..optimizers.centered.optimizer import center, copy_means, is_centered, settings_of, uncenter
 from ..optimizers.joint_optimizer import has_no_rule_for_others
@@ -254,12 +255,22 @@ def _report(decided: Plan, model: Any, choice: OptimizerChoice, targets: Iterabl
     gone = [Renamed.by(layout) for target in targets for layout in layouts_in(target)]
     for line in dict.fromkeys(warnings_of(model, choice.optimizer, gone)):
         log.warning("%s", line)
-    if has_no_rule_for_others(choice.optimizer) and (left := decided.left_out):
+    if has_no_rule_for_others(choice.optimizer) and (left := _trained_apart(model)):
         log.warning(
             "%s has no update_other, so what is not merged is trained by gradient descent alone: %s",
             type(keras.inner_optimizer(choice.optimizer)).__name__,
             ", ".join(left),
         )
+
+
+def _trained_apart(model: Any) -> list[str]:
+    """Name the layers of a model that have variables which are trained and are no augmented kernels."""
+    trained = {id(variable) for variable in keras.trained_variables(model) if layout_of(variable) is None}
+    return [
+        found.paths[0]
+        for found in locate_layers(model)
+        if any(id(variable) in trained for variable in keras.own_weights(found.layer))
+    ]
 
 
 def _undo(

@@ -30,6 +30,28 @@ def test_settings_are_passed_on():
     check_joint_optimizer(rewriter.JointMomentum, nesterov=True, average="outgoing", weight_decay=0.1)
 
 
+def test_a_rule_that_diverges():
+    """Its rate is the reason, and nothing that it keeps."""
+
+    def descend(self, g, w, layout):  # noqa: ARG001
+        w.assign_sub(tf.cast(self.learning_rate, w.dtype) * g)
+
+    step = rule(update_layer=descend)
+    check_joint_optimizer(step)
+    with pytest.raises(AssertionError, match=r"Mine diverges on the model of this check.*Give it a smaller rate: "):
+        check_joint_optimizer(step, learning_rate=1e5)
+
+
+def test_the_method_that_is_written_is_named():
+    """Of a rule on all layers at once that is not ``update_layer``."""
+    for body, what in {
+        lambda self, layers: layers[0].gradient: "returned a tensor and assigned nothing",
+        lambda self, layers: None: "assigned nothing",
+    }.items():
+        with pytest.raises(AssertionError, match=rf"Mine\.update_layers {what}"):
+            check_joint_optimizer(rule(update_layers=body))
+
+
 def test_what_is_no_rule():
     with pytest.raises(TypeError, match=r"expected a subclass of rewriter\.JointOptimizer, got <"):
         check_joint_optimizer(tf.keras.optimizers.Adam)

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras
 from tf_keras import layers
 
@@ -57,7 +58,26 @@ def furthest(one, other):
 
 @every_rule
 def test_it_is_a_joint_optimizer(rule):
+    # In the null space of the first gradients any basis is as good as another, and a graph finds another.
     check_joint_optimizer(getattr(rewriter, rule), **({"largest": 2} if rule == "SOAP" else {}))
+
+
+@every_rule
+def test_autograph_reads_its_step(rule, caplog):
+    """In a function of the user's own it goes through our code too, and warns of what it cannot read."""
+    model = network()
+    model.compile("sgd", "mse")
+    rewriter.rewrite(model, RULES[rule]())
+
+    @tf.function
+    def step(x, y):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((model(x, training=True) - y) ** 2)
+        variables = model.trainable_variables
+        model.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+
+    step(*(tf.constant(each, tf.float32) for each in batches(1)[0]))
+    assert "AutoGraph" not in caplog.text
 
 
 # Each setting with what is illegal, and what the error says is legal.

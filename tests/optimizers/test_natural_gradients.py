@@ -140,12 +140,15 @@ def test_a_loss_factor_is_above_0(rule, factor):
 def test_a_mean_square_has_a_scale_of_its_own(caplog):
     """Nobody would find out why the damping is wrong; said unless a factor is given, and of no other loss."""
     caplog.set_level("INFO", "rewriter")
-    losses = {"mse": 1, tf_keras.losses.MeanSquaredError(): 1, "mae": 1, tf_keras.losses.mean_squared_error: 1.5}
+    summed = tf_keras.losses.MeanSquaredError(reduction="sum")
+    mean, function = tf_keras.losses.MeanSquaredError(), tf_keras.losses.mean_squared_error
+    losses = {"mse": 1, mean: 1, summed: 1, "mae": 1, function: 1.5}
     said = []
     for loss, factor in losses.items():
         model = network()
         model.compile("adam", loss)
         caplog.clear()
         rewriter.rewrite(model, rewriter.KFAC(loss_factor=factor))
-        said.append(any("KFAC(loss_factor=d / 2)" in message for message in caplog.messages))
-    assert said == [True, True, False, False]
+        said += [message.rpartition(": ")[2] for message in caplog.messages if "loss_factor is 1" in message] or [""]
+    of_mean = "d / 2 is right over d outputs"
+    assert said == [of_mean, of_mean, "d / (2 n) is right over d outputs, in batches of n", "", ""]

@@ -49,12 +49,27 @@ def test_without_bases_it_is_adam_bit_for_bit():
         assert bits(one) == bits(two)
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_the_first_step_is_the_gradient_orthogonalized(way):
+    """What its own eigenbasis leaves of a gradient beside the diagonal is rounding, and moves nothing."""
+    model = rewritten(network(), rewriter.SOAP(RATE), **WAYS[way])
+    before = model.get_weights()
+    x, y = batches(1)[0]
+    of_layers = gradients([np.float64(each) for each in before], x, y)
+    model.train_on_batch(x, y)
+    for old, new, gradient in zip(before, model.get_weights(), of_layers, strict=True):
+        left, values, right = np.linalg.svd(gradient, full_matrices=False)
+        seen = values > 1e-3 * values[0]  # of smaller ones epsilon takes a part, and float32 the direction
+        step = (np.float64(old) - new) / RATE
+        assert np.abs(left[:, seen].T @ step @ right[seen].T - np.eye(seen.sum())).max() <= 1e-3
+
+
 @pytest.mark.parametrize(("way", "width"), [("XLA", 1), ("XLA", 9), ("graph", 1)])
 def test_xla_on_a_cpu_is_warned_of(way, width, monkeypatch, caplog):
     """Its eigenvectors take twenty times as long; once for an optimizer, and not where layers are narrow."""
     monkeypatch.setattr("rewriter.optimizers.rules.soap._LONG", width)
     model = rewritten(network(), rewriter.SOAP(RATE), **WAYS[way])
     model.train_on_batch(*batches(1)[0])
-    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    said = [each.getMessage() for each in caplog.records if (each.name, each.levelname) == ("rewriter", "WARNING")]
     assert len(said) == (way == "XLA" and width == 1)
     assert all("compile(jit_compile=False)" in each for each in said)

@@ -1,12 +1,14 @@
 """Optimizers that were built for weights which are replaced refuse to train, and say what to do."""
 
 import pytest
+import tensorflow as tf
 import tf_keras
 from tf_keras import optimizers
 
 import rewriter
+from arrays import bits
 from model_state import loop
-from models import MODELS, fit, trained_pair
+from models import MODELS, batch, fit, trained_pair
 
 STALE = {
     "adam": lambda: optimizers.Adam(0.01),
@@ -34,6 +36,23 @@ def test_an_optimizer_of_replaced_weights_says_what_to_do(name):
         rewriter.OptimizerError, match="has state for weights that are replaced since this model, or another"
     ):
         rewriter.rewrite(model, optimizer=old)
+
+
+@pytest.mark.parametrize("choice", ["keep", None])
+def test_a_concrete_function_goes_on_with_the_old_weights(choice):
+    """They are as they were: what biases are while the model is checked does not stay in them."""
+    _, model = trained_pair(MODELS["sequential"])
+    x = tf.constant(batch()[0])
+    function = tf.function(model).get_concrete_function(tf.TensorSpec((None, 5)))
+    before, variables = function(x), list(model.variables)
+    values = [bits(each.numpy()) for each in variables]
+    rewriter.rewrite(model, choice)
+    assert [bits(each.numpy()) for each in variables] == values
+    assert bits(function(x)) == bits(before)
+    merged = list(model.trainable_variables)
+    values = [bits(each.numpy()) for each in merged]
+    rewriter.split(model)
+    assert [bits(each.numpy()) for each in merged] == values
 
 
 def test_an_optimizer_of_another_model_is_left_alone():

@@ -48,7 +48,15 @@ class Soap(Adam):
                 self.bases[axis] = self._found(axis) if given is None else self._checked(axis, given[axis])
         self.mean = self.beta_1 * self.mean + (1 - self.beta_1) * gradient
         rows, units = (self.bases.get(axis, np.eye(size)) for axis, size in enumerate(gradient.shape))
-        return rows @ self.direction(rows.T @ gradient @ units, rows.T @ self.mean @ units) @ units.T
+        turned, mean = rows.T @ gradient @ units, rows.T @ self.mean @ units
+        if self.count == 0 and len(self.sides) == 2:
+            # Of its own singular vectors a matrix is diagonal, and what else a computer finds is rounding.
+            places = np.diag_indices(min(turned.shape))
+            exact = np.zeros_like(turned)
+            exact[places] = turned[places]
+            turned, mean = exact, (1 - self.beta_1) * exact
+            self.mean = rows @ mean @ units.T
+        return rows @ self.direction(turned, mean) @ units.T
 
     def _found(self, axis):
         factor = self.factors[axis]

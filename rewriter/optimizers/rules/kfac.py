@@ -1,20 +1,20 @@
 """K-FAC: the natural gradient of a layer, its Fisher matrix taken for a product of two small ones.
 
 With ``X̃`` what a layer reads, with a one behind each row, and ``Δ`` what flows back to its result before the
-activation, times the number ``N`` of positions that the loss averages over,
+activation, times the number ``N`` of positions that the loss averages over::
 
     A = mean of X̃ᵀX̃,   B = mean of ΔᵀΔ          Fisher ≈ A ⊗ B
     U = (A + π √λ)⁻¹ G (B + √λ / π)⁻¹            π² = (tr A / rows) / (tr B / units)
 
-which is then a step's direction, as for every :class:`~rewriter.optimizers.rules.natural_gradient.NaturalGradient`.
+which is then a step's direction, as for every :class:`~rewriter.optimizers.rules.natural_gradient.NaturalGradient`. The
+means are running ones with ``decay``, bias-corrected. ``loss_factor`` multiplies ``G`` here, and ``Δ``.
 
 As the bias is a row of ``W*``, the ones beside the inputs are a column of ``X̃``: homogeneous coordinates, in which the
 factor of the inputs holds their mean too. Without ``B`` it is gradient descent on neurons.
 
 Sources: Martens, Grosse, *Optimizing neural networks with Kronecker-factored approximate curvature* (arXiv 1503.05671),
 the factors and π; Grosse, Martens (arXiv 1602.01407), convolutions; Eschenhagen et al. (arXiv 2311.00636), *expand* and
-*reduce*; Benzing (arXiv 2201.12250), gradient
-descent on neurons. The Fisher matrix is the empirical one.
+*reduce*; Benzing (arXiv 2201.12250), gradient descent on neurons. The Fisher matrix is the empirical one.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class KFAC(NaturalGradient):
         learning_rate: η, a number of at least 0 or a ``LearningRateSchedule``.
         momentum: μ, in [0, 1].
         damping: λ, a number of at least 0, or a schedule of the count of steps.
-        bound: κ: how far a step may go, in the metric of the Fisher matrix; ``None`` for no bound.
+        bound: κ: how far the natural gradient of a step may go, in the metric of the Fisher matrix, before momentum;
+            ``None`` for no bound.
         loss_factor: By what the loss is to be multiplied to be the negative logarithm of a likelihood, to which bound
             and damping belong: 1 of a cross-entropy, ``d / 2`` of a mean squared error over ``d`` outputs.
         decay: How much of the moments of one step counts in the next, in [0, 1].

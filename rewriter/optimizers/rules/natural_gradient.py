@@ -1,12 +1,12 @@
 """Natural gradients: rules that divide a layer's gradient by a Fisher matrix that is measured as it trains.
 
-With ``U`` the natural gradient of a layer, as a subclass finds it,
+With ``U`` the natural gradient of a layer, as a subclass finds it::
 
     ν = min(1, √(κ / (η² Σ ⟨G, U⟩)))             over all layers
     M ← μ M + ν U,    W* ← W* - η M
 
 ``η² ⟨G, U⟩`` is how far a step goes in the metric of the Fisher matrix: the bound is on the change of what the model
-says. The Fisher matrix is the empirical one, of the gradients at the targets that are given.
+says, by the natural gradient of one step; momentum adds up several, and goes further. The Fisher matrix is the empirical one, of the gradients at the targets that are given.
 
 Source of ν: Ba, Grosse, Martens, *Distributed second-order optimization* (2017).
 """

@@ -1,7 +1,7 @@
 """The quasi-diagonal natural gradient: of each unit's Fisher matrix the diagonal, and the row of its bias.
 
 With ``g`` the gradient of a unit's weights, ``g₀`` that of its bias, and ``F`` the mean over positions of the squares
-and products of their gradients there, of which this takes ``Fᵢᵢ``, ``F₀ᵢ`` and ``F₀₀``:
+and products of their gradients there, of which this takes ``Fᵢᵢ``, ``F₀ᵢ`` and ``F₀₀``::
 
     μᵢ  = F₀ᵢ / F₀₀
     ΔWᵢ = (gᵢ - μᵢ g₀) / (Fᵢᵢ - μᵢ F₀ᵢ + λ)
@@ -48,7 +48,8 @@ class QuasiDiagonal(NaturalGradient):
         learning_rate: η, a number of at least 0 or a ``LearningRateSchedule``.
         momentum: Of the steps, in [0, 1].
         damping: λ, at least 0.
-        bound: κ: how far a step may go, in the metric of the Fisher matrix; ``None`` for no bound.
+        bound: κ: how far the natural gradient of a step may go, in the metric of the Fisher matrix, before momentum;
+            ``None`` for no bound.
         loss_factor: By what the loss is to be multiplied to be the negative logarithm of a likelihood, to which bound
             and damping belong: 1 of a cross-entropy, ``d / 2`` of a mean squared error over ``d`` outputs.
         decay: How much of the moments of one step counts in the next, in [0, 1].

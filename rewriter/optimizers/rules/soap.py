@@ -1,6 +1,6 @@
 """SOAP: Adam in the eigenbasis of Shampoo's preconditioner, which for a whole layer has the bias in it.
 
-With ``G`` the gradient of ``W*``, of shape ``(rows, units)``, and in every step
+With ``G`` the gradient of ``W*``, of shape ``(rows, units)``, and in every step::
 
     L ← β₂ L + (1 - β₂) G Gᵀ            R ← β₂ R + (1 - β₂) Gᵀ G
     Q_L, Q_R: eigenvectors of L and R
@@ -12,7 +12,7 @@ as in the paper. Between those steps it is kept in the coordinates of the basis,
 the same numbers, two products less.
 
 Unlike the authors' code it moves in the first step, and the gradient of a step is in the preconditioner by which it is
-multiplied.
+multiplied. So in its own eigenbasis the first gradient ``U Σ Vᵀ`` is diagonal, and the first step is ``U Vᵀ``.
 
 Source: Vyas et al., *SOAP: improving and stabilizing Shampoo using Adam* (arXiv 2409.11321).
 """
@@ -20,6 +20,8 @@ Source: Vyas et al., *SOAP: improving and stabilizing Shampoo using Adam* (arXiv
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
 
 from rewriter.core.log import log
 
@@ -131,8 +133,26 @@ class SOAP(AdamForOthers):
             axis.factor.assign_add((axis.product(gradient) - axis.factor) * (1 - self.beta_2))
         self._refresh_bases(variable, axes)
         bases = {axis.number: ops.convert_to_tensor(axis.basis) for axis in axes}
-        step = self.adam_step(_turned(gradient, bases), variable)
+        step = self.adam_step(self._without_rounding(_turned(gradient, bases), variable, len(bases)), variable)
         self.subtract(_turned(step, {number: ops.transpose(basis) for number, basis in bases.items()}), variable)
+
+    def _without_rounding(self, turned: Any, variable: Any, sides: int) -> Any:
+        """Return a turned gradient, in the layer's first step with zeros for what is nothing but rounding.
+
+        In the eigenbases that were made of this gradient alone it is diagonal. Beside the diagonal are rounding errors,
+        and Adam would divide each by its own size. The tolerance on it is that of ``numpy.linalg.matrix_rank``.
+        """
+        ops, (rows, units) = keras.ops, turned.shape
+        tolerance = max(rows, units) * np.finfo(keras.dtype_of(turned.dtype).name).eps
+
+        def exact() -> Any:
+            diagonal = turned
+            if sides == len(_BASES):
+                diagonal = turned * ops.eye(max(rows, units), turned.dtype)[:rows, :units]
+            is_rounding = ops.square(diagonal) <= ops.square(tolerance * ops.norm(turned))
+            return ops.where(is_rounding, ops.zeros_like(turned), diagonal)
+
+        return ops.cond(ops.equal(self.slot("steps", variable), 1), exact, lambda: turned)
 
     def _axes(self, variable: Any) -> list[_Axis]:
         """List the axes of an augmented kernel that have a basis."""
