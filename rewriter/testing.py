@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["check_joint_optimizer"]
 
 _STEPS = 3
-_DIVERGED = 1e3  # a weight; they begin below 1
+_DIVERGED = 1e6  # a weight; they begin below 1
 
 
 def check_joint_optimizer(cls: type[JointOptimizer], **settings: Any) -> None:

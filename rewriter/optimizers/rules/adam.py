@@ -1,4 +1,6 @@
-"""Adam: what the rules on whole layers do with all that is no layer, and what some do in other coordinates::
+"""Adam: what the rules on whole layers do with all that is no layer, and what some do in other coordinates.
+
+It is, with gradient ``G``::
 
     m ← β₁ m + (1 - β₁) G
     v ← β₂ v + (1 - β₂) G²

@@ -1,4 +1,6 @@
-"""Muon: the momentum of a whole layer, orthogonalized, so that a step moves all directions of ``W*`` alike::
+"""Muon: the momentum of a whole layer, orthogonalized, so that a step moves all directions of ``W*`` alike.
+
+With gradient ``G`` and momentum ``M``::
 
     M ← μ M + G                          O = U Vᵀ of  G + μ M = U Σ Vᵀ
     W* ← W* - η · 0.2 √max(rows, units) · O

@@ -6,7 +6,8 @@ With ``U`` the natural gradient of a layer, as a subclass finds it::
     M ← μ M + ν U,    W* ← W* - η M
 
 ``η² ⟨G, U⟩`` is how far a step goes in the metric of the Fisher matrix: the bound is on the change of what the model
-says, by the natural gradient of one step; momentum adds up several, and goes further. The Fisher matrix is the empirical one, of the gradients at the targets that are given.
+says, by the natural gradient of one step; momentum adds up several, and goes further. The Fisher matrix is the
+empirical one, of the gradients at the targets that are given.
 
 Source of ν: Ba, Grosse, Martens, *Distributed second-order optimization* (2017).
 """
