@@ -162,7 +162,15 @@ def working(imports: list[str] | None, quiet: bool, model: Path, module: str) ->
     with drawn(quiet):
         package = keras_of_file(model)
         with stage(f"loading {'TensorFlow' if package == TF_KERAS else 'Keras'}"), _silent_standard_error():
-            keras = importlib.import_module(package)
+            try:
+                keras = importlib.import_module(package)
+            except (ImportError, ValueError) as error:
+                if "KERAS_BACKEND" not in os.environ or package == TF_KERAS:
+                    raise
+                raise FileError(
+                    f"KERAS_BACKEND={os.environ['KERAS_BACKEND']}: Keras cannot be imported with it: "
+                    f"{first_line(error)}. It is tensorflow, jax or torch, and has to be installed."
+                ) from error
             # Keras 3 looks for TensorFlow when it first makes a config, whatever its backend is.
             keras.saving.serialize_keras_object(keras.initializers.Zeros())
             if "tensorflow" in sys.modules:

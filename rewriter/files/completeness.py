@@ -93,10 +93,10 @@ def require_readable(model: Any, destination: Path) -> None:
                 f"{destination}: not written, Keras could not read it again: {' and '.join(found.paths)} are one layer "
                 "in several models, whose weights the .keras format mixes up. Use .h5 or a SavedModel."
             )
-    if _saves_optimizer(model) and keras.legacy is not None and keras.legacy.is_legacy(model.optimizer):
-        count = len(keras.saved_variables(model.optimizer))
+    if _saves_optimizer(model) and keras.legacy is not None and keras.legacy.is_legacy(keras.optimizer_of(model)):
+        count = len(keras.saved_variables(keras.optimizer_of(model)))
         if count:
-            name = type(keras.inner_optimizer(model.optimizer)).__name__
+            name = type(keras.inner_optimizer(keras.optimizer_of(model))).__name__
             raise FileError(
                 f"{destination}: not written, Keras's .keras format would silently leave out the state of the legacy "
                 f"{name}, {count} variables. Use .h5, or compile the model with {keras.NAME}.optimizers.{name}."
@@ -107,7 +107,7 @@ def require_all_written(model: Any, written: Path, kind: Format, destination: Pa
     """Raise ``FileError`` unless a file holds as many arrays of each shape as the model and its optimizer have."""
     # By shape, as names differ by format. What is missing is missing in some shape.
     weights = Counter(tuple(weight.shape) for weight in _counted_weights(model))
-    state = Counter(optimizer_shapes(model.optimizer) if with_optimizer and _saves_optimizer(model) else ())
+    state = Counter(optimizer_shapes(keras.optimizer_of(model)) if with_optimizer and _saves_optimizer(model) else ())
     if kind is Format.SAVED_MODEL:
         # A checkpoint has one graph of objects. Each variable has one name in it, so weights and state cannot be told
         # apart, and are counted together.
@@ -146,4 +146,4 @@ def _counted_weights(model: Any) -> list[Any]:
 
 
 def _saves_optimizer(model: Any) -> bool:
-    return keras.is_compiled(model) and keras.is_optimizer(model.optimizer)
+    return keras.is_compiled(model) and keras.is_optimizer(keras.optimizer_of(model))

@@ -35,11 +35,11 @@ def read_uncounted(optimizer: Any) -> dict[str, float]:
 
 def restore_uncounted(model: Any, values: Mapping[str, float]) -> None:
     """Give the optimizer of a loaded model the numbers that :func:`read_uncounted` read."""
-    for name, variable in keras.uncounted_variables(model.optimizer).items():
+    for name, variable in keras.uncounted_variables(keras.optimizer_of(model)).items():
         if name in values:
             variable.assign(values[name])
     if model.run_eagerly:
-        keras.recount_steps(model.optimizer)
+        keras.recount_steps(keras.optimizer_of(model))
 
 
 def restore_from_file(path: Path, kind: Format, model: Any) -> str:
@@ -52,21 +52,21 @@ def restore_from_file(path: Path, kind: Format, model: Any) -> str:
         Why the state could not be loaded, ``""`` where it was, or where there is none.
     """
     held = holding(path, kind, model)
-    if held.is_scaled and keras.inner_optimizer(model.optimizer) is model.optimizer:
+    if held.is_scaled and keras.inner_optimizer(keras.optimizer_of(model)) is keras.optimizer_of(model):
         # Keras writes the optimizer that compile was given, and wraps it again only under the same policy.
-        keras.set_optimizer(model, required(keras.loss_scale, "a loss scale").wrap(model.optimizer))
+        keras.set_optimizer(model, required(keras.loss_scale, "a loss scale").wrap(keras.optimizer_of(model)))
     stored = held.optimizer
     # A state that was saved before the first step is a count of iterations, and in Keras 3 the learning rate.
     if not any(stored) and len(stored) <= _NUMBERS_OF_NEW:
         return ""
-    if stored != optimizer_shapes(model.optimizer):
-        needed = len(optimizer_shapes(model.optimizer))
+    if stored != optimizer_shapes(keras.optimizer_of(model)):
+        needed = len(optimizer_shapes(keras.optimizer_of(model)))
         return _start_anew(model, f"{len(stored)} variables in the file, {needed} needed")
-    if kind is Format.H5 and keras.inner_optimizer(model.optimizer) is not model.optimizer:
+    if kind is Format.H5 and keras.inner_optimizer(keras.optimizer_of(model)) is not keras.optimizer_of(model):
         with h5py.File(path, "r") as file:
             group = file["optimizer_weights"]
             values = [group[name][()] for name in required(keras.legacy, "an .h5 file").weight_names(group)]
-        keras.load_variables(model.optimizer, values)
+        keras.load_variables(keras.optimizer_of(model), values)
     return ""
 
 
@@ -82,7 +82,7 @@ def restore_from_checkpoint(folder: Path, model: Any) -> str:
     path = str(folder / "variables" / "variables")
     has_slots = any("/_variables/" in key or ".OPTIMIZER_SLOT" in key for key in checkpoints.shapes_in(path))
     _settle(model, checkpoints)
-    optimizer = model.optimizer if keras.is_compiled(model) else None
+    optimizer = keras.optimizer_of(model) if keras.is_compiled(model) else None
     try:
         if optimizer is not None and has_slots:
             trained = keras.trained_variables(model)
@@ -115,12 +115,12 @@ def _settle(model: Any, checkpoints: Checkpoints) -> None:
 
 
 def _renew_optimizer(model: Any) -> None:
-    optimizer = model.optimizer
+    optimizer = keras.optimizer_of(model)
     keras.set_optimizer(model, type(optimizer).from_config(optimizer.get_config()))
 
 
 def _start_anew(model: Any, reason: str) -> str:
-    optimizer = model.optimizer
+    optimizer = keras.optimizer_of(model)
     _renew_optimizer(model)
     name = type(keras.inner_optimizer(optimizer)).__name__
     return f"the state of its {name} does not fit the model and is not loaded, training starts without it: {reason}"

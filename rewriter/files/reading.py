@@ -119,9 +119,9 @@ def _restore(source: Path, kind: Format, model: Any, described: dict[str, Any]) 
         reset_functions(model)
     if any(is_merged(found.layer) for found in locate_layers(model)):
         take_over_saving(model, origin)
-    if not keras.is_compiled(model) or not keras.is_optimizer(model.optimizer):
+    if not keras.is_compiled(model) or not keras.is_optimizer(keras.optimizer_of(model)):
         return ""
-    observe_model(model.optimizer, model)
+    observe_model(keras.optimizer_of(model), model)
     if hidden:
         restore_optimizer(source, model)
         dropped = ""

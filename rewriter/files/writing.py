@@ -63,11 +63,11 @@ def export(model: Any, path: str | os.PathLike[str], overwrite: bool = False, in
 def exported_state(model: Any, destination: Path) -> tuple[Message, ...]:
     """Return what becomes of the optimizer of an exported model, as plain Keras will read it."""
     lines = choose_standard_optimizer(model).lines
-    if not keras.is_optimizer(model.optimizer):
+    if not keras.is_optimizer(keras.optimizer_of(model)):
         return lines
     if format_to_write(destination) is Format.SAVED_MODEL:
         return (*lines, Outcome.SAVED_MODEL())
-    if keras.inner_optimizer(model.optimizer) is model.optimizer:
+    if keras.inner_optimizer(keras.optimizer_of(model)) is keras.optimizer_of(model):
         return lines
     kept = [line for line in lines if line.kind is not Outcome.LOSS_SCALE_KEPT]
     return (*kept, Outcome.LOSS_SCALE_LOST())
@@ -104,15 +104,15 @@ def save_model(
     if not described["layers"]:
         _write(model, destination, options=options)
         return
-    if options.get("include_optimizer", True) and keras.is_optimizer(model.optimizer):
-        described["optimizer_state"] = read_uncounted(model.optimizer)
+    if options.get("include_optimizer", True) and keras.is_optimizer(keras.optimizer_of(model)):
+        described["optimizer_state"] = read_uncounted(keras.optimizer_of(model))
     # Before writing: a rule whose settings make another rule would train otherwise after a resume, in silence.
-    if is_joint(model.optimizer):
+    if is_joint(keras.optimizer_of(model)):
         try:
-            keras.inner_optimizer(model.optimizer).require_saveable()
+            keras.inner_optimizer(keras.optimizer_of(model)).require_saveable()
         except TypeError as error:
             raise FileError(f"{destination}: not written, {error}") from error
-        _warn_of_a_bare_name(type(keras.inner_optimizer(model.optimizer)), destination)
+        _warn_of_a_bare_name(type(keras.inner_optimizer(keras.optimizer_of(model))), destination)
     hidden = layers_missing_in_config(model)
     if hidden and format_to_write(destination) is Format.SAVED_MODEL:
         _save_hidden_folder(model, destination, described, options)
@@ -146,7 +146,7 @@ def _destination(model: Any, path: str | os.PathLike[str], overwrite: bool) -> P
 
 def _save_hidden_folder(model: Any, destination: Path, described: dict[str, Any], options: dict[str, Any]) -> None:
     """Write a SavedModel in standard form: Keras revives its layers one by one and could not know which are merged."""
-    optimizer = model.optimizer
+    optimizer = keras.optimizer_of(model)
     state = read_state(optimizer) if keras.is_optimizer(optimizer) else None
     described["standard_form"] = True
 
@@ -236,8 +236,8 @@ def _remade_by_keras(model: Any) -> list[str]:
 
 def _build_scaled(model: Any) -> None:
     """Make the slots of an optimizer in a ``LossScaleOptimizer``: Keras fails at a ``.keras`` file that has none."""
-    inner = keras.inner_optimizer(model.optimizer)
-    if inner is not model.optimizer and keras.optimizer_slots(inner) is None:
+    inner = keras.inner_optimizer(keras.optimizer_of(model))
+    if inner is not keras.optimizer_of(model) and keras.optimizer_slots(inner) is None:
         keras.build_slots(inner, keras.trained_variables(model))
 
 

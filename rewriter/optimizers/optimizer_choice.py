@@ -210,7 +210,8 @@ def _choose_rule(model: Any, name: str, given: dict[str, Any]) -> OptimizerChoic
     what = f"{name}, new, learning rate {shown(rate)}"
     if current is not None and "learning_rate" not in given:
         what += f"; that of {name_of(current)}, {shown(keras.learning_rate_of(current))}, is not taken over"
-    return replace(choice, lines=(Outcome.OPTIMIZER(what=what), *choice.lines[1:]))
+    lost = () if current is None else lost_settings(current, name)
+    return replace(choice, lines=(Outcome.OPTIMIZER(what=what), *lost, *choice.lines[1:]))
 
 
 def choose_standard_optimizer(model: Any) -> OptimizerChoice:
@@ -219,7 +220,8 @@ def choose_standard_optimizer(model: Any) -> OptimizerChoice:
     if optimizer is None:
         return OptimizerChoice(None, None, (Outcome.OPTIMIZER(what="none, the model is not compiled"),))
     if not is_joint(optimizer):
-        head = Outcome.OPTIMIZER(what=f"{name_of(optimizer)} kept")
+        plainly = ", no longer centered" if is_centered(optimizer) else ""
+        head = Outcome.OPTIMIZER(what=f"{name_of(optimizer)} kept{plainly}")
         return OptimizerChoice(optimizer, optimizer, (head, *kept_state(optimizer, model)))
     inner = keras.inner_optimizer(optimizer)
     standard = inner.standard_optimizer()
@@ -281,7 +283,11 @@ def _joint(model: Any, given: dict[str, Any], centers: bool) -> OptimizerChoice:
             what += ", for compile(optimizer=model.optimizer, ...)"
             return OptimizerChoice(joint, None, (Outcome.OPTIMIZER(what=what),), centers)
         optimizer = _scaled_like(current, joint)
-        lines = (Outcome.OPTIMIZER(what=what), *lost_settings(current), *lost_state(model, lambda: _can_keep(model)))
+        lines = (
+            Outcome.OPTIMIZER(what=what),
+            *lost_settings(current, JOINT),
+            *lost_state(model, lambda: _can_keep(model)),
+        )
         return OptimizerChoice(optimizer, None, lines, centers)
     settings = {**warm_start.settings_from(current), **given}
     optimizer = _scaled_like(current, JointMomentum(**settings))

@@ -78,14 +78,14 @@ def decayed_parts(optimizer: Any, variable: Any, layout: Layout) -> tuple[str, .
 
 def _parts_excluded(optimizer: Any, variable: Any, layout: Layout) -> tuple[str, ...]:
     """Name the parts of an augmented kernel that ``exclude_from_weight_decay`` was given, as views or by name."""
-    # A pattern was written for the names of the standard form, so it is searched in those, ":0" and all.
+    # A pattern was written for the names of the standard form, so it is searched in those.
     keys, patterns = keras.decay_exclusions(optimizer)
-    kernel = keras.variable_key(optimizer, variable)
-    return tuple(
-        part.attribute
-        for part, name in zip(layout.parts, layout.part_names(keras.name_of(variable)), strict=True)
-        if ViewKey(kernel, part.attribute) in keys or any(re.search(pattern, f"{name}:0") for pattern in patterns)
-    )
+    kernel, excluded = keras.variable_key(optimizer, variable), []
+    for part, name in zip(layout.parts, layout.part_names(keras.name_of(variable)), strict=True):
+        searched = keras.name_for_patterns(name)
+        if ViewKey(kernel, part.attribute) in keys or any(re.search(pattern, searched) for pattern in patterns):
+            excluded.append(part.attribute)
+    return tuple(excluded)
 
 
 def require_rows_known(optimizer: Any, variables: Sequence[Any]) -> None:

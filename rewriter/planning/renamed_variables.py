@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 # What every optimizer has: its own name, and the patterns of weight decay, which are matched with kernel and bias.
 _NOT_NAMES = frozenset(
-    {"name", "_name", "_exclude_from_weight_decay_names", "_rewriter_excluded_parts", "_index_dict", "_variables"}
+    {"name", "_name", "_rewriter_excluded_parts", "_index_dict", "_variables"}
+    | {"_exclude_from_weight_decay_names", "_exclude_from_weight_decay_pattern"}
 )
 
 

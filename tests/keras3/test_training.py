@@ -21,6 +21,15 @@ def test_training_goes_on_bit_for_bit(on_backend):
     assert said["joint"] <= 1e-6
 
 
+def test_files_frozen_layers_and_biases_without_decay(on_backend):
+    """Of nested models and of those that are not compiled; thawed however it is done; excluded by their names."""
+    said = on_backend("keras3_lives")
+    assert all(said["read"].values()), said["read"]
+    assert all(said["thawed"].values()), said["thawed"]
+    errors = {choice: max(of_it) for choice, of_it in said["decayed"].items()}
+    assert {choice: error for choice, error in errors.items() if error > 1e-6} == {}
+
+
 def test_centered_training_is_that_of_numpy(on_backend):
     """Under each optimizer, by fit and in loops, with accumulated and scaled gradients; a file has all state."""
     errors = on_backend("keras3_centered")["errors"]

@@ -180,12 +180,14 @@ def new_variable_like(reference: Any, name: str, value: Any, *, constraint: Any 
         variable = keras.Variable(
             initializer=value,
             dtype=reference._dtype,
-            trainable=reference.trainable,
+            # A tape of TensorFlow does not watch what was made as not trainable, whatever Keras says of it later.
+            trainable=getattr(reference._value, "trainable", reference.trainable),
             autocast=reference._autocast,
             aggregation=reference.aggregation,
             name=own,
             **({} if layout is None else {"layout": layout}),
         )
+    variable.trainable = reference.trainable
     variable._path = name if scope else own
     variable.constraint = constraint
     return variable
@@ -206,15 +208,19 @@ def exchange_weights(
     """
     with _unlocked(layer):
         losses = []
+        # Those of a frozen layer are listed there too: what thaws it goes through that list.
+        listed = {id(each) for each in layer._trainable_variables}
         for attribute in old:
             stored = stored_attribute(layer, attribute)
             variable = vars(layer).pop(stored)
+            is_weight, trained = id(variable) in listed, variable.trainable
             losses += _losses_of(variable, loss)
             forget_statistics(layer, variable)
             layer._tracker.untrack(variable)
         set_class(layer, cls)
         for weight in new:
-            _add_weight(layer, *weight)
+            _add_weight(layer, is_weight, *weight)
+            weight.variable.trainable = trained
         for weight in new:
             note_layer(weight.variable, layer)
         _attach_losses(own_weights(layer), losses)
@@ -264,13 +270,22 @@ def _attach_losses(variables: Iterable[Any], losses: Iterable[Any]) -> None:
             variable.regularizer = _Losses(found)
 
 
-def _add_weight(layer: Any, attribute: str, variable: Any, position: int) -> None:
-    """Put a variable on a layer as Keras's ``add_weight`` would, at a given place among the layer's own weights."""
+def _add_weight(layer: Any, is_weight: bool, attribute: str, variable: Any, position: int) -> None:
+    """Put a variable on a layer as Keras's ``add_weight`` would, at a given place among the layer's own weights.
+
+    Args:
+        layer: The layer.
+        is_weight: Whether it is trained unless the layer is frozen.
+        attribute: The attribute.
+        variable: The variable.
+        position: The place.
+    """
     stored = _STORED.get(attribute, attribute)
     stored = stored if isinstance(getattr(type(layer), attribute, None), property) else attribute
+    variable.trainable = is_weight
     setattr(layer, stored, variable)  # tracked, last of its list
     trainable, others = layer._trainable_variables, layer._non_trainable_variables
-    weights, place = (trainable, position) if variable.trainable else (others, position - len(trainable))
+    weights, place = (trainable, position) if is_weight else (others, position - len(trainable))
     weights.pop()
     weights.insert(place, variable)
 

@@ -224,6 +224,11 @@ def decay_exclusions(optimizer: Any) -> DecayExclusions:
     return DecayExclusions(list(keys), list(getattr(optimizer, "_exclude_from_weight_decay_names", None) or []))
 
 
+def name_for_patterns(name: str) -> str:
+    """Return of a variable's name what patterns of ``exclude_from_weight_decay`` are searched in: all, ":0" too."""
+    return f"{name}:0"
+
+
 def exclude_from_decay(optimizer: Any, keys: Sequence[Any], patterns: Sequence[str] | None = None) -> None:
     """Exclude variables from weight decay, by key and, where they are given, by patterns of names; built or not."""
     optimizer._exclude_from_weight_decay = list(keys)

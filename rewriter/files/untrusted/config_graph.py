@@ -26,13 +26,13 @@ def flaw(config: Any) -> str | None:
         if not isinstance(nodes, list):
             return f"the calls of layer {layer['name']!r} are no list"
         # An input layer is never called and has an output all the same. A model with inputs of its own was called
-        # once when it was made, which is not listed, so that its calls count from 1.
+        # once when it was made, which is not listed, so that its calls count from 1; in Keras 3 at times from 0.
         own = _has_own_input(layer)
         if not nodes and own is not None and layer.get("class_name") != "InputLayer":
             continue  # never called, so it has no outputs
         references = [_references(node) for node in nodes or [None]]
         calls.update({(layer["name"], index): found for index, found in enumerate(references, start=own is not False)})
-        if own is None:
+        if own is not False:
             calls[layer["name"], 0] = references[0]
     ends = _references(config["output_layers"])
     if not ends:

@@ -10,7 +10,7 @@ class Outcome(Sentence):
 
     OPTIMIZER = "optimizer: {what}"
     SETTING = "{name}: {value} {how}"
-    SETTINGS_LOST = "settings of {optimizer}: lost, {what}; give them to JointMomentum"
+    SETTINGS_LOST = "settings of {optimizer}: lost, {what}; give them to {new}"
     STATE_LOST = "state of {optimizer}: lost, {what}"
     STATE_LOST_BUT_KEPT_BY = "state of {optimizer}: lost, {what}; {keep} keeps it"
     SLOTS = "slots: {what}"

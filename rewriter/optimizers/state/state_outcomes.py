@@ -31,14 +31,14 @@ def kept_state(optimizer: Any, split_model: Any = None) -> Iterator[Message]:
         yield Outcome.CLIPNORM_KEPT(value=shown(clipnorm))
 
 
-def lost_settings(current: Any) -> Iterator[Message]:
-    """Yield the settings of an optimizer, beside its learning rate, that a new joint momentum does not take over."""
+def lost_settings(current: Any, new: str) -> Iterator[Message]:
+    """Yield the settings of an optimizer, beside its learning rate, that a new one of some name does not take over."""
     inner = keras.inner_optimizer(current)
     rate = keras.learning_rate_of(inner)
     left = [shown(rate)] if isinstance(rate, keras.Schedule) else []
     left += [f"{name} {shown(value)}" for name in (*BOUNDS, "use_ema") if (value := getattr(inner, name, None))]
     if left:
-        yield Outcome.SETTINGS_LOST(optimizer=name_of(current), what=", ".join(left))
+        yield Outcome.SETTINGS_LOST(optimizer=name_of(current), what=", ".join(left), new=new)
 
 
 def lost_state(model: Any, can_keep: Callable[[], bool] = lambda: False) -> Iterator[Message]:

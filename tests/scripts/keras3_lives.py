@@ -1,0 +1,112 @@
+"""Models of Keras 3 that are nested, frozen and thawed, not compiled, or leave biases out of weight decay.
+
+It prints what became of each.
+"""
+
+import json
+import os
+import sys
+
+os.environ["KERAS_BACKEND"] = sys.argv[1]
+
+import keras
+import numpy as np
+from keras import layers
+
+import rewriter
+
+FOLDER = sys.argv[2]
+GENERATOR = np.random.default_rng(4)
+X, Y = (GENERATOR.standard_normal((8, size)).astype("float32") for size in (6, 2))
+
+
+def values_of(model):
+    return [keras.ops.convert_to_numpy(each) for each in model.weights]
+
+
+def are_same(one, other):
+    return all(map(np.array_equal, values_of(one), values_of(other)))
+
+
+def plain():
+    return keras.Sequential([keras.Input((6,)), layers.Dense(6, activation="tanh"), layers.Dense(2)])
+
+
+def functional(inner):
+    inputs = keras.Input((6,))
+    return keras.Model(inputs, layers.Dense(2)(inner(inner(inputs))))
+
+
+def square():
+    inputs = keras.Input((6,))
+    return keras.Model(inputs, layers.Dense(6)(inputs))
+
+
+NESTED = {
+    "a Functional in a Functional, twice": lambda: functional(square()),
+    "a Sequential in a Functional, twice": lambda: functional(keras.Sequential([keras.Input((6,)), layers.Dense(6)])),
+    "a Functional in a Sequential": lambda: keras.Sequential([keras.Input((6,)), square(), layers.Dense(2)]),
+}
+
+
+def is_read(make, compiled):
+    """Tell whether files of a model, in both forms, are read as they were written."""
+    model, path = make(), f"{FOLDER}/model.keras"
+    if compiled:
+        model.compile("adam", "mse")
+        model.train_on_batch(X, Y)
+    model.save(path)
+    same = [are_same(rewriter.load_model(path), model)]
+    rewriter.rewrite(model, "keep")
+    for save in (rewriter.save_model, lambda model, path, overwrite: model.save(path, overwrite=overwrite)):
+        save(model, path, overwrite=True)
+        same.append(are_same(rewriter.load_model(path), model))
+    rewriter.export(model, path, overwrite=True)
+    same.append(are_same(keras.saving.load_model(path), rewriter.split(model)))
+    return all(same)
+
+
+def is_thawed(after):
+    """Tell whether a layer that was frozen when it was merged trains once it is thawed, and not before."""
+    model = plain()
+    first = model.layers[0]
+    first.trainable = False
+    model.compile("adam", "mse")
+    rewriter.rewrite(model, "keep")
+    moved = []
+    for trainable in (False, True):
+        if after == "split" and trainable:
+            rewriter.split(model)
+        if after == "standard_form":
+            with rewriter.standard_form(model):
+                first.trainable = trainable
+        else:
+            first.trainable = trainable
+        model.compile(keras.optimizers.Adam(0.1), "mse")
+        before = keras.ops.convert_to_numpy(first.kernel).copy()
+        model.train_on_batch(X, Y)
+        moved.append(not np.array_equal(before, keras.ops.convert_to_numpy(first.kernel)))
+    return moved == [False, True]
+
+
+def decays(choice):
+    """Return how far biases move that weight decay leaves out, and how wrong a kernel decays, without a gradient."""
+    model = plain()
+    optimizer = keras.optimizers.AdamW(0.1, weight_decay=1.0)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    model.compile(optimizer, "mse")
+    for layer in model.layers:
+        layer.bias.assign(layer.bias + 1)
+    kernel = keras.ops.convert_to_numpy(model.layers[0].kernel).copy()
+    if choice is not None:
+        rewriter.rewrite(model, optimizer if choice == "given" else choice)
+    model.train_on_batch(X, Y, sample_weight=np.zeros(len(X)))
+    biases = [keras.ops.convert_to_numpy(layer.bias) for layer in model.layers]
+    ratio = keras.ops.convert_to_numpy(model.layers[0].kernel) / kernel
+    return [float(np.abs(np.concatenate(biases) - 1).max()), float(np.abs(ratio - 0.9).max())]
+
+
+read = {f"{name}, {compiled}": is_read(make, compiled) for name, make in NESTED.items() for compiled in (True, False)}
+thawed = {after: is_thawed(after) for after in ("rewrite", "standard_form", "split")}
+decayed = {str(choice): decays(choice) for choice in (None, "keep", "centered", "given")}
+print(json.dumps({"backend": keras.config.backend(), "read": read, "thawed": thawed, "decayed": decayed}))
