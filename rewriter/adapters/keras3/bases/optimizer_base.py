@@ -30,7 +30,9 @@ class DecayBase:
 
     def _rewriter_decay_as_keras(self, variables: Sequence[Any]) -> None:
         """Decay some variables, each as a whole, as the optimizer's own class does."""
-        super()._apply_weight_decay(variables)  # type: ignore[misc]
+        # On torch Keras fails where there is none.
+        if any(map(self._use_weight_decay, variables)):  # type: ignore[attr-defined]
+            super()._apply_weight_decay(variables)  # type: ignore[misc]
 
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
         if self.weight_decay is not None:
