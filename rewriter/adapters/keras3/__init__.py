@@ -146,10 +146,8 @@ from .optimizers import (
     build_slots,
     check_before_build,
     copy_iterations,
-    decay_exclusions,
     descend,
     drop_variables,
-    exclude_from_decay,
     given_key,
     inner_optimizer,
     is_constructed,
@@ -157,7 +155,6 @@ from .optimizers import (
     iterations_of,
     learning_rate_of,
     load_variables,
-    name_for_patterns,
     optimizer_slots,
     place_among_slots,
     put_last,
@@ -172,13 +169,13 @@ from .optimizers import (
     state_beside_slots,
     uncounted_variables,
     update_on_every_replica,
-    uses_weight_decay,
     variable_key,
     variables_not_saved,
 )
 from .single_steps import inference_step, training_step
 from .torch_holders import refuse_in_other_libraries
 from .tracing.reaching import reaching
+from .weight_decay import decay_exclusions, exclude_from_decay, name_for_patterns, uses_weight_decay
 
 # What this Keras cannot do, or is not asked for yet.
 graphs = checkpoints = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ import keras
 from keras.src.utils.tracking import DotNotTrackScope
 
 from ..nested_values import values_in
-from ..records import DecayExclusions, Replaced, Slots
+from ..records import Replaced, Slots
 from . import ops
 from .classes import is_sparse
 from .distribution import strategy_scope
@@ -152,10 +151,27 @@ def rebuild_slots(optimizer: Any, variables: Sequence[Any]) -> None:
     for slot in replaced:
         optimizer._untrack_variable(slot)
     others = _places_of_others(optimizer, variables) if slots else {}
+    kept = {name: value for name, value in vars(optimizer).items() if isinstance(value, keras.Variable)}
     optimizer.built = False
     optimizer._trainable_variables_indices = {}
     trained = [each for of in (None, *variables) for each in (of, *others.get(id(of), ()))]
     build_slots(optimizer, [each for each in trained if each is not None])
+    for name, value in kept.items():
+        _put_back(optimizer, name, value)
+
+
+def _put_back(optimizer: Any, name: str, variable: Any) -> None:
+    """Give an optimizer back a variable of its own, such as Nadam's product, in the place of one that it made anew."""
+    made, listed = vars(optimizer)[name], optimizer._variables
+    if made is variable:
+        return
+    place = [each is made for each in listed].index(True)
+    optimizer._untrack_variable(made)
+    former = [each is variable for each in listed].index(True)
+    listed.insert(place, variable)
+    del listed[former if former < place else former + 1]
+    with DotNotTrackScope():
+        setattr(optimizer, name, variable)
 
 
 def _places_of_others(optimizer: Any, variables: Sequence[Any]) -> dict[int, list[Any]]:
@@ -275,26 +291,6 @@ def setting_of(optimizer: Any, name: str) -> Any:
     return getattr(optimizer, name)
 
 
-def decay_exclusions(optimizer: Any) -> DecayExclusions:
-    """Read what the user gave to ``exclude_from_weight_decay``."""
-    keys = getattr(optimizer, "_exclude_from_weight_decay", None) or []
-    pattern = getattr(optimizer, "_exclude_from_weight_decay_pattern", None)
-    return DecayExclusions(list(keys), [pattern.pattern] if pattern else [])
-
-
-def exclude_from_decay(optimizer: Any, keys: Sequence[Any], patterns: Sequence[str] | None = None) -> None:
-    """Exclude variables from weight decay, by key and, where they are given, by patterns of names; built or not."""
-    optimizer._exclude_from_weight_decay = set(keys)
-    if patterns is not None:
-        optimizer._exclude_from_weight_decay_pattern = re.compile("|".join(patterns)) if patterns else None
-    optimizer._exclude_from_weight_decay_cache = {}
-
-
-def name_for_patterns(name: str) -> str:
-    """Return of a variable's name what patterns of ``exclude_from_weight_decay`` are searched in: its last part."""
-    return name.rpartition("/")[2]
-
-
 def saved_variables(optimizer: Any) -> list[Any]:
     """List the variables of an optimizer in the order in which Keras saves them."""
     return [*optimizer.variables, *kept_by_layers(optimizer)]
@@ -329,11 +325,6 @@ def place_among_slots(optimizer: Any, variable: Any) -> int | None:
     """Return the place of a variable in each list of an optimizer's slots, ``None`` where it has none."""
     place: int | None = optimizer._trainable_variables_indices.get(variable_key(optimizer, variable))
     return place
-
-
-def uses_weight_decay(optimizer: Any, variable: Any) -> bool:
-    """Tell whether a variable was not excluded from an optimizer's weight decay."""
-    return bool(optimizer._use_weight_decay(variable))
 
 
 def descend(variable: Any, gradient: Any, rate: Any) -> None:
