@@ -9,11 +9,12 @@ from rewriter.core import hints
 from rewriter.core.errors import FileError, ModelError, NotMergeableError
 from rewriter.core.log import warned
 
+from ..adapters import keras
 from ..files.formats import digest
 from ..files.reading import read_model
 from ..files.writing import save_model
 from ..optimizers.observed_model import centering_lines, lines_of_rule
-from ..optimizers.optimizer_choice import CENTERED, KEEP, choose_optimizer
+from ..optimizers.optimizer_choice import CENTERED, KEEP, NOT_COMPILED, choose_optimizer
 from ..planning.planner import plan
 from ..rewriting.rewrite import apply
 from .arguments import inputs_from, output_path
@@ -107,7 +108,8 @@ def rewrite_file(
     if not decided.merges and not decided.merged:
         error = NotMergeableError if strict else ModelError
         raise error(f"{path}: nothing to merge. {_reasons(decided)} See rewriter inspect {path}.")
-    choice = choose_optimizer(model, optimizer, learning_rate, momentum)
+    chooses = keras.is_compiled(model) or optimizer in (KEEP, CENTERED)
+    choice = choose_optimizer(model, optimizer, learning_rate, momentum) if chooses else NOT_COMPILED
     lines = (*lines_of(dropped, choice.lines), *centering_lines(decided, choice))
     if dry_run or destination is None:
         return Rewritten(path, None, decided, lines, full)

@@ -11,6 +11,7 @@ import numpy as np
 from rewriter.core.errors import RewriterError, first_line
 
 from ..adapters import keras, required
+from ..optimizers.observed_model import observe_model
 from ..rewriting.model_run import run_model
 from .completeness import holding, optimizer_shapes
 from .formats import Format
@@ -126,9 +127,9 @@ def _start_anew(model: Any, reason: str) -> str:
     return f"the state of its {name} does not fit the model and is not loaded, training starts without it: {reason}"
 
 
-def write_optimizer(folder: Path, optimizer: Any, state: Mapping[str, Any]) -> None:
+def write_optimizer(folder: Path, config: dict[str, Any], state: Mapping[str, Any]) -> None:
     """Write an optimizer's settings and its state, as :func:`read_state` read it, into a SavedModel folder."""
-    (folder / _CONFIG).write_text(json.dumps(keras.optimizer_to_config(optimizer)), "utf-8")
+    (folder / _CONFIG).write_text(json.dumps(config), "utf-8")
     np.savez(folder / _STATE, **state)
 
 
@@ -142,6 +143,7 @@ def read_state(optimizer: Any) -> dict[str, Any]:
 def restore_optimizer(folder: Path, model: Any) -> None:
     """Give a model loaded from a SavedModel folder the optimizer, with its state, that was written beside it."""
     optimizer = keras.optimizer_from_config(json.loads((folder / _CONFIG).read_text("utf-8")))
+    observe_model(optimizer, model)
     keras.build_slots(keras.inner_optimizer(optimizer), keras.trained_variables(model))
     with np.load(folder / _STATE, allow_pickle=False) as state:
         keras.load_variables(optimizer, [state[str(index)] for index in range(len(state))])

@@ -147,13 +147,14 @@ def _destination(model: Any, path: str | os.PathLike[str], overwrite: bool) -> P
 def _save_hidden_folder(model: Any, destination: Path, described: dict[str, Any], options: dict[str, Any]) -> None:
     """Write a SavedModel in standard form: Keras revives its layers one by one and could not know which are merged."""
     optimizer = keras.optimizer_of(model)
-    state = read_state(optimizer) if keras.is_optimizer(optimizer) else None
+    # As it is now: in standard form it is not centered.
+    kept = (keras.optimizer_to_config(optimizer), read_state(optimizer)) if keras.is_optimizer(optimizer) else None
     described["standard_form"] = True
 
     def finish(written: Path) -> None:
         write_manifest(written, described)
-        if state is not None:
-            write_optimizer(written, optimizer, state)
+        if kept is not None:
+            write_optimizer(written, *kept)
 
     with standard_form(model):
         _write(model, destination, finish, options)
@@ -187,7 +188,7 @@ def _write(
     if kind is Format.SAVED_MODEL and given.get("save_traces", True) and keras.input_specs(model) is None:
         raise FileError(
             f"{destination}: not written, a SavedModel says what its model takes, and {model.name} has not been called "
-            f"since it was made or read: call it on a batch first, as rewrite and export do with {hints.INPUTS}."
+            f"since it was made or read: call it on a batch first; rewrite and export do that with {hints.INPUTS}."
         )
     if kind is Format.KERAS:
         require_readable(model, destination)

@@ -71,6 +71,12 @@ class OptimizerChoice:
         return not (is_joint(self.optimizer) or is_centered(self.optimizer) or self.centers)
 
 
+# Of a model in a file, which keeps the optimizer of a compiled model alone.
+NOT_COMPILED = OptimizerChoice(
+    None, None, (Outcome.OPTIMIZER(what="none, the model is not compiled: no file of it holds one"),)
+)
+
+
 def choose_optimizer(
     model: Any, optimizer: Any = None, learning_rate: float | None = None, momentum: float | None = None
 ) -> OptimizerChoice:

@@ -45,11 +45,13 @@ def centering_of(layer: Any, owners: Sequence[Any], layout: Layout) -> Message:
 
 def summary_of_centering(decisions: Iterable[Decision]) -> str:
     """Return one line: how many of the layers that are or will be merged, and are trained, are centered; which not."""
-    trained = [each for each in decisions if each.centering is not None and each.trainable]
+    merged = [each for each in decisions if each.centering is not None]
+    trained = [each for each in merged if each.trainable]
     why_not: dict[Message, list[str]] = {}
     for each in trained:
         if each.centering is not None and each.centering.kind is not Centering.CENTERED:
             why_not.setdefault(each.centering, []).append(each.path)
     centered = len(trained) - sum(map(len, why_not.values()))
     reasons = "".join(f"; {why} ({', '.join(paths)})" for why, paths in why_not.items())
-    return f"centered: {centered} of {len(trained)} merged{reasons}"
+    frozen = f"; {len(merged) - len(trained)} more frozen" if len(merged) > len(trained) else ""
+    return f"centered: {centered} of {len(trained)} merged{frozen}{reasons}"

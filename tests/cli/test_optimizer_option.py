@@ -80,3 +80,13 @@ def test_benchmark_measures_it(base, run):
     code, out, _ = run("benchmark", base, "--optimizer", "SOAP", "--rounds", "1", "--steps", "1", "--json")
     assert code == 0
     assert any(each["rewritten"] == "SOAP" for each in json.loads(out)["times"])
+
+
+@pytest.mark.parametrize("options", [[], ["--optimizer", "SOAP"]])
+def test_a_model_that_is_not_compiled_has_no_optimizer_in_its_file(run, tmp_path, options):
+    """Nor does the command say that it gave one."""
+    nested().save(tmp_path / "base.keras")
+    code, out, _ = run("rewrite", tmp_path / "base.keras", tmp_path / "merged.keras", *options)
+    assert code == 0
+    assert "optimizer: none, the model is not compiled: no file of it holds one\nwritten: " in out
+    assert rewriter.load_model(tmp_path / "merged.keras").optimizer is None

@@ -158,6 +158,43 @@ def test_training_resumes_bit_for_bit_from_a_file(generator, tmp_path, form, rul
     assert [*map(bits, loaded.get_weights())] == [*map(bits, model.get_weights())]
 
 
+@tf_keras.saving.register_keras_serializable("tests_of_centered")
+class Subclassed(tf_keras.Model):
+    """Keras has no config of it, so that a SavedModel has it in standard form."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.first, self.last = layers.Dense(4, activation="tanh"), layers.Dense(3)
+
+    def call(self, inputs):
+        return self.last(self.first(inputs))
+
+
+@pytest.mark.parametrize("form", ["keras", "SavedModel"])
+@pytest.mark.parametrize("around", [False, True])
+def test_so_it_does_of_a_subclassed_model(generator, tmp_path, form, around):
+    """A layer that is left out stays left out, and an export has what one of the model would have."""
+    data = batches(generator, 6)
+    model = Subclassed()
+    model(data[0][0])
+    optimizer = Centered(optimizers.Adam(0.01), decay=0.9, exclude="last")
+    if around:
+        optimizer = tf_keras.mixed_precision.LossScaleOptimizer(optimizer)
+    rewriter.rewrite(model, optimizer)
+    model.compile(model.optimizer, "mse")
+    fit(model, data[:3])
+    model.save(tmp_path / FORMATS[form])
+    loaded = rewriter.load_model(tmp_path / FORMATS[form])
+    assert is_centered(loaded.optimizer)
+    for each in (model, loaded):
+        fit(each, data[3:])
+    for each in (model, loaded):
+        rewriter.split(each)
+    assert [*map(bits, loaded.get_weights())] == [*map(bits, model.get_weights())]
+    inner = [getattr(each.optimizer, "inner_optimizer", each.optimizer) for each in (loaded, model)]
+    assert [bits(each.numpy()) for each in inner[0].variables] == [bits(each.numpy()) for each in inner[1].variables]
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_an_exported_file_has_the_plain_optimizer_and_its_state(generator, tmp_path, form):
     model = small()

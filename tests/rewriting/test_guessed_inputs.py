@@ -53,7 +53,7 @@ def test_a_model_that_was_read_and_not_called_is_run_on_what_it_was_built_with(r
     code, _, err = run(*command)
     assert (code, (tmp_path / "folder").exists()) == (2, False)
     assert "a SavedModel says what its model takes, and looking" in err
-    assert "as rewrite and export do with --data" in err
+    assert "rewrite and export do that with --data" in err
     code, out, err = run(*command, "--data", tmp_path / "batch.npz")
     assert (code, err) == (0, "")
     note = "note: tf_keras.models.load_model gives new weights to attend, without a warning"

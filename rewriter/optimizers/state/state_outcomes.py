@@ -28,7 +28,8 @@ def kept_state(optimizer: Any, split_model: Any = None) -> Iterator[Message]:
     yield Outcome.ITERATIONS_KEPT(count=keras.iterations_of(inner))
     yield from loss_scale_kept(optimizer)
     if (clipnorm := getattr(inner, "clipnorm", None)) is not None:
-        yield Outcome.CLIPNORM_KEPT(value=shown(clipnorm))
+        plainly = Outcome.SETTING(name="clipnorm", value=shown(clipnorm), how="kept")
+        yield Outcome.CLIPNORM_KEPT(value=shown(clipnorm)) if split_model is None else plainly
 
 
 def lost_settings(current: Any, new: str) -> Iterator[Message]:
