@@ -24,7 +24,7 @@ from .optimizer_state import (
     restore_optimizer,
     restore_uncounted,
 )
-from .untrusted.code_objects import explain, require_safe, require_safe_graph
+from .untrusted.code_objects import explain, layers_of_applications, require_safe, require_safe_graph
 from .untrusted.integrity import allowance, checked_config, limited_variables
 
 if TYPE_CHECKING:
@@ -94,8 +94,9 @@ def _read(
     if kind is Format.SAVED_MODEL:
         require_safe_graph(source, safe_mode)
     options = {"safe_mode": safe_mode} if kind is Format.KERAS else {}
+    custom_objects = {**layers_of_applications(configs), **(custom_objects or {})}
     if kind is Format.H5:
-        custom_objects = {**required(keras.legacy, "an .h5 file").registered_optimizers(), **(custom_objects or {})}
+        custom_objects = {**required(keras.legacy, "an .h5 file").registered_optimizers(), **custom_objects}
     try:
         with keras.safe_mode_scope(safe_mode), limited_variables(source, allowance(source)):
             model = keras.load_model(str(source), custom_objects=custom_objects, compile=compile, **options)

@@ -1,10 +1,13 @@
 """A SavedModel of a class that is not known here, in whose place Keras runs a graph: it is left alone, and named."""
 
+import sys
+
 import pytest
 import tf_keras
 from tf_keras import layers
 
 import rewriter
+from arrays import bits
 from hand_made_models import Mixing
 
 
@@ -62,3 +65,13 @@ def test_what_is_found_in_a_layer_without_its_class_is_left_alone(tmp_path):
     assert all(f"the class {registered} is not known here" in each.reason for each in decisions)
     rewriter.rewrite(model, discover=True)
     rewriter.save_model(model, tmp_path / "joint")
+
+
+def test_a_layer_that_an_application_has_for_itself_is_known(run, tmp_path):
+    """Keras asks for it as for a user's own: every ConvNeXt has one. Only a ``.keras`` file says where it is from."""
+    scale = sys.modules["tf_keras.src.applications.convnext"].LayerScale(0.5, 4)
+    model = tf_keras.Sequential([layers.Dense(4, input_shape=(3,)), scale, layers.Dense(2)])
+    model.save(tmp_path / "model.keras")
+    assert run("rewrite", tmp_path / "model.keras", tmp_path / "merged.keras")[0] == 0
+    again = rewriter.load_model(tmp_path / "merged.keras")
+    assert [bits(each) for each in rewriter.split(again).get_weights()] == [bits(each) for each in model.get_weights()]

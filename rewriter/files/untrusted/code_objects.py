@@ -125,12 +125,29 @@ def _require_known(path: Path, node: Any, module: str, name: str, custom_objects
         parts = [part for part in rest[:-1] if part not in {"src", "api", "_v2", "v2", "v1"}]
         if not parts or parts[0] in _PARTS or parts[0] == "__internal__":
             return
+        if wanted in layers_of_applications([node]):
+            return
         raise FileError(f"{path}: it names {module}.{wanted}, which is no part of a model; refused.")
     if top == "rewriter" and rest[-1] in _LOADERS:
         return
     if not keras.is_kind_of_object(_found(module, wanted)):
         kind = "function" if function else "class"
         raise FileError(f"{path}: {unknown(wanted, kind, module)}")
+
+
+def layers_of_applications(configs: list[Any]) -> dict[str, Any]:
+    """Return the layers that an application of Keras has for itself, which Keras does not find when it reads a file.
+
+    Args:
+        configs: Configs as Keras wrote them.
+    """
+    named = [(node.get("module"), node.get("class_name")) for config in configs for node in _nodes(config)]
+    found = {
+        name: _found(module, name)
+        for module, name in named
+        if isinstance(module, str) and isinstance(name, str) and ".applications." in module
+    }
+    return {name: cls for name, cls in found.items() if keras.is_kind_of_object(cls)}
 
 
 def _found(module: str, name: str) -> Any:
