@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -40,9 +41,9 @@ class ProbeBiases:
         Variables that are replaced meanwhile get their numbers back too: a function of the user may go on with them.
         """
         kept = [[target.value() for target in _targets(*each)] for each in self._biases]
-        # An augmented kernel would take the memory that its parts need.
+        # By weak references, so that those that nobody holds are gone as soon as their layer is merged.
         alone = [
-            (target, value)
+            (weakref.ref(target.variable), value)
             for each, of_devices in zip(self._biases, kept, strict=True)
             for target, value in zip(_targets(*each), of_devices, strict=True)
             if target.rows is None
@@ -51,8 +52,10 @@ class ProbeBiases:
         try:
             yield
         finally:
-            for target, value in alone:
-                target.assign(value)
+            for reference, value in alone:
+                variable = reference()
+                if variable is not None:
+                    variable.assign(keras.ops.cast(value, variable.dtype))
             self._assign(kept)
 
     # Not in place: the variables of its loop would live on while the layers are merged.
