@@ -202,6 +202,27 @@ def resumed(name):
     return max(float(np.abs(one - other).max()) for one, other in zip(*kernels, strict=True))
 
 
+def centered_later(name, accumulated=None):
+    """Of a model that trains already: its step is traced by then, and its optimizer has slots. Then through a file."""
+    make, rule = OPTIMIZERS[name]
+    model = rewritten(make(**({"gradient_accumulation_steps": accumulated} if accumulated else {})))
+    model.optimizer.build(model.trainable_variables)
+    start = [keras.ops.convert_to_numpy(each) for each in (*model.weights, *model.optimizer.variables)]
+    model.fit(X, Y, batch_size=ROWS, shuffle=False, verbose=0)
+    for variable, value in zip((*model.weights, *model.optimizer.variables), start, strict=True):
+        variable.assign(value)
+    kernels = stacked(model)
+    centered(model.optimizer)
+    model.fit(X, Y, batch_size=ROWS, shuffle=False, verbose=0)
+    trained = error(model, expected(kernels, rule(), rows=ROWS * (accumulated or 1)))
+    rewriter.save_model(model, f"{FOLDER}/later {name}.keras")
+    loaded = rewriter.load_model(f"{FOLDER}/later {name}.keras")
+    for each in (model, loaded):
+        each.fit(X, Y, batch_size=ROWS, shuffle=False, verbose=0)
+    pairs = zip(stacked(model), stacked(loaded), strict=True)
+    return max(trained, *(float(np.abs(one - other).max()) for one, other in pairs))
+
+
 def averaged(name):
     """With moving averages that are the weights themselves, written over the weights now and then."""
     make, rule = OPTIMIZERS[name]
@@ -242,6 +263,8 @@ WAYS = {
     "loop, Adam": (by_a_loop, "Adam"),
     "loop, joint": (by_a_loop, "joint"),
     "averaged, momentum": (averaged, "momentum"),
+    "later, momentum": (centered_later, "momentum"),
+    "later, accumulated, Adam": (lambda name: centered_later(name, accumulated=4), "Adam"),
     "under a stand-in, joint": (under_a_stand_in, "joint"),
     "given to compile alone, momentum": (compiled_alone, "momentum"),
     **{f"resumed, {name}": (resumed, name) for name in ("schedule", "joint")},

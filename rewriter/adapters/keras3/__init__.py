@@ -143,11 +143,8 @@ from .observation.statistics import (
     twin_of,
 )
 from .optimizers import (
-    build_slots,
-    check_before_build,
     copy_iterations,
     descend,
-    drop_variables,
     given_key,
     inner_optimizer,
     is_constructed,
@@ -155,24 +152,29 @@ from .optimizers import (
     iterations_of,
     learning_rate_of,
     load_variables,
-    optimizer_slots,
-    place_among_slots,
-    put_last,
-    put_slots,
-    rebuild_slots,
     recount_steps,
     remember,
     saved_variables,
     serialized_setting,
     set_key,
     setting_of,
-    state_beside_slots,
     uncounted_variables,
     update_on_every_replica,
     variable_key,
     variables_not_saved,
 )
 from .single_steps import inference_step, training_step
+from .slots import (
+    build_slots,
+    check_before_build,
+    drop_variables,
+    optimizer_slots,
+    place_among_slots,
+    put_last,
+    put_slots,
+    rebuild_slots,
+    state_beside_slots,
+)
 from .torch_holders import refuse_in_other_libraries
 from .tracing.reaching import reaching
 from .weight_decay import decay_exclusions, exclude_from_decay, name_for_patterns, uses_weight_decay

@@ -17,7 +17,7 @@ from . import ops
 from .classes import Spec, dtype_of
 from .layers import is_graph_network
 from .observation.layer_statistics import without_statistics
-from .optimizers import build_slots
+from .slots import build_slots
 from .torch_holders import list_torch_parameters
 
 if TYPE_CHECKING:

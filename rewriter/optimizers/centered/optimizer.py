@@ -33,6 +33,7 @@ from ..state.slots import ELEMENTWISE
 from ..wrong_optimizers import meant
 from . import coordinates
 from .bias_scale import bias_scale_of, refresh_bias_scales, scales_bias_steps
+from .retracing import go_on_centered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -56,8 +57,9 @@ class Centered(CenteredBase):
 
     ``Centered(optimizer)`` is the optimizer itself, changed in place: its class is now one derived from its own and
     from this one. So clipping, weight decay, schedules, averages and the count of steps are its own, and so are its
-    slots. Give it to ``compile`` or to :func:`rewriter.rewrite`; a ``LossScaleOptimizer`` goes around it. Variables
-    that are no augmented kernels, and layers whose input cannot be known, are trained by the optimizer as it is.
+    slots. Give it to ``compile`` or to :func:`rewriter.rewrite`; a ``LossScaleOptimizer`` goes around it. A merged
+    model that trains with the optimizer already takes its next step in centered coordinates. Variables that are no
+    augmented kernels, and layers whose input cannot be known, are trained by the optimizer as it is.
     :func:`rewriter.split` and :func:`rewriter.export` give the plain optimizer back.
 
     Beside the slots it keeps one number for each feature of a layer's input, and one for the layer; where steps do not
@@ -80,7 +82,9 @@ class Centered(CenteredBase):
     ) -> Any:
         """Center an optimizer; of a class that is derived from this one, make an instance as Python does."""
         if cls is Centered:
-            return center(optimizer, decay, include, exclude)
+            centered = center(optimizer, decay, include, exclude)
+            go_on_centered(centered, observe)
+            return centered
         return super().__new__(cls)
 
     def __init__(self, *_: Any, **__: Any) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ...optimizer_hooks import CenteredHooks
 from ..corrected_steps import add_corrected
 from ..observation.layer_statistics import with_statistics, without_statistics
-from ..optimizers import average_statistics
+from ..slots import average_statistics
 from .told_optimizer import ToldOptimizer
 
 if TYPE_CHECKING:

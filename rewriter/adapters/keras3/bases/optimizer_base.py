@@ -9,7 +9,7 @@ import keras
 from ...optimizer_hooks import JointHooks
 from ..distribution import replica_of_update
 from ..observation.layer_statistics import is_kept_by_layer, with_statistics, without_statistics
-from ..optimizers import average_statistics
+from ..slots import average_statistics
 from .told_optimizer import ToldOptimizer
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from rewriter.core.saved_state import has_shapes_of
 
 from .. import ops
 from ..distribution import sum_over_replicas
-from ..observation.layer_statistics import add_step, is_kept_by_layer, without_statistics
-from ..optimizers import kept_by_layers
+from ..observation.layer_statistics import add_step, is_kept_by_layer, kept_by_layers, without_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -117,6 +117,12 @@ def optimizer_of_statistic(statistic: Any) -> Any:
     return getattr(statistic, _OPTIMIZER, lambda: None)()
 
 
+def kept_by_layers(optimizer: Any) -> list[Any]:
+    """List the statistics that layers keep for an optimizer, in the order of the variables that it trains."""
+    known = [each for of in optimizer._trainable_variables for each in statistics_of(of)]
+    return [each for each in known if optimizer_of_statistic(each) is optimizer]
+
+
 def attach(optimizer: Any, statistics: Sequence[Any]) -> None:
     """Have the layers of kernels keep statistics of these for an optimizer; those for one that is gone go too."""
     for statistic in statistics:
