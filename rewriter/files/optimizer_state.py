@@ -47,7 +47,8 @@ def restore_from_file(path: Path, kind: Format, model: Any) -> str:
     """Complete the optimizer state of a model that was loaded from a ``.keras`` or ``.h5`` file.
 
     Keras leaves an optimizer fresh, or filled in part, where the state does not fit it, and only logs that; it is made
-    anew then. In ``.h5`` Keras also fails at any state inside a ``LossScaleOptimizer``; that is loaded here.
+    anew then. In ``.h5`` Keras also fails at any state inside a ``LossScaleOptimizer``, and Keras 3 at any state, as it
+    makes slots for none of the weights; that is loaded here.
 
     Returns:
         Why the state could not be loaded, ``""`` where it was, or where there is none.
@@ -60,10 +61,15 @@ def restore_from_file(path: Path, kind: Format, model: Any) -> str:
     # A state that was saved before the first step is a count of iterations, and in Keras 3 the learning rate.
     if not any(stored) and len(stored) <= _NUMBERS_OF_NEW:
         return ""
+    is_loaded = stored == optimizer_shapes(keras.optimizer_of(model))
+    if kind is Format.H5 and not is_loaded:
+        _renew_optimizer(model)
+        keras.build_slots(keras.optimizer_of(model), keras.trained_variables(model))
     if stored != optimizer_shapes(keras.optimizer_of(model)):
         needed = len(optimizer_shapes(keras.optimizer_of(model)))
         return _start_anew(model, f"{len(stored)} variables in the file, {needed} needed")
-    if kind is Format.H5 and keras.inner_optimizer(keras.optimizer_of(model)) is not keras.optimizer_of(model):
+    is_loaded = is_loaded and keras.inner_optimizer(keras.optimizer_of(model)) is keras.optimizer_of(model)
+    if kind is Format.H5 and not is_loaded:
         with h5py.File(path, "r") as file:
             group = file["optimizer_weights"]
             values = [group[name][()] for name in required(keras.legacy, "an .h5 file").weight_names(group)]

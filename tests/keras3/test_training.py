@@ -25,6 +25,11 @@ def test_files_frozen_layers_and_biases_without_decay(on_backend):
     """Of nested models and of those that are not compiled; thawed however it is done; excluded by their names."""
     said = on_backend("keras3_lives")
     assert all(said["read"].values()), said["read"]
+    assert all(said["resumed"].values()), said["resumed"]
+    is_read, refused = said["centered in h5"]
+    assert is_read
+    assert "not written" in refused
+    assert "Use .keras" in refused
     assert all(said["thawed"].values()), said["thawed"]
     errors = {choice: max(of_it) for choice, of_it in said["decayed"].items()} | {"Nadam": said["nadam"]}
     assert {choice: error for choice, error in errors.items() if error > 1e-6} == {}

@@ -66,6 +66,56 @@ def is_read(make, compiled):
     return all(same)
 
 
+def attention():
+    inputs = keras.Input((4, 6))
+    return keras.Model(inputs, layers.Dense(2)(layers.MultiHeadAttention(2, 3)(inputs, inputs)))
+
+
+def recurrent():
+    inputs = keras.Input((4, 6))
+    return keras.Model(inputs, layers.Dense(2)(layers.LSTM(3, return_sequences=True)(inputs)))
+
+
+RESUMED = {
+    "plain": (attention, keras.optimizers.Adam, None),
+    "attention": (attention, keras.optimizers.Adam, "keep"),
+    "recurrent": (recurrent, keras.optimizers.Nadam, "keep"),
+    "scaled": (recurrent, lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam()), "keep"),
+}
+
+
+def resumes_from_h5(make, optimizer, choice):
+    """Tell whether training goes on from an ``.h5`` file, of which Keras itself reads no optimizer's state."""
+    x, y = (GENERATOR.standard_normal((8, 4, size)).astype("float32") for size in (6, 2))
+    model, path = make(), f"{FOLDER}/model.h5"
+    model.compile(optimizer(), "mean_squared_error")
+    if choice is not None:
+        rewriter.rewrite(model, choice, layers="all")
+    model.train_on_batch(x, y)
+    rewriter.save_model(model, path, overwrite=True)
+    loaded = rewriter.load_model(path)
+    for each in (model, loaded):
+        each.train_on_batch(x, y)
+    states = [[*each.weights, *each.optimizer.variables] for each in (model, loaded)]
+    return all(np.array_equal(*map(keras.ops.convert_to_numpy, pair)) for pair in zip(*states, strict=True))
+
+
+def h5_of_centered():
+    """Return whether an ``.h5`` file of a centered model is read before its first step, and what is said after."""
+    model = plain()
+    model.compile("adam", "mean_squared_error")
+    rewriter.rewrite(model, "centered")
+    rewriter.save_model(model, f"{FOLDER}/centered.h5")
+    loaded = rewriter.load_model(f"{FOLDER}/centered.h5")
+    read = are_same(loaded, model) and "centered" in repr(loaded.optimizer)
+    model.train_on_batch(X, Y)
+    try:
+        rewriter.save_model(model, f"{FOLDER}/trained.h5")
+    except rewriter.FileError as error:
+        return [read, str(error)]
+    return [read, ""]
+
+
 def is_thawed(after):
     """Tell whether a layer that was frozen when it was merged trains once it is thawed, and not before."""
     model = plain()
@@ -127,12 +177,15 @@ def nadam(rewritten):
 differences = [float(np.abs(one - other).max()) for one, other in zip(nadam(True), nadam(False), strict=True)]
 read = {f"{name}, {compiled}": is_read(make, compiled) for name, make in NESTED.items() for compiled in (True, False)}
 thawed = {after: is_thawed(after) for after in ("rewrite", "standard_form", "split")}
+resumed = {name: resumes_from_h5(*of_it) for name, of_it in RESUMED.items()}
 decayed = {str(choice): decays(choice) for choice in (None, "keep", "centered", "given")}
 print(
     json.dumps(
         {
             "backend": keras.config.backend(),
             "read": read,
+            "resumed": resumed,
+            "centered in h5": h5_of_centered(),
             "thawed": thawed,
             "decayed": decayed,
             "nadam": max(differences),

@@ -6,6 +6,9 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import keras
+from keras.src.legacy.saving import saving_utils
+
+from .observation.layer_statistics import hidden_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +24,10 @@ def load_model(path: str, **options: Any) -> Any:
 def save(model: Any, path: str, kind: str, **options: Any) -> None:
     """Write a model as Keras does, in the format that its path names."""
     del kind
-    type(model).save(model, path, **options)
+    with contextlib.ExitStack() as hidden:
+        for layer in model._flatten_layers():  # .h5 would have statistics among the weights, and reads those first
+            hidden.enter_context(hidden_statistics(layer))
+        type(model).save(model, path, **options)
 
 
 def observed_variables(observe: Callable[[int], None]) -> Any:
@@ -53,8 +59,9 @@ def model_to_config(model: Any) -> dict[str, Any]:
 
 
 def model_from_config(config: dict[str, Any]) -> Any:
-    """Make the model that a config describes."""
-    return keras.saving.deserialize_keras_object(config)
+    """Make the model that a config describes, of the current form or, from an ``.h5`` file, of the legacy one."""
+    of_its_form = keras.saving.deserialize_keras_object if "module" in config else saving_utils.model_from_config
+    return of_its_form(config)
 
 
 def saves_its_variables_as_keras_does(layer: Any) -> bool:

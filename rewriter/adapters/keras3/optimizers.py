@@ -84,9 +84,8 @@ def saved_variables(optimizer: Any) -> list[Any]:
 
 def load_variables(optimizer: Any, values: Sequence[Any]) -> None:
     """Give an optimizer, built, the values of :func:`saved_variables`; ``ValueError`` where they do not fit."""
-    optimizer.set_weights(values)
-    for statistic, value in zip(kept_by_layers(optimizer), values[len(optimizer.variables) :], strict=False):
-        statistic.assign(value)
+    for variable, value in zip(saved_variables(optimizer), values, strict=True):
+        variable.assign(value)
 
 
 def uncounted_variables(optimizer: Any) -> dict[str, Any]:

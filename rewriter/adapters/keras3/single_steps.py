@@ -46,6 +46,7 @@ def inference_step(model: Any, inputs: Any, spec: Callable[[Any], Any], jit_comp
     """Make the forward pass of a model, as ``predict`` does it, with the arguments of :func:`training_step`."""
     del spec
     step: Any = _FORWARD[keras.config.backend()](model, inputs, jit_compile)
+    step()  # traced now: another optimizer may add statistics to the model later
     return step  # type: ignore[no-any-return]
 
 
