@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 CASES := 2000
 
-.PHONY: help demo test test-torch test-hub evidence bench fuzz docs figure lint format wheel clean
+.PHONY: help demo test test-slow test-backends test-hub evidence bench fuzz docs figure lint format wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -13,8 +13,12 @@ help:  ## list the targets
 demo: $(INSTALLED)  ## the main job on real handwritten digits, from a saved model to an exported one
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python samples/digits.py
 
-test: lint  ## everything that CI runs: linters, type checker, tests
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+# CI runs test, test-slow and test-backends, which together are all tests but those of KerasHub.
+test: lint  ## linters, type checker, and all tests but the long ones
+	$(BIN)/python -m pytest -m "not slow and not backends" --numprocesses 2 --dist loadfile
+
+test-slow: $(INSTALLED)  ## the long tests: samples, several devices, every model in every format, new processes
+	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile
 
 # It has a place of its own, as TensorFlow and torch need not get along. torch is the release that the tests passed with;
 # Keras is the one that came with TensorFlow.
@@ -26,8 +30,8 @@ $(TORCH)/.installed: $(INSTALLED)
 		numpy h5py rich typer lazy-loader wrapt
 	@touch $@
 
-test-torch: $(TORCH)/.installed  ## the tests of Keras 3 on PyTorch, which is installed into .venv-torch, once
-	$(TORCH_PYTHON) $(BIN)/python -m pytest tests/keras3 -k torch
+test-backends: $(TORCH)/.installed  ## Keras 3 on JAX, TensorFlow and PyTorch, which is installed into .venv-torch, once
+	$(TORCH_PYTHON) $(BIN)/python -m pytest tests/keras3 --numprocesses 2
 
 # Without what it depends on, as TensorFlow Text would choose another TensorFlow. What else it imports is named here, and
 # comes behind all that is installed already. KerasHub is the release that the test passed with.

@@ -76,6 +76,7 @@ def test_it_is_this_optimizer_or_the_compiled_one(base, run, tmp_path):
     assert "give one or the other" in err
 
 
+@pytest.mark.slow
 def test_benchmark_measures_it(base, run):
     code, out, _ = run("benchmark", base, "--optimizer", "SOAP", "--rounds", "1", "--steps", "1", "--json")
     assert code == 0

@@ -77,6 +77,7 @@ def test_json(run, base, tmp_path, rewritten):
     assert before == {path: path.read_bytes() for path in tmp_path.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_rule_of_ones_own_is_what_is_measured(run, tmp_path, monkeypatch):
     """In the file's optimizer, with its settings, in the place of joint momentum; also where memory is measured."""
     monkeypatch.chdir(SUPPORT)
@@ -144,6 +145,7 @@ def test_centered_coordinates_are_measured_too(run, base):
     assert measured == [*TRAINED_WITH, "centered SGD", "centered JointMomentum"]
 
 
+@pytest.mark.slow
 def test_memory_is_measured_in_a_process_of_its_own(run, tmp_path):
     """A model that keeps 16 MB of velocities, and one that keeps a few numbers."""
     path = tmp_path / "wide.keras"

@@ -9,6 +9,8 @@ from models import MODELS
 from processes import run_script
 from rewriter.files import atomic_write
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize(("name", "kind"), [("model.keras", "file"), ("model.h5", "file"), ("model", "folder")])

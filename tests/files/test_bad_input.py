@@ -379,6 +379,7 @@ def test_a_state_that_does_not_fit_is_said_on_the_command_line(run, frozen, tmp_
     assert not (tmp_path / "kept.keras").exists()
 
 
+@pytest.mark.slow
 def test_damaged_files_are_refused_or_read_right(tmp_path):
     """A bounded number of those that `make fuzz` makes: no traceback, hang, crash, piece of a file or wrong answer."""
     wrong, rewritten = fuzzing.run(tmp_path, 60)

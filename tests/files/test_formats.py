@@ -61,6 +61,7 @@ def keras_itself_can(model, path, expected):
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", [MODELS, WITH_OWN_CODE], ids=["models", "zoo"])
 @pytest.mark.parametrize("suffix", [".keras", ".h5", ""], ids=["keras", "h5", "savedmodel"])
 def test_rewritten_and_exported_files(tmp_path, suffix, table):
@@ -92,6 +93,7 @@ def test_rewritten_and_exported_files(tmp_path, suffix, table):
         assert {name: results[path] for name, path in paths.items()} == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "suffix"),
     [("custom_layer", ".keras"), ("custom_layer", ".h5"), ("custom_layer", ""), ("subclassed", ".keras")],
@@ -304,6 +306,7 @@ class Attentive(tf_keras.Model):
         return {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["keep", None])
 def test_weights_that_keras_would_make_anew_are_read(tmp_path, optimizer):
     """From a SavedModel of a subclassed model, with the optimizer's state; and written from there in any format."""

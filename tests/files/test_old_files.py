@@ -28,6 +28,7 @@ def file_of(name, form, folder):
     return folder / name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("name", CASES)
 def test_a_file_of_an_older_version_loads_resumes_and_exports(name, form, tmp_path):

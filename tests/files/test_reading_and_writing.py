@@ -49,6 +49,7 @@ def test_there_and_back_through_files(tmp_path, inputs, name):
         assert standard == exported
 
 
+@pytest.mark.slow
 def test_a_rewritten_file_needs_no_more_than_import_rewriter(tmp_path, inputs):
     """tf_keras.models.load_model reads every format after `import rewriter`, whichever of the two comes first."""
     model = MODELS["time_distributed"]()

@@ -1,7 +1,11 @@
 """Interrupted training goes on in a new process, bit for bit as if it had not been interrupted."""
 
+import pytest
+
 import resuming
 from processes import run_script
+
+pytestmark = pytest.mark.slow
 
 
 def test_training_resumes_in_a_new_process(tmp_path):

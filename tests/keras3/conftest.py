@@ -1,4 +1,4 @@
-"""Each backend of Keras 3 in a process of its own; ``make test-torch`` says where torch is."""
+"""Each backend of Keras 3 in a process of its own; ``make test-backends`` says where torch is."""
 
 import os
 import sys
@@ -24,7 +24,7 @@ _QUICKLY = {"XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_
 def torch_python():
     """The Python that has torch."""
     if "REWRITER_TORCH" not in os.environ:
-        pytest.skip("make test-torch runs it")
+        pytest.skip("make test-backends runs it")
     return os.environ["REWRITER_TORCH"]
 
 

@@ -1,5 +1,9 @@
 """The models that tf-keras is tested with, read for Keras 3, and layers of one's own, on each backend."""
 
+import pytest
+
+pytestmark = pytest.mark.backends
+
 LOOPS = {"recurrent", "masked"}  # on torch and TensorFlow, slices of a kernel in a loop are multiplied in another order
 
 

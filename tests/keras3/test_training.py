@@ -2,7 +2,11 @@
 
 import sys
 
+import pytest
+
 from processes import run_script
+
+pytestmark = pytest.mark.backends
 
 MERGED = {"subclassed": 3, "shared": 3, "attention": 5, "convolutions": 3, "recurrent": 3}
 ROUNDING = 3e-5  # of float32, over the steps of a training

@@ -48,6 +48,7 @@ def test_split_inverts_rewrite(builder):
     assert state(model) == before
 
 
+@pytest.mark.slow
 @ALL_FAMILIES
 def test_adam_goes_on_bit_for_bit(builder):
     """Outputs, losses, weights and slots are those of the unrewritten model, before and after five epochs."""
@@ -76,6 +77,7 @@ FILES = [(builder, ".keras") for builder in EVERY.values()]
 FILES += [(builder, ending) for builder in (conv_2d, recurrent, hand_made) for ending in (".h5", "")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("builder", "ending"), FILES, ids=[f"{each.__name__}{ending or '-folder'}" for each, ending in FILES]
 )
@@ -98,6 +100,7 @@ def test_files(builder, ending, tmp_path):
     assert [bits(weight.numpy()) for weight in back.weights] == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("builder", [recurrent, hand_made])
 def test_a_new_process_reads_cells_and_pairs_that_it_was_not_told(builder, tmp_path):
     """The file says which weights are merged, also where Keras makes the layer that has them, or nobody knows it."""
@@ -270,6 +273,7 @@ def test_without_bias_and_frozen():
     assert [weight.name for weight in frozen.non_trainable_weights] == ["frozen/kernel:0", "frozen/bias:0"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("builder", "policy"),
     [(conv_2d, "mixed_float16"), (attention, "float64"), (conv_2d, "mixed_bfloat16"), (recurrent, "mixed_float16")],

@@ -90,6 +90,7 @@ KEPT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", KEPT)
 def test_a_look_in_standard_form_changes_nothing_of_the_training(generator, rule):
     """Weights and state go on bit for bit; inside the optimizer is plain, and its first moment that of the weights."""

@@ -101,6 +101,7 @@ def test_other_variables_get_gradient_descent():
         assert weights(model)[1:] == weights(twin)[1:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".keras", ".h5", ""])
 def test_training_under_a_rule_of_ones_own_goes_on_in_a_new_process(tmp_path, suffix):
     """Interrupted and saved in any format, loaded where the rule is imported: bit-equal to going on here."""

@@ -94,6 +94,7 @@ def test_keep_carries_the_state_there_and_back(optimizer, name):
     assert states[0] == states[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KEPT)
 def test_training_goes_on_in_plain_keras_after_an_export(tmp_path, name):
     """Rewritten, trained, exported, and trained where rewriter is not installed: as if it had never been rewritten."""

@@ -14,6 +14,8 @@ from contestants import CONTESTANTS
 from processes import ROOT
 from tasks import TASKS
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_page_of_evidence_is_made_of_the_runs(capsys):
     """Every number of the page is one of the lines that are kept."""

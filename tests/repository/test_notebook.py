@@ -6,6 +6,8 @@ from nbclient import NotebookClient
 
 from processes import ROOT
 
+pytestmark = pytest.mark.slow
+
 SAMPLE = ROOT / "samples" / "fine_tune.ipynb"
 
 

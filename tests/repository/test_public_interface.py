@@ -61,6 +61,7 @@ def test_tensorflow_is_not_imported_before_it_is_needed(arguments):
     assert not [line for line in result.stderr.splitlines() if line.endswith((" tensorflow", " tf_keras", " keras"))]
 
 
+@pytest.mark.slow
 def test_any_name_may_be_the_first_that_is_used():
     """Also one whose module is imported again while tf_keras is, in a fresh process."""
     names = ("JointOptimizer", "JointMomentum", "layout_of", "rewrite")

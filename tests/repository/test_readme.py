@@ -68,6 +68,7 @@ def test_python_blocks_run(page, tmp_path, monkeypatch, capsys):
     assert Path("serving", "saved_model.pb").exists() is (page == "docs/how_to/serve.md")
 
 
+@pytest.mark.slow
 def test_console_blocks_print_what_they_show(tmp_path):
     """Each command is run in a process of its own, and prints what the README says, to the letter."""
     data = split_digits()

@@ -4,6 +4,7 @@ import re
 import sys
 
 import numpy as np
+import pytest
 from tf_keras import layers
 
 import alternatives
@@ -23,6 +24,8 @@ import watch_momentum
 from processes import ROOT, path_with_rewriter, run
 from reference_networks import NETWORKS, perceptron
 from warm_python import WARM_PYTHON
+
+pytestmark = pytest.mark.slow
 
 PNG = b"\x89PNG"
 

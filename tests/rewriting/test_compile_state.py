@@ -86,6 +86,7 @@ def test_in_memory(name):
         assert (model.run_eagerly, model.jit_compile) == (original.run_eagerly, original.jit_compile)
 
 
+@pytest.mark.slow
 def test_through_files(tmp_path):
     """Rewritten and exported files carry all that a file of the original does, schedule and iterations too."""
     paths = []

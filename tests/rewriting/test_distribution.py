@@ -9,6 +9,8 @@ from arrays import bits
 from models import MODELS, fit
 from processes import run_script
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):

@@ -14,6 +14,7 @@ from models import batch, fit, trained_pair
 DTYPES = ["float64", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_dtype_and_policy(dtype):
     """Outputs, Adam training and the way back are bit-equal in every dtype; W* is stored in the kernel's dtype."""

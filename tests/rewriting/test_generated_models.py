@@ -77,6 +77,7 @@ def state(model):
 
 
 # Each example trains; shrinking a failure would take longer than reading it.
+@pytest.mark.slow
 @settings(
     max_examples=12,
     deadline=None,

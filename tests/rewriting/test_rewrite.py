@@ -41,6 +41,7 @@ def test_there_and_back(builder):
     assert state(model) == before
 
 
+@pytest.mark.slow
 @ALL_MODELS
 def test_five_epochs_of_adam_are_bit_equal(builder):
     """Adam takes the rewritten model through the same weights as the original; split, it trains on its own weights."""
