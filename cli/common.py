@@ -108,7 +108,7 @@ AllowLambda = Annotated[
         "--allow-lambda", help="Load Lambda layers: they run code from the file. Only if you trust its maker."
     ),
 ]
-_ARRAYS = "an array x, or one for each input by its name"
+_ARRAYS = "an array x, or an array for each input, by its name"
 
 
 def data_for(what: str) -> Any:

@@ -14,6 +14,7 @@ import h5py
 
 from rewriter.core.errors import FileError
 
+from ..adapters import keras
 from .archive import edit_member
 
 if TYPE_CHECKING:
@@ -58,10 +59,8 @@ def format_to_write(path: Path) -> Format:
         return Format.H5
     if path.suffix == "" or path.is_dir():
         return Format.SAVED_MODEL
-    raise FileError(
-        f"{path}: the ending {path.suffix!r} names no model format. "
-        "Use .keras, .h5, or no ending for a SavedModel folder."
-    )
+    formats = ".keras or .h5" if keras.checkpoints is None else ".keras, .h5, or no ending for a SavedModel folder"
+    raise FileError(f"{path}: the ending {path.suffix!r} names no model format. Use {formats}.")
 
 
 def names_format(path: str | os.PathLike[str], save_format: str | None = None) -> bool:

@@ -74,11 +74,12 @@ def require_model(model: Any) -> None:
             f"expected a {keras.NAME} model, got the layer {model.name}, which cannot be saved or exported by itself: "
             f"put it in a model, as in {keras.NAME}.Sequential([layer])."
         )
-    given = f"{type(model).__module__}.{type(model).__qualname__}"
+    cls = type(model)
+    given = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
     other = keras_of(model)
     if other not in {None, keras.NAME}:
         raise ModelError(
-            f"expected a {keras.NAME} model, got {given}, which belongs to {CALLED[other]}: take {LIBRARY[other]}."
+            f"expected a {keras.NAME} model, got {given}, which belongs to {CALLED[other]}: {LIBRARY[other]} takes it."
         )
     is_path = isinstance(model, str | os.PathLike)
     remedy = " Load a file with rewriter.load_model(path) first." if is_path else ""

@@ -100,6 +100,8 @@ def meet_model(optimizer: Any, model: Any, inputs: Any = None) -> None:
         for kernel in zip(augmented_kernels(found.layer), layouts_in(found.layer), strict=True)
     ]
     if kernels:
+        order = {keras.variable_key(inner, weight): place for place, weight in enumerate(model.weights)}
+        kernels.sort(key=lambda each: order.get(keras.variable_key(inner, each.kernel), len(order)))
         giving = output_layers(model, inputs) if inner.asks_for_output_layers else frozenset[int]()
         inner.choose_layers(kernels, giving)
 

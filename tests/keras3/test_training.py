@@ -8,6 +8,7 @@ from processes import run_script
 
 pytestmark = pytest.mark.backends
 
+REFUSED = ["a row of W*", "cannot be given LoRA weights: call rewriter.split(model)", "cannot be quantized"]
 MERGED = {"subclassed": 3, "shared": 3, "attention": 5, "convolutions": 3, "recurrent": 3}
 ROUNDING = 3e-5  # of float32, over the steps of a training
 
@@ -30,6 +31,8 @@ def test_files_frozen_layers_and_biases_without_decay(on_backend):
     said = on_backend("keras3_lives")
     assert all(said["read"].values()), said["read"]
     assert all(said["resumed"].values()), said["resumed"]
+    assert len(said["refused"]) == len(REFUSED)
+    assert all(of_it in text for of_it, text in zip(REFUSED, said["refused"], strict=True)), said["refused"]
     is_read, refused = said["centered in h5"]
     assert is_read
     assert "not written" in refused

@@ -9,6 +9,7 @@ import tf_keras
 from tf_keras import layers
 
 import rewriter
+from arrays import bits
 from layer_models import network, rewritten
 from layer_network import batches, gradients
 from layer_rules_oracle import Adam, Muon
@@ -225,3 +226,32 @@ def test_a_frozen_output_layer_is_known_when_it_is_thawed(tmp_path):
     optimizer.build(again.trainable_variables)
     assert optimizer.leaves_to_adam(again.get_layer("head").augmented_kernel)
     assert not optimizer.leaves_to_adam(again.get_layer("a").augmented_kernel)
+
+
+@tf_keras.saving.register_keras_serializable("tests_of_muon")
+class Subclassed(tf_keras.Model):
+    """Keras names its layers anew whenever it is made."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.first, self.last = layers.Dense(4, activation="relu"), layers.Dense(3)
+
+    def call(self, inputs):
+        return self.last(self.first(inputs))
+
+
+@pytest.mark.parametrize("path", ["model.keras", "model"])
+def test_layers_that_are_named_anew_are_known_by_their_order(generator, tmp_path, path):
+    x, y = generator.standard_normal((4, 6)), generator.standard_normal((4, 3))
+    model = Subclassed()
+    model(x)
+    model.compile("sgd", "mse")
+    rewriter.rewrite(model, rewriter.Muon(0.01))
+    model.train_on_batch(x, y)
+    rewriter.save_model(model, tmp_path / path)
+    again = rewriter.load_model(tmp_path / path)
+    assert [each.name for each in again.layers] != [each.name for each in model.layers]
+    for each in (model, again):
+        each.train_on_batch(x, y)
+        assert [each.optimizer.leaves_to_adam(layer.augmented_kernel) for layer in each.layers] == [False, True]
+    assert [*map(bits, again.get_weights())] == [*map(bits, model.get_weights())]

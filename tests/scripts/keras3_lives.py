@@ -100,6 +100,50 @@ def resumes_from_h5(make, optimizer, choice):
     return all(np.array_equal(*map(keras.ops.convert_to_numpy, pair)) for pair in zip(*states, strict=True))
 
 
+@keras.saving.register_keras_serializable("lives")
+class Subclassed(keras.Model):
+    """Keras names its layers anew whenever it is made."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.first, self.last = layers.Dense(4, activation="tanh"), layers.Dense(2)
+
+    def call(self, inputs):
+        return self.last(self.first(inputs))
+
+
+def resumes_under_muon():
+    """Tell whether it is known which layer of a subclassed model gave the outputs."""
+    model, path = Subclassed(), f"{FOLDER}/muon.keras"
+    model(X)
+    model.compile("sgd", "mse")
+    rewriter.rewrite(model, rewriter.keras3.Muon(0.01))
+    model.train_on_batch(X, Y)
+    rewriter.save_model(model, path)
+    loaded = rewriter.load_model(path)
+    for each in (model, loaded):
+        each.train_on_batch(X, Y)
+    return are_same(model, loaded)
+
+
+def refused_tensors():
+    """Return what is said where the bias of a merged layer is to be left out of weight decay, or quantized."""
+    model, said = plain(), []
+    model.compile("sgd", "mse")
+    rewriter.rewrite(model)
+    bias, layer = model.layers[0].bias, model.layers[0]
+    for ask in (
+        lambda: keras.optimizers.AdamW().exclude_from_weight_decay([bias]),
+        lambda: layer.enable_lora(2),
+        lambda: layer.quantize("int8"),
+    ):
+        try:
+            ask()
+        except (ValueError, NotImplementedError) as error:
+            said.append(str(error))
+    return said
+
+
 def h5_of_centered():
     """Return whether an ``.h5`` file of a centered model is read before its first step, and what is said after."""
     model = plain()
@@ -177,7 +221,7 @@ def nadam(rewritten):
 differences = [float(np.abs(one - other).max()) for one, other in zip(nadam(True), nadam(False), strict=True)]
 read = {f"{name}, {compiled}": is_read(make, compiled) for name, make in NESTED.items() for compiled in (True, False)}
 thawed = {after: is_thawed(after) for after in ("rewrite", "standard_form", "split")}
-resumed = {name: resumes_from_h5(*of_it) for name, of_it in RESUMED.items()}
+resumed = {name: resumes_from_h5(*of_it) for name, of_it in RESUMED.items()} | {"Muon": resumes_under_muon()}
 decayed = {str(choice): decays(choice) for choice in (None, "keep", "centered", "given")}
 print(
     json.dumps(
@@ -186,6 +230,7 @@ print(
             "read": read,
             "resumed": resumed,
             "centered in h5": h5_of_centered(),
+            "refused": refused_tensors(),
             "thawed": thawed,
             "decayed": decayed,
             "nadam": max(differences),

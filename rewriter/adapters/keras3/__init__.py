@@ -177,7 +177,15 @@ from .slots import (
 )
 from .torch_holders import refuse_in_other_libraries
 from .tracing.reaching import reaching
-from .weight_decay import decay_exclusions, exclude_from_decay, name_for_patterns, uses_weight_decay
+from .weight_decay import (
+    decay_exclusions,
+    exclude_from_decay,
+    name_for_patterns,
+    refuse_tensors_in_exclusions,
+    uses_weight_decay,
+)
+
+refuse_tensors_in_exclusions()
 
 # What this Keras cannot do, or is not asked for yet.
 graphs = checkpoints = None

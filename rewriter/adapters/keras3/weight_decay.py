@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING, Any
+
+import keras
+
+from rewriter.core.errors import OptimizerError
 
 from ..records import DecayExclusions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 def decay_exclusions(optimizer: Any) -> DecayExclusions:
@@ -34,3 +39,27 @@ def name_for_patterns(name: str) -> str:
 def uses_weight_decay(optimizer: Any, variable: Any) -> bool:
     """Tell whether a variable was not excluded from an optimizer's weight decay."""
     return bool(optimizer._use_weight_decay(variable))
+
+
+def refuse_tensors_in_exclusions() -> None:
+    """Have every optimizer of this process refuse tensors in ``exclude_from_weight_decay``.
+
+    ``layer.bias`` of a merged layer is one, a row of ``W*``, and Keras would leave nothing out, without a word.
+    """
+    base = next(cls for cls in keras.optimizers.Optimizer.__mro__ if "exclude_from_weight_decay" in vars(cls))
+    base.exclude_from_weight_decay = _of_variables(base.exclude_from_weight_decay)
+
+
+def _of_variables(exclude: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(exclude)
+    def checked(optimizer: Any, var_list: Any = None, var_names: Any = None) -> None:
+        for each in () if var_list is None else var_list:
+            if not hasattr(each, "assign"):
+                raise OptimizerError(
+                    "exclude_from_weight_decay takes variables in var_list, got a tensor of shape "
+                    f"{tuple(getattr(each, 'shape', ()))}. The bias of a merged layer is a row of W*, which Keras 3 "
+                    'leaves out by name: var_names=["bias"].'
+                )
+        exclude(optimizer, var_list, var_names)
+
+    return checked

@@ -67,6 +67,8 @@ class Muon(AdamForOthers):
         adam_kernels: Which augmented kernels get AdamW, by the ends of their names, ``"head/augmented_kernel"``; of
             several with the same end, all but the first with a number, ``#1``. Files have it; :func:`rewriter.rewrite`
             finds it.
+        kernels: The ends of the names of all augmented kernels, in the order of the model. Files have it, as Keras may
+            name layers anew when it reads one.
         name: Name of the optimizer.
         **kwargs: The settings of every :class:`rewriter.JointOptimizer`, weight decay among them.
 
@@ -94,6 +96,7 @@ class Muon(AdamForOthers):
         exclude: Selectors = None,
         output_layers: Selectors = None,
         adam_kernels: Sequence[str] | None = None,
+        kernels: Sequence[str] | None = None,
         name: str = "Muon",
         **kwargs: Any,
     ) -> None:
@@ -111,6 +114,7 @@ class Muon(AdamForOthers):
         self.output_layers = output_layers
         self._lines: list[str] = []
         self._named = None if adam_kernels is None else frozenset(adam_kernels)
+        self._in_file = None if kernels is None else list(kernels)
         self._left: frozenset[Any] | None = None  # the keys of those
         self._names: dict[Any, str] = {}  # of all, by their keys
 
@@ -165,6 +169,20 @@ class Muon(AdamForOthers):
         unseen = (self._named or frozenset()) - {*self._names.values()}
         return [*(name for key, name in self._names.items() if key in self._left), *sorted(unseen)]
 
+    @property
+    def kernels(self) -> list[str] | None:
+        """The ends of the names of all augmented kernels, in the order of the model; ``None`` if that is not known."""
+        known = list(self._names.values())
+        # A file has those too that were frozen when slots were made for the others.
+        return self._in_file if self._in_file is not None and {*known} <= {*self._in_file} else known or None
+
+    def _names_in_file(self, variables: Sequence[Any]) -> dict[Any, str]:
+        """Return the names by which a file knows some variables, by their keys; none where that cannot be told."""
+        here, there = self._names_of(variables), self._in_file
+        if self._names or there is None or {*here.values()} <= {*there}:
+            return here
+        return dict(zip(here, there, strict=True)) if len(here) == len(there) else {}
+
     def _names_of(self, variables: Sequence[Any]) -> dict[Any, str]:
         # The ends: Keras 3 gives a weight that it reads from a file no scope of its model.
         names: dict[Any, str] = {}
@@ -179,8 +197,9 @@ class Muon(AdamForOthers):
 
     def _rewriter_slots(self, variables: Sequence[Any], made_before: bool) -> dict[str, list[Any]]:
         if self._named is not None:
-            new = {key: name for key, name in self._names_of(variables).items() if key not in self._names}
+            new = {key: name for key, name in self._names_in_file(variables).items() if key not in self._names}
             self._names = {**self._names, **new}
+        if self._named is not None and self._names:
             self._left = (self._left or frozenset()) | {key for key, name in new.items() if name in self._named}
         return super()._rewriter_slots(variables, made_before)
 

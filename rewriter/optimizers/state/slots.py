@@ -80,7 +80,7 @@ def require_known(optimizer: Any, variables: Sequence[Any]) -> None:
         )
     require_own(optimizer, variables)  # what is said to do instead must do it
     raise OptimizerError(
-        f"{hints.KEEP_OPTIMIZER} is promised for the elementwise optimizers of {keras.NAME}, and "
+        f"{hints.KEEP_OPTIMIZER} and {hints.CENTERED} are promised for the elementwise optimizers of {keras.NAME}, and "
         f"{cls.__module__}.{cls.__name__} is not one of them: its rule may treat a kernel and its bias differently "
         "once they are one variable. If you accept that, pass the optimizer itself, optimizer=model.optimizer: its "
         "slots are stacked all the same."

@@ -51,6 +51,21 @@ class LayerBase(Mixin):
         owner = next(each for each in cls.__mro__ if "save_own_variables" in vars(each))
         return not owner.__module__.startswith("keras.")
 
+    def enable_lora(self, *_: Any, **__: Any) -> None:
+        """Refuse: Keras would freeze a kernel that is a variable of its own."""
+        raise NotImplementedError(self._rewriter_refused("given LoRA weights"))
+
+    def _not_implemented_error(self, attr: Any, msg: str | None = None) -> NotImplementedError:
+        # What Keras raises, or warns of for each layer of a model, where it is to quantize any class but its own.
+        if getattr(attr, "__name__", "") == "quantize":
+            return NotImplementedError(self._rewriter_refused("quantized"))
+        error: NotImplementedError = super()._not_implemented_error(attr, msg)  # type: ignore[misc]
+        return error
+
+    def _rewriter_refused(self, what: str) -> str:
+        name = self.name  # type: ignore[attr-defined]
+        return f"{name} is merged, so it cannot be {what}: call rewriter.split(model) first."
+
     def __setstate__(self, state: Any) -> None:
         super().__setstate__(state)  # type: ignore[misc]
         self._rewriter_mark_copy()
