@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from rewriter.core import progress
@@ -98,7 +99,9 @@ def _read(
     if kind is Format.H5:
         custom_objects = {**required(keras.legacy, "an .h5 file").registered_optimizers(), **custom_objects}
     try:
-        with keras.safe_mode_scope(safe_mode), limited_variables(source, allowance(source)):
+        with warnings.catch_warnings(), keras.safe_mode_scope(safe_mode), limited_variables(source, allowance(source)):
+            # Keras says it of each optimizer that has not trained yet; what is lost is said below.
+            warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
             model = keras.load_model(str(source), custom_objects=custom_objects, compile=compile, **options)
             require_model(model)
             return model, _restore(source, kind, model, described or {})

@@ -357,3 +357,26 @@ def test_tensorflow_is_quiet_in_a_process_of_its_own(tmp_path):
     )
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == f"rewriter: {tmp_path / 'missing.keras'}: no such file or folder.\n"
+
+
+class Unregistered(layers.Dense):
+    """A layer that was not registered when its model was saved."""
+
+
+def test_what_is_said_of_a_class_that_was_not_registered_helps(run, tmp_path, monkeypatch):
+    """What a class is registered by now is another name than the one in the file."""
+    path = tmp_path / "model.h5"
+    tf_keras.Sequential([tf_keras.Input((3,)), Unregistered(2)]).save(path)
+    code, _, err = run("inspect", path)
+    assert code == 2
+    said = "tf_keras.saving.get_custom_objects()['Unregistered'] = Unregistered"
+    assert f"give --import MODULE, one that defines it and says {said}." in " ".join(err.split())
+    source = f"import tf_keras\n\n\nclass Unregistered(tf_keras.layers.Dense):\n    pass\n\n\n{said}\n"
+    (tmp_path / "its_module.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        code, out, _ = run("inspect", path, "--import", "its_module")
+    finally:
+        tf_keras.saving.get_custom_objects().pop("Unregistered", None)
+    assert code == 0
+    assert "Unregistered" in out

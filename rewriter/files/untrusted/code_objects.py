@@ -178,11 +178,15 @@ def explain(error: BaseException) -> str:
 
 def unknown(name: str, kind: str = "class", module: str | None = None) -> str:
     """Return in words that a file needs a user's class or function, and how to provide it."""
-    where = f"{hints.import_of()}, the one that defines it"
+    package, registered, bare = name.rpartition(">")
     if module and module != "__main__":
-        where = str(hints.import_of(module))
+        how = str(hints.import_of(module))
+    elif registered:
+        how = f"{hints.import_of()}, the one that registers it for the package {package!r}"
+    else:  # it was not registered when it was saved, and a name that it is registered by now is another one
+        known = f"{keras.NAME}.saving.get_custom_objects()[{name!r}] = {name}"
+        how = f"{hints.import_of()}, one that defines it and says {known}"
     return (
-        f"it has {'an' if kind[0] in 'aeiou' else 'a'} {kind} of your own, {name}, that is not known here. "
-        f"Register it with {keras.NAME}.saving.register_keras_serializable and {where}"
-        f"{hints.or_pass(f'{{{name!r}: {name}}}')}."
+        f"it has {'an' if kind[0] in 'aeiou' else 'a'} {kind} of your own, {name}, that is not known here: "
+        f"{how}{hints.or_pass(f'{{{name!r}: {bare}}}')}."
     )

@@ -140,6 +140,7 @@ class Muon(AdamForOthers):
                 left.add(keras.variable_key(self, kernel))
                 self._lines.append(f"Muon: AdamW for {found.paths[0]}, {why}")
         self._names = {**self._names, **self._names_of([each.kernel for each in kernels])}
+        self._in_file = None
         # One optimizer may train several models.
         self._left = frozenset((self._left or frozenset()) - here | left)
 
