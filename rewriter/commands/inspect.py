@@ -12,6 +12,7 @@ from ..optimizers.observed_model import centering_lines
 from ..optimizers.optimizer_choice import choose_optimizer
 from ..optimizers.state.state_size import StateSize, state_sizes
 from ..planning.planner import plan
+from ..rewriting.model_run import run_model
 from .arguments import inputs_from
 from .plots import kernel_plot
 from .plots.drawing import require_drawable
@@ -95,6 +96,8 @@ def inspect_file(
         require_drawable(plot)
     model, _ = read_model(path, safe_mode=safe_mode)
     inputs = inputs_from(data, model)
+    if inputs is not None:
+        run_model(model, inputs)  # a batch that does not fit is a mistake, as it is of every command
     decided = plan(model, include=include, exclude=exclude, layers=layers, discover=discover, inputs=inputs)
     if plot is not None:
         kernel_plot.draw(decided, plot)

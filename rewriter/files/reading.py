@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +32,7 @@ from .untrusted.integrity import allowance, checked_config, limited_variables
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -99,9 +102,7 @@ def _read(
     if kind is Format.H5:
         custom_objects = {**required(keras.legacy, "an .h5 file").registered_optimizers(), **custom_objects}
     try:
-        with warnings.catch_warnings(), keras.safe_mode_scope(safe_mode), limited_variables(source, allowance(source)):
-            # Keras says it of each optimizer that has not trained yet; what is lost is said below.
-            warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
+        with _silent_on_state(), keras.safe_mode_scope(safe_mode), limited_variables(source, allowance(source)):
             model = keras.load_model(str(source), custom_objects=custom_objects, compile=compile, **options)
             require_model(model)
             return model, _restore(source, kind, model, described or {})
@@ -111,6 +112,28 @@ def _read(
         raise FileError(f"{source}: {error}") from error
     except Exception as error:
         raise FileError(f"{source}: {explain(error)}") from error
+
+
+@contextlib.contextmanager
+def _silent_on_state() -> Iterator[None]:
+    """Let Keras say nothing of an optimizer's state that it has not loaded; what is lost in the end is said after that.
+
+    It says so of each optimizer that has not trained yet, and of state that is loaded here.
+    """
+
+    def is_new(record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith("Error in loading the saved optimizer state")
+
+    logs = [logging.getLogger(name) for name in ("tensorflow", "absl")]  # those of tf-keras and of Keras 3
+    for log in logs:
+        log.addFilter(is_new)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
+            yield
+    finally:
+        for log in logs:
+            log.removeFilter(is_new)
 
 
 def _restore(source: Path, kind: Format, model: Any, described: dict[str, Any]) -> str:

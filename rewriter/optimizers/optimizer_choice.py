@@ -156,8 +156,8 @@ def _choose_centered(model: Any) -> OptimizerChoice:
     if current is None:
         raise OptimizerError(
             f"{hints.CENTERED} centers the optimizer that a model is compiled with, and {model.name} is not compiled: "
-            "call model.compile(optimizer=..., loss=...) first, or give one, "
-            f"optimizer={keras.LIBRARY}.Centered(...)."
+            "compile it before it is rewritten or saved, or leave this out and compile it afterwards with "
+            f"{keras.LIBRARY}.Centered(optimizer)."
         )
     require_centerable(keras.inner_optimizer(current))
     kept = _choose_own(model)

@@ -380,3 +380,10 @@ def test_what_is_said_of_a_class_that_was_not_registered_helps(run, tmp_path, mo
         tf_keras.saving.get_custom_objects().pop("Unregistered", None)
     assert code == 0
     assert "Unregistered" in out
+
+
+def test_inspect_refuses_data_that_does_not_fit(run, base, tmp_path):
+    np.savez(tmp_path / "data.npz", x=np.zeros((4, 1), "float32"))
+    code, out, err = run("inspect", base, "--data", tmp_path / "data.npz")
+    assert (code, out) == (2, "")
+    assert err.startswith("rewriter: --data is no batch that")

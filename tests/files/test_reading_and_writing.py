@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import sys
 import zipfile
 from pathlib import Path
@@ -289,3 +290,27 @@ def test_an_export_says_what_plain_keras_will_not_read(run, tmp_path, file, said
     code, out, err = run("export", tmp_path / "joint.keras", tmp_path / file)
     assert (code, err) == (0, "")
     assert said in out
+
+
+def test_of_state_that_is_loaded_nothing_is_said_to_be_lost(tmp_path, caplog):
+    """Keras logs that it starts anew where it fails at a state; this library loads it after that."""
+    model = tf_keras.Sequential([tf_keras.Input((3,)), layers.Dense(2)])
+    model.compile(tf_keras.mixed_precision.LossScaleOptimizer(tf_keras.optimizers.Adam()), "mse")
+    model.train_on_batch(np.ones((4, 3)), np.ones((4, 2)))
+    rewriter.rewrite(model, "keep")
+    rewriter.save_model(model, tmp_path / "model.h5")
+    caplog.clear()
+    logs = [logging.getLogger(name) for name in ("tensorflow", "absl")]
+    for log in logs:
+        log.addHandler(caplog.handler)
+    try:
+        loaded = rewriter.load_model(tmp_path / "model.h5")
+        assert "Error in loading" not in caplog.text
+        tf_keras.models.load_model(tmp_path / "model.h5")
+        assert "Error in loading" in caplog.text
+    finally:
+        for log in logs:
+            log.removeHandler(caplog.handler)
+    assert [bits(each.numpy()) for each in loaded.optimizer.variables] == [
+        bits(each.numpy()) for each in model.optimizer.variables
+    ]
