@@ -21,6 +21,14 @@ from warm_python import serving
 tf.config.experimental.enable_op_determinism()
 
 
+def pytest_collection_modifyitems(items):
+    """Of tests that run in a graph, as ``fit`` does, and in other ways too, call the other ways slow."""
+    for item in items:
+        ways = item.name.partition("[")[2].rstrip("]").split("-")
+        if {"XLA", "eagerly"} & {*ways}:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _warm_python():
     with serving():

@@ -301,7 +301,7 @@ def test_what_cannot_be_centered_is_refused(optimizer, said):
 
 def test_a_model_that_is_not_compiled_is_told_to_be():
     with pytest.raises(
-        rewriter.OptimizerError, match=r"optimizer='centered' centers .* is not compiled: call model.comp"
+        rewriter.OptimizerError, match=r"optimizer='centered' centers .* is not compiled: compile it before"
     ):
         rewriter.rewrite(small(), "centered")
 

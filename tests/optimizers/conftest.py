@@ -1,0 +1,17 @@
+"""Quick graphs, for tests whose oracle is NumPy or another process: TensorFlow improves each for longer than it runs."""
+
+import pytest
+import tensorflow as tf
+
+# Compared bit for bit with the plain model, in graphs as users have them.
+AS_USERS_HAVE_THEM = {"test_kept_optimizer"}
+
+
+@pytest.fixture(autouse=True)
+def _quick_graphs(request):
+    if request.module.__name__ in AS_USERS_HAVE_THEM:
+        yield
+        return
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    yield
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
