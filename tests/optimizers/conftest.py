@@ -1,4 +1,4 @@
-"""Quick graphs, for tests whose oracle is NumPy or another process: TensorFlow improves each for longer than it runs."""
+"""Quick graphs, for tests whose oracle is NumPy or another process: to improve one takes longer than to run it."""
 
 import pytest
 import tensorflow as tf
