@@ -169,7 +169,7 @@ def test_table_and_picture(run, base, tmp_path):
         "peak memory",
     ]
     assert lines[-2:] == [
-        "batch of 6, 2 rounds in turn; original: tf-keras SGD with momentum",
+        "batch of 6, 2 rounds in turn; original: tf-keras SGD with momentum; ratio: rewritten / original",
         f"picture: {tmp_path / 'ratios.svg'}",
     ]
     assert (tmp_path / "ratios.svg").read_text().startswith("<?xml")

@@ -97,6 +97,7 @@ class Benchmark(tables.Display):
         columns = ("measured", "rewritten with", "original", "rewritten", "ratio (quartiles)")
         rounds = tables.counted(self.rounds, "round")
         said = f"batch of {self.batch_size}, {rounds} in turn; original: {self.keras} SGD with momentum"
+        said += "; ratio: rewritten / original"
         both = ["original", "rewritten"]
         cells = [[Text(cell) for cell in row] for row in (*times, *sizes)]
         return [tables.fitting(columns, cells, width, right=both, dropped=[both]), said]
