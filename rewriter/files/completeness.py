@@ -61,6 +61,18 @@ def holding(path: Path, kind: Format, model: Any) -> Holding:
     return Holding(weights, [shape for _, shape in state], is_scaled)
 
 
+def optimizer_values(path: Path, kind: Format, model: Any) -> list[Any]:
+    """Read the values of an optimizer's variables from a ``.keras`` or ``.h5`` file, in their order."""
+    with _weights_file(path, kind) as file:
+        if kind is Format.H5:
+            group = file[_OPTIMIZER_IN_H5]
+            names = required(keras.legacy, "an .h5 file").weight_names(group)
+        else:
+            group = file[f"{keras.optimizer_path_in_keras_format(model)}/vars"]
+            names = sorted(group, key=int)
+        return [group[name][()] for name in names]
+
+
 @contextlib.contextmanager
 def _weights_file(path: Path, kind: Format) -> Iterator[Any]:
     if kind is Format.H5:

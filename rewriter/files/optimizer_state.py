@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 
 from rewriter.core.errors import RewriterError, first_line
 
 from ..adapters import keras, required
-from ..optimizers.observed_model import observe_model
+from ..optimizers.observed_model import observe_model, recall_layers
 from ..rewriting.model_run import run_model
-from .completeness import holding, optimizer_shapes
+from .completeness import holding, optimizer_shapes, optimizer_values
 from .formats import Format
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 
 _CONFIG, _STATE = "rewriter_optimizer.json", "rewriter_optimizer.npz"
-_NUMBERS_OF_NEW = 2
+_NUMBERS_OF_NEW = 3
 
 
 def read_uncounted(optimizer: Any) -> dict[str, float]:
@@ -47,8 +46,8 @@ def restore_from_file(path: Path, kind: Format, model: Any) -> str:
     """Complete the optimizer state of a model that was loaded from a ``.keras`` or ``.h5`` file.
 
     Keras leaves an optimizer fresh, or filled in part, where the state does not fit it, and only logs that; it is made
-    anew then. In ``.h5`` Keras also fails at any state inside a ``LossScaleOptimizer``, and Keras 3 at any state, as it
-    makes slots for none of the weights; that is loaded here.
+    anew then, for the layers that it had chosen. In ``.h5`` Keras also fails at any state inside a
+    ``LossScaleOptimizer``, and Keras 3 at any state, as it makes slots for none of the weights; that is loaded here.
 
     Returns:
         Why the state could not be loaded, ``""`` where it was, or where there is none.
@@ -58,22 +57,21 @@ def restore_from_file(path: Path, kind: Format, model: Any) -> str:
         # Keras writes the optimizer that compile was given, and wraps it again only under the same policy.
         keras.set_optimizer(model, required(keras.loss_scale, "a loss scale").wrap(keras.optimizer_of(model)))
     stored = held.optimizer
-    # A state that was saved before the first step is a count of iterations, and in Keras 3 the learning rate.
+    # A state that was saved before the first step is a count of iterations, in Keras 3 the learning rate, and of Nadam
+    # one number more.
     if not any(stored) and len(stored) <= _NUMBERS_OF_NEW:
         return ""
-    is_loaded = stored == optimizer_shapes(keras.optimizer_of(model))
-    if kind is Format.H5 and not is_loaded:
+    is_scaled = keras.inner_optimizer(keras.optimizer_of(model)) is not keras.optimizer_of(model)
+    fits = stored == optimizer_shapes(keras.optimizer_of(model))
+    if fits and not (kind is Format.H5 and is_scaled):
+        return ""
+    if not fits:
         _renew_optimizer(model)
         keras.build_slots(keras.optimizer_of(model), keras.trained_variables(model))
-    if stored != optimizer_shapes(keras.optimizer_of(model)):
-        needed = len(optimizer_shapes(keras.optimizer_of(model)))
-        return _start_anew(model, f"{len(stored)} variables in the file, {needed} needed")
-    is_loaded = is_loaded and keras.inner_optimizer(keras.optimizer_of(model)) is keras.optimizer_of(model)
-    if kind is Format.H5 and not is_loaded:
-        with h5py.File(path, "r") as file:
-            group = file["optimizer_weights"]
-            values = [group[name][()] for name in required(keras.legacy, "an .h5 file").weight_names(group)]
-        keras.load_variables(keras.optimizer_of(model), values)
+    needed = optimizer_shapes(keras.optimizer_of(model))
+    if stored != needed:
+        return _start_anew(model, f"{len(stored)} variables in the file, {len(needed)} needed")
+    keras.load_variables(keras.optimizer_of(model), optimizer_values(path, kind, model))
     return ""
 
 
@@ -92,6 +90,7 @@ def restore_from_checkpoint(folder: Path, model: Any) -> str:
     optimizer = keras.optimizer_of(model) if keras.is_compiled(model) else None
     try:
         if optimizer is not None and has_slots:
+            recall_layers(optimizer, model)
             trained = keras.trained_variables(model)
             keras.build_slots(keras.inner_optimizer(optimizer), trained)
         status = checkpoints.read(path, model)
@@ -123,7 +122,9 @@ def _settle(model: Any, checkpoints: Checkpoints) -> None:
 
 def _renew_optimizer(model: Any) -> None:
     optimizer = keras.optimizer_of(model)
-    keras.set_optimizer(model, type(optimizer).from_config(optimizer.get_config()))
+    renewed = type(optimizer).from_config(optimizer.get_config())
+    observe_model(renewed, model)
+    keras.set_optimizer(model, renewed)
 
 
 def _start_anew(model: Any, reason: str) -> str:
@@ -146,11 +147,20 @@ def read_state(optimizer: Any) -> dict[str, Any]:
     }
 
 
-def restore_optimizer(folder: Path, model: Any) -> None:
-    """Give a model loaded from a SavedModel folder the optimizer, with its state, that was written beside it."""
+def restore_optimizer(folder: Path, model: Any) -> str:
+    """Give a model loaded from a SavedModel folder the optimizer, with its state, that was written beside it.
+
+    Returns:
+        Why the state could not be loaded, ``""`` where it was: Keras may not know which layers were frozen.
+    """
     optimizer = keras.optimizer_from_config(json.loads((folder / _CONFIG).read_text("utf-8")))
     observe_model(optimizer, model)
     keras.build_slots(keras.inner_optimizer(optimizer), keras.trained_variables(model))
-    with np.load(folder / _STATE, allow_pickle=False) as state:
-        keras.load_variables(optimizer, [state[str(index)] for index in range(len(state))])
     keras.set_optimizer(model, optimizer)
+    with np.load(folder / _STATE, allow_pickle=False) as state:
+        values = [state[str(index)] for index in range(len(state))]
+    needed = optimizer_shapes(optimizer)
+    if [value.shape for value in values] != needed:
+        return _start_anew(model, f"{len(values)} variables in the file, {len(needed)} needed")
+    keras.load_variables(optimizer, values)
+    return ""

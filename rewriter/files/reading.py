@@ -116,24 +116,28 @@ def _read(
 
 @contextlib.contextmanager
 def _silent_on_state() -> Iterator[None]:
-    """Let Keras say nothing of an optimizer's state that it has not loaded; what is lost in the end is said after that.
+    """Let Keras not say that state is lost of which there is none yet, or which is loaded here.
 
-    It says so of each optimizer that has not trained yet, and of state that is loaded here.
+    What is lost of it in the end is said after that.
     """
 
-    def is_new(record: logging.LogRecord) -> bool:
+    def is_to_be_said(record: logging.LogRecord) -> bool:
         return not str(record.msg).startswith("Error in loading the saved optimizer state")
 
     logs = [logging.getLogger(name) for name in ("tensorflow", "absl")]  # those of tf-keras and of Keras 3
     for log in logs:
-        log.addFilter(is_new)
+        log.addFilter(is_to_be_said)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
+            # An optimizer that has not trained yet has a count of steps and a learning rate, and Nadam one number more.
+            warnings.filterwarnings(
+                "ignore", message=r"Skipping variable loading .* saved optimizer has [23] variables"
+            )
+            warnings.filterwarnings("ignore", message="the saved state of the optimizer is not loaded into this Muon")
             yield
     finally:
         for log in logs:
-            log.removeFilter(is_new)
+            log.removeFilter(is_to_be_said)
 
 
 def _restore(source: Path, kind: Format, model: Any, described: dict[str, Any]) -> str:
@@ -150,8 +154,7 @@ def _restore(source: Path, kind: Format, model: Any, described: dict[str, Any]) 
         return ""
     observe_model(keras.optimizer_of(model), model)
     if hidden:
-        restore_optimizer(source, model)
-        dropped = ""
+        dropped = restore_optimizer(source, model)
     elif kind is not Format.SAVED_MODEL:
         dropped = restore_from_file(source, kind, model)
     if not dropped:

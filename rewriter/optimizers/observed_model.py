@@ -56,7 +56,7 @@ def observe_model(optimizer: Any, model: Any) -> None:
     """Have the layers of a model observed from now on of which an optimizer wants to know what they see.
 
     Args:
-        optimizer: An optimizer; of a centered one the selectors are resolved.
+        optimizer: An optimizer; of a centered one the selectors are resolved, of a rule from a file what it chose.
         model: The model that it trains, rewritten.
 
     Raises:
@@ -66,6 +66,7 @@ def observe_model(optimizer: Any, model: Any) -> None:
     merged = [found for found in locate_layers(model) if is_merged(found.layer)]
     if not merged:
         return
+    recall_layers(optimizer, model)
     # A model that is not built does not list its variables, and its layers may have theirs all the same.
     trained = keras.trained_variables(model) if model.built else [each for of in merged for each in of.layer.weights]
     if isinstance(inner, ObservingRule):
@@ -94,16 +95,30 @@ def meet_model(optimizer: Any, model: Any, inputs: Any = None) -> None:
     inner = keras.inner_optimizer(optimizer)
     if not isinstance(inner, AdamForOthers):
         return
-    kernels = [
+    kernels = _kernels_in(model)
+    if kernels:
+        giving = output_layers(model, inputs) if inner.asks_for_output_layers else frozenset[int]()
+        inner.choose_layers(kernels, giving)
+
+
+def recall_layers(optimizer: Any, model: Any) -> None:
+    """Have a rule on whole layers that was read from a file choose again those that it had chosen.
+
+    Args:
+        optimizer: Any optimizer.
+        model: The model that it was read with, whose layers Keras may have named anew.
+    """
+    inner = keras.inner_optimizer(optimizer)
+    if isinstance(inner, AdamForOthers):
+        inner.recall_layers([each.kernel for each in _kernels_in(model)])
+
+
+def _kernels_in(model: Any) -> list[KernelInModel]:
+    return [
         KernelInModel(found, *kernel)
         for found in locate_layers(model)
         for kernel in zip(augmented_kernels(found.layer), layouts_in(found.layer), strict=True)
     ]
-    if kernels:
-        order = {keras.variable_key(inner, weight): place for place, weight in enumerate(model.weights)}
-        kernels.sort(key=lambda each: order.get(keras.variable_key(inner, each.kernel), len(order)))
-        giving = output_layers(model, inputs) if inner.asks_for_output_layers else frozenset[int]()
-        inner.choose_layers(kernels, giving)
 
 
 def lines_of_rule(optimizer: Any, model: Any) -> list[str]:

@@ -33,6 +33,9 @@ def test_files_frozen_layers_and_biases_without_decay(on_backend):
     assert all(said["resumed"].values()), said["resumed"]
     assert len(said["refused"]) == len(REFUSED)
     assert all(of_it in text for of_it, text in zip(REFUSED, said["refused"], strict=True)), said["refused"]
+    assert said["second"]
+    assert "load_model(path, compile=False) reads the rest" in said["short"]
+    assert said["failed"]
     is_read, refused = said["centered in h5"]
     assert is_read
     assert "not written" in refused

@@ -226,6 +226,17 @@ def test_what_trains_already_goes_on_centered(generator, loop):
     assert_close(model, plain.get_weights())
 
 
+def test_a_model_that_is_not_built_is_left_alone():
+    optimizer, models = optimizers.SGD(RATE), [stack(), tf_keras.Sequential([layers.Dense(2)])]
+    for model in models:
+        model.compile(optimizer, "mse")
+    rewriter.rewrite(models[0], "keep")
+    models[0].train_on_batch(np.ones((2, 5)), np.ones((2, 3)))
+    Centered(optimizer)
+    models[0].train_on_batch(np.ones((2, 5)), np.ones((2, 3)))
+    assert not models[1].built
+
+
 def step_of(model, optimizer):
     @tf.function
     def step(x, y):

@@ -24,10 +24,16 @@ def load_model(path: str, **options: Any) -> Any:
 def save(model: Any, path: str, kind: str, **options: Any) -> None:
     """Write a model as Keras does, in the format that its path names."""
     del kind
+    # When Keras writes .h5 it takes the optimizer out of what the model was compiled with, and the next file has none.
+    compiled = dict(getattr(getattr(model, "_compile_config", None), "config", None) or {})
     with contextlib.ExitStack() as hidden:
         for layer in model._flatten_layers():  # .h5 would have statistics among the weights, and reads those first
             hidden.enter_context(hidden_statistics(layer))
-        type(model).save(model, path, **options)
+        try:
+            type(model).save(model, path, **options)
+        finally:
+            if compiled:
+                model._compile_config.config.update(compiled)
 
 
 def observed_variables(observe: Callable[[int], None]) -> Any:

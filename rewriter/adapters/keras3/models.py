@@ -48,6 +48,9 @@ def reset_traced_functions(model: Any) -> None:
     list_torch_parameters(model._flatten_layers())
     if not isinstance(model, keras.Model):
         return
+    if getattr(model, "_jax_state_synced", False):
+        # Keras would assign what its last step returned again, by position, if the next step fails.
+        model._jax_state = None
     optimizer = optimizer_of(model)
     if keras.config.backend() == "jax" and optimizer is not None and model.train_function is not None:
         # A training step is made for variables that are there already, those of the optimizer too.

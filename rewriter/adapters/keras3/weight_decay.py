@@ -47,19 +47,20 @@ def refuse_tensors_in_exclusions() -> None:
     ``layer.bias`` of a merged layer is one, a row of ``W*``, and Keras would leave nothing out, without a word.
     """
     base = next(cls for cls in keras.optimizers.Optimizer.__mro__ if "exclude_from_weight_decay" in vars(cls))
-    base.exclude_from_weight_decay = _of_variables(base.exclude_from_weight_decay)
+    base.exclude_from_weight_decay = _refusing_tensors(base.exclude_from_weight_decay)
 
 
-def _of_variables(exclude: Callable[..., None]) -> Callable[..., None]:
+def _refusing_tensors(exclude: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(exclude)
     def checked(optimizer: Any, var_list: Any = None, var_names: Any = None) -> None:
-        for each in () if var_list is None else var_list:
+        variables = None if var_list is None else list(var_list)
+        for each in variables or ():
             if not hasattr(each, "assign"):
                 raise OptimizerError(
                     "exclude_from_weight_decay takes variables in var_list, got a tensor of shape "
                     f"{tuple(getattr(each, 'shape', ()))}. The bias of a merged layer is a row of W*, which Keras 3 "
                     'leaves out by name: var_names=["bias"].'
                 )
-        exclude(optimizer, var_list, var_names)
+        exclude(optimizer, variables, var_names)
 
     return checked

@@ -165,6 +165,9 @@ _UNKNOWN = (
 )
 
 
+_SHORT_NAME = re.compile(r"Could not deserialize 'keras.metrics.(?P<name>\w+)' because")
+
+
 def explain(error: BaseException) -> str:
     """Return one line on why Keras could not read a model."""
     text = str(error).strip()
@@ -173,6 +176,12 @@ def explain(error: BaseException) -> str:
             return unknown(found["name"], found.groupdict().get("kind") or "class")
     if "lambda" in text.lower() and "safe_mode" in text:
         return f"it has {'a Lambda layer' if 'Lambda' in text else 'a lambda function'}. {_RUNS_CODE.format(_SWITCH)}"
+    if found := _SHORT_NAME.search(text):
+        return (
+            f"Keras writes {found['name']!r}, the short name of a loss, into .h5 and cannot read it. Compile the model "
+            "with the whole name before it is saved, or save it as .keras; "
+            f"{keras.LIBRARY}.load_model(path, compile=False) reads the rest of this one."
+        )
     return f"Keras cannot read this model: {first_line(error)}"
 
 

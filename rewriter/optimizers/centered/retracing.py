@@ -24,11 +24,11 @@ def go_on_centered(optimizer: Any, observe: Callable[[Any, Sequence[Any]], None]
     if keras.optimizer_slots(optimizer) is None:
         return
     graphs = keras.graphs
-    counter = frozenset() if graphs is None else keras.remember(optimizer.iterations).handles  # each step counts
+    counter = frozenset() if graphs is None else keras.remember(optimizer.iterations).handles  # in every traced step
     for holder in keras.holders_alive():
         if isinstance(holder, keras.Model):
             trains = keras.optimizer_of(holder)
-            if trains is not None and keras.inner_optimizer(trains) is optimizer:
+            if trains is not None and keras.inner_optimizer(trains) is optimizer and holder.built:
                 variables = keras.trained_variables(holder)
                 if any(map(layout_of, variables)):
                     observe(optimizer, variables)

@@ -81,6 +81,14 @@ class AdamForOthers(JointOptimizer):
         """
         del kernels, outputs
 
+    def recall_layers(self, kernels: Sequence[Any]) -> None:
+        """Choose again what was chosen, after the rule was read from a file.
+
+        Args:
+            kernels: The augmented kernels of the model, frozen ones too, in the order in which they were chosen from.
+        """
+        del kernels
+
     @property
     def lines(self) -> list[str]:
         """What the log is to say of that choice."""

@@ -144,6 +144,18 @@ class Muon(AdamForOthers):
         # One optimizer may train several models.
         self._left = frozenset((self._left or frozenset()) - here | left)
 
+    def recall_layers(self, kernels: Sequence[Any]) -> None:
+        """Choose again what was chosen, by the order of the kernels: Keras may have named them anew.
+
+        Args:
+            kernels: The augmented kernels of the model, frozen ones too, in the order in which they were chosen from.
+        """
+        if self._in_file is None or self._named is None or len(kernels) != len(self._in_file):
+            return
+        keys = [keras.variable_key(self, kernel) for kernel in kernels]
+        self._names = dict(zip(keys, self._in_file, strict=True))
+        self._left = frozenset(key for key, name in self._names.items() if name in self._named)
+
     def _output_layers(self, merged: Sequence[LocatedLayer], outputs: frozenset[int]) -> frozenset[int]:
         if self.output_layers is not None:
             said = several(self.output_layers)
@@ -174,15 +186,16 @@ class Muon(AdamForOthers):
     def kernels(self) -> list[str] | None:
         """The ends of the names of all augmented kernels, in the order of the model; ``None`` if that is not known."""
         known = list(self._names.values())
-        # A file has those too that were frozen when slots were made for the others.
-        return self._in_file if self._in_file is not None and {*known} <= {*self._in_file} else known or None
+        if self._in_file is not None and {*known} <= {*self._in_file}:
+            return list(self._in_file)  # with those that were frozen when slots were made for the others
+        return known or None
 
     def _names_in_file(self, variables: Sequence[Any]) -> dict[Any, str]:
-        """Return the names by which a file knows some variables, by their keys; none where that cannot be told."""
+        """Return the names by which a file knows some variables, by their keys; :meth:`recall_layers` knows better."""
         here, there = self._names_of(variables), self._in_file
-        if self._names or there is None or {*here.values()} <= {*there}:
+        if self._names or there is None or {*here.values()} <= {*there} or len(here) != len(there):
             return here
-        return dict(zip(here, there, strict=True)) if len(here) == len(there) else {}
+        return dict(zip(here, there, strict=True))
 
     def _names_of(self, variables: Sequence[Any]) -> dict[Any, str]:
         # The ends: Keras 3 gives a weight that it reads from a file no scope of its model.
@@ -200,7 +213,6 @@ class Muon(AdamForOthers):
         if self._named is not None:
             new = {key: name for key, name in self._names_in_file(variables).items() if key not in self._names}
             self._names = {**self._names, **new}
-        if self._named is not None and self._names:
             self._left = (self._left or frozenset()) | {key for key, name in new.items() if name in self._named}
         return super()._rewriter_slots(variables, made_before)
 

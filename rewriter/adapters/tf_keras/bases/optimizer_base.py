@@ -8,6 +8,8 @@ import tensorflow as tf
 import tf_keras
 from tensorflow.python.distribute import distribute_lib
 
+from rewriter.core.saved_state import has_shapes_of
+
 from ...optimizer_hooks import JointHooks
 from ..distribution import has_strategy
 from ..layers import stored_dtype, stored_variable
@@ -145,7 +147,9 @@ class OptimizerBase(JointHooks, tf_keras.optimizers.Optimizer):
             self.iterations.assign(store["0"][()])
             return
         # As arrays: a sum over replicas is divided among them, and a dataset of a file cannot be divided.
-        super().load_own_variables({key: store[key][()] for key in store})
+        values = {key: store[key][()] for key in store}
+        if len(values) != len(self.variables) or has_shapes_of(self.name, self.variables, values):
+            super().load_own_variables(values)  # of another count Keras says so
 
     def _rewriter_settings(self) -> dict[str, Any]:
         """Return the settings that every optimizer of tf-keras has, the learning rate as it was given."""
