@@ -13,7 +13,7 @@ from rewriter.core.errors import OptimizerError
 from rewriter.core.layout import augmented_kernels, layouts_in
 
 from ..adapters import Callback, keras
-from ..model.walk import locate_layers
+from ..model.walk import locate_layers, require_model
 from .centered.optimizer import is_centered, observer_of
 from .hyperparameters import require_count
 from .joint_momentum import JointMomentum
@@ -71,6 +71,7 @@ class JointMomentumMonitor(Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         """Find what there is to watch."""
         del logs
+        require_model(self.model)  # of the other Keras it has no optimizer that could be watched
         optimizer = keras.inner_optimizer(self.model.optimizer)
         joint = isinstance(optimizer, JointMomentum) and optimizer.average == "incoming"
         if not joint and not is_centered(optimizer):

@@ -221,3 +221,11 @@ def test_the_state_of_another_form_is_not_taken_for_that_of_this_one(tmp_path):
         model.load_weights(tmp_path / "plain.weights.h5")
         assert all(map(np.array_equal, model.get_weights(), plain.get_weights()))
     assert int(model.optimizer.iterations) == 1
+
+
+def test_a_callback_of_the_other_keras_says_which_takes_the_model(tmp_path):
+    model = network(layers.Dense(4))
+    rewriter.rewrite(model)
+    with pytest.raises(rewriter.ModelError, match=r"belongs to Keras 3: rewriter\.keras3 takes it"):
+        model.fit(X, Y, verbose=0, callbacks=[rewriter.callbacks.JointMomentumMonitor(tmp_path)])
+    model.fit(X, Y, verbose=0, callbacks=[rewriter.keras3.callbacks.JointMomentumMonitor(tmp_path)])
