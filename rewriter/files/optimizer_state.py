@@ -16,7 +16,7 @@ from .completeness import holding, optimizer_shapes, optimizer_values
 from .formats import Format
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from ..adapters.capabilities import Checkpoints
@@ -57,9 +57,7 @@ def restore_from_file(path: Path, kind: Format, model: Any) -> str:
         # Keras writes the optimizer that compile was given, and wraps it again only under the same policy.
         keras.set_optimizer(model, required(keras.loss_scale, "a loss scale").wrap(keras.optimizer_of(model)))
     stored = held.optimizer
-    # A state that was saved before the first step is a count of iterations, in Keras 3 the learning rate, and of Nadam
-    # one number more.
-    if not any(stored) and len(stored) <= _NUMBERS_OF_NEW:
+    if _is_new(stored):
         return ""
     is_scaled = keras.inner_optimizer(keras.optimizer_of(model)) is not keras.optimizer_of(model)
     fits = stored == optimizer_shapes(keras.optimizer_of(model))
@@ -120,6 +118,14 @@ def _settle(model: Any, checkpoints: Checkpoints) -> None:
         _renew_optimizer(model)
 
 
+def _is_new(shapes: Sequence[tuple[int, ...]]) -> bool:
+    """Tell whether a state is one from before the first step, by the shapes of its variables.
+
+    That is a count of iterations, in Keras 3 the learning rate, and of Nadam one number more.
+    """
+    return not any(shapes) and len(shapes) <= _NUMBERS_OF_NEW
+
+
 def _renew_optimizer(model: Any) -> None:
     optimizer = keras.optimizer_of(model)
     renewed = type(optimizer).from_config(optimizer.get_config())
@@ -159,8 +165,8 @@ def restore_optimizer(folder: Path, model: Any) -> str:
     keras.set_optimizer(model, optimizer)
     with np.load(folder / _STATE, allow_pickle=False) as state:
         values = [state[str(index)] for index in range(len(state))]
-    needed = optimizer_shapes(optimizer)
-    if [value.shape for value in values] != needed:
+    needed, stored = optimizer_shapes(optimizer), [value.shape for value in values]
+    if stored != needed and not _is_new(stored):
         return _start_anew(model, f"{len(values)} variables in the file, {len(needed)} needed")
     keras.load_variables(optimizer, values)
     return ""

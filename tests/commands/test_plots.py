@@ -67,6 +67,7 @@ def test_gates_and_kernels_are_marked(tmp_path):
     assert drawn.count("recurrent_kernel | kernel") == 2
 
 
+@pytest.mark.slow
 def test_many_and_none(tmp_path):
     """Of very many the first are drawn, and the title says so; of none there is a picture that says that."""
     many = tf_keras.Sequential([layers.Dense(2, input_shape=(2,)) for _ in range(30)])

@@ -117,6 +117,7 @@ def test_a_flag_is_a_flag(setting, value):
         (rewriter.Muon if setting == "nesterov" else rewriter.KFAC)(**{setting: value})
 
 
+@pytest.mark.slow
 @every_rule
 @pytest.mark.parametrize("suffix", [".keras", ".h5", ""])
 def test_training_goes_on_from_a_file(rule, suffix, tmp_path):
@@ -152,6 +153,7 @@ def test_a_loss_scale_changes_nothing(rule):
     assert {each.dtype.name for each in models[0].optimizer.inner_optimizer.variables[2:]} == {"float32"}
 
 
+@pytest.mark.slow
 @every_rule
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "bfloat16"])
 def test_state_has_float32_whatever_the_layer_has(rule, dtype):

@@ -118,6 +118,7 @@ def test_the_figure_is_what_its_script_draws(tmp_path):
     assert "figure.svg" in README
 
 
+@pytest.mark.slow
 def test_the_reference_is_built_without_a_warning(tmp_path):
     """Every public name is in it."""
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "-b", "text", str(ROOT / "docs"), str(tmp_path)]
