@@ -139,6 +139,7 @@ def test_split_gives_the_optimizer_back_with_its_velocity_in_the_weights_coordin
 FORMATS = {"keras": "model.keras", "h5": "model.h5", "SavedModel": "model"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("rule", ["SGD", "Adam", "joint momentum", "a loss scale around Adam"])
 def test_training_resumes_bit_for_bit_from_a_file(generator, tmp_path, form, rule):

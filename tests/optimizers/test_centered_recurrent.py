@@ -102,6 +102,7 @@ CASES += [("LSTM", {}, "told"), ("GRU, sequences", {}, "told")]
 CASES += [(kind, {"run_eagerly": True}, True) for kind in ("SimpleRNN, sequences", "GRU")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "way", "masked"), CASES)
 def test_inputs_and_states_are_centered(generator, kind, way, masked):
     plain, model = model_of(RECURRENT[kind], masked), model_of(RECURRENT[kind], masked)

@@ -130,6 +130,7 @@ def test_training_goes_on_from_a_file(rule, suffix, tmp_path):
     assert list(map(bits, again.get_weights())) == list(map(bits, model.get_weights()))
 
 
+@pytest.mark.slow
 @every_rule
 def test_it_trains_alike_in_a_graph_eagerly_and_under_xla(rule):
     models = [rewritten(RULES[rule](), **way) for way in ({}, {"run_eagerly": True}, {"jit_compile": True})]
