@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
+NOT_LOADED = "the saved state of the optimizer is not loaded into this"
+
+
 def has_shapes_of(name: str, variables: Sequence[Any], saved: Mapping[str, Any]) -> bool:
     """Tell whether saved values have the shapes of some variables, as far as these go; warn where they do not.
 
@@ -25,8 +28,7 @@ def has_shapes_of(name: str, variables: Sequence[Any], saved: Mapping[str, Any])
     same = all(tuple(variable.shape) == tuple(value.shape) for variable, value in pairs)
     if not same:
         warn(
-            f"the saved state of the optimizer is not loaded into this {name}: it is that of another form of the "
-            "model, or of another optimizer. To load a state of the standard form, do it inside "
-            "rewriter.standard_form(model)."
+            f"{NOT_LOADED} {name}: it is that of another form of the model, or of another optimizer. To load a state "
+            "of the standard form, do it inside rewriter.standard_form(model)."
         )
     return same

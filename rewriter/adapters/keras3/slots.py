@@ -230,9 +230,11 @@ def check_before_build(check: Callable[[Any, Sequence[Any]], None]) -> None:
 
 def _accumulate_no_statistics(optimizer: Any) -> None:
     """Drop the accumulators of statistics: Keras makes some for all variables, and never adds to these."""
-    accumulators = getattr(optimizer, "_accumulated_gradients", None) or ()
+    accumulators = getattr(optimizer, "_accumulated_gradients", None)
+    if not accumulators:
+        return
     for place, variable in enumerate(optimizer._trainable_variables):
-        if accumulators and is_kept_by_layer(variable) and accumulators[place] is not None:
+        if is_kept_by_layer(variable) and accumulators[place] is not None:
             optimizer._untrack_variable(accumulators[place])
             accumulators[place] = None
 
