@@ -23,8 +23,8 @@ class CenteredHooks(Mixin):
         """Make what is kept of the variables to train, called whenever they are named; once it is there, do nothing."""
         raise NotImplementedError
 
-    def _rewriter_begin_step(self) -> None:
-        """Do what comes before the gradients of a step are changed, on each replica."""
+    def _rewriter_begin_step(self, variables: Sequence[Any]) -> None:
+        """Do what comes before the gradients of a step are changed, on each replica, given the variables that move."""
         raise NotImplementedError
 
     def _rewriter_changed_gradient(self, gradient: Any, variable: Any) -> Any:

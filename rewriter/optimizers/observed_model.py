@@ -9,7 +9,6 @@ from rewriter.core.layout import augmented_kernels, is_merged, layouts_in
 
 from ..adapters import keras
 from ..model.output_layers import output_layers
-from ..model.selectors import select
 from ..model.walk import locate_layers
 from ..planning.centering import Centering, summary_of_centering
 from .centered.optimizer import (
@@ -20,6 +19,7 @@ from .centered.optimizer import (
     observer_of,
     state_of,
 )
+from .centered.selection import leave_out
 from .rule_statistics import ObservingRule, observe_for_rule
 from .rules.adam import AdamForOthers, KernelInModel
 from .rules.natural_gradient import NaturalGradient
@@ -73,14 +73,7 @@ def observe_model(optimizer: Any, model: Any) -> None:
         observe_for_rule(inner, trained)
     state = state_of(inner)
     if state is not None:
-        chosen = select(merged, state.include, state.exclude).chosen
-        here, left_out = set(), set()
-        for found in merged:
-            keys = {keras.variable_key(inner, kernel) for kernel in augmented_kernels(found.layer)}
-            here |= keys
-            left_out |= keys if id(found.layer) not in chosen else set()
-        # One optimizer may train several models.
-        state.left_out = frozenset((state.left_out or frozenset()) - here | left_out)
+        leave_out(inner, state, model)
         observe(inner, trained)
 
 

@@ -36,6 +36,8 @@ def test_files_frozen_layers_and_biases_without_decay(on_backend):
     assert said["second"]
     assert "load_model(path, compile=False) reads the rest" in said["short"]
     assert said["failed"]
+    assert len(said["nothing"]) == 1
+    assert said["left out"]
     is_read, refused = said["centered in h5"]
     assert is_read
     assert "not written" in refused

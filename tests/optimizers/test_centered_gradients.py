@@ -226,6 +226,45 @@ def test_what_trains_already_goes_on_centered(generator, loop):
     assert_close(model, plain.get_weights())
 
 
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("given_to", ["rewrite", "an optimizer that trains", "compile", "a loss scale"])
+def test_selectors_choose_layers_whatever_the_optimizer_is_given_to(generator, given_to):
+    data, trained = data_for(generator, stack()), []
+    for given in ("rewrite", given_to):
+        model = stack()
+        model.compile(optimizers.SGD(RATE), "mse")
+        selected = {"exclude": model.layers[-1].name}
+        rewriter.rewrite(model, Centered(optimizers.SGD(RATE), **selected) if given == "rewrite" else "keep")
+        if given == "an optimizer that trains":
+            start = model.get_weights()
+            model.train_on_batch(*data[0])
+            model.set_weights(start)
+            Centered(model.optimizer, **selected)
+        elif given == "compile":
+            model.compile(Centered(optimizers.SGD(RATE), **selected), "mse")
+        elif given == "a loss scale":
+            scaled = tf_keras.mixed_precision.LossScaleOptimizer(Centered(optimizers.SGD(RATE), **selected), False, 8)
+            model.compile(scaled, "mse")
+        for x, y in data[1:]:
+            model.train_on_batch(x, y)
+        trained.append(model.get_weights())
+    assert all(np.allclose(*both, rtol=0, atol=1e-12) for both in zip(*trained, strict=True))
+
+
+def test_a_selector_that_chooses_nothing_is_said_whatever_the_optimizer_is_given_to():
+    model = stack()
+    model.compile(optimizers.SGD(RATE), "mse")
+    rewriter.rewrite(model, "keep")
+    model.train_on_batch(np.ones((2, 5)), np.ones((2, 3)))
+    with pytest.raises(rewriter.SelectorError, match="'encoder' matches no layer"):
+        Centered(model.optimizer, exclude="encoder")
+    model.train_on_batch(np.ones((2, 5)), np.ones((2, 3)))  # the optimizer is the plain one still
+    assert type(model.optimizer) is optimizers.SGD
+    model.compile(Centered(optimizers.SGD(RATE), exclude="encoder"), "mse")
+    with pytest.raises(rewriter.SelectorError, match="'encoder' matches no layer"):
+        model.train_on_batch(np.ones((2, 5)), np.ones((2, 3)))
+
+
 def test_a_model_that_is_not_built_is_left_alone():
     optimizer, models = optimizers.SGD(RATE), [stack(), tf_keras.Sequential([layers.Dense(2)])]
     for model in models:

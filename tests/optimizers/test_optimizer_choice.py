@@ -141,10 +141,14 @@ def test_what_cannot_be_centered_says_what_to_give(given):
         rewriter.Centered(given)
 
 
-def test_centered_without_merged_layers_says_that_it_centers_nothing():
+@pytest.mark.parametrize("trains_already", [False, True])
+def test_centered_without_merged_layers_says_that_it_centers_nothing(trains_already):
     """It would be the plain optimizer, in silence."""
     model = MODELS["sequential"]()
-    model.compile(rewriter.Centered(optimizers.Adam()), "mse")
+    model.compile(optimizers.Adam() if trains_already else rewriter.Centered(optimizers.Adam()), "mse")
+    if trains_already:
+        fit(model)
+        rewriter.Centered(model.optimizer)
     with pytest.warns(UserWarning, match="none of them is an augmented kernel, so it centers nothing"):
         fit(model)
     with warnings.catch_warnings():

@@ -201,6 +201,38 @@ def goes_on_after_a_failed_step():
     return False
 
 
+def said_of_what_centers_nothing():
+    """Return what is said when the optimizer of a model that trains already is centered, and nothing is merged."""
+    model = plain()
+    model.compile(keras.optimizers.Adam(), "mse")
+    model.train_on_batch(X, Y)
+    rewriter.keras3.Centered(model.optimizer)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.train_on_batch(X, Y)
+        model.train_on_batch(X, Y)
+    return [str(each.message) for each in caught if "centers nothing" in str(each.message)]
+
+
+def leaves_out_in_what_trains_already():
+    """Tell whether ``exclude=`` leaves a layer out, and no other, when the optimizer trains already."""
+    trained, start = [], plain().get_weights()
+    for exclude in (None, "*"):
+        for center in (False, True):
+            model = plain()
+            model.set_weights(start)
+            model.compile(keras.optimizers.SGD(0.01), "mse")
+            rewriter.rewrite(model, "keep")
+            model.train_on_batch(X, Y)
+            if center:
+                rewriter.keras3.Centered(model.optimizer, exclude=exclude)
+            for _ in range(3):
+                model.train_on_batch(X, Y)
+            trained.append(values_of(rewriter.split(model)))
+    centered, left_out = (all(map(np.array_equal, *trained[place : place + 2])) for place in (0, 2))
+    return not centered and left_out
+
+
 def said_of_a_short_name():
     """Return what is said of an ``.h5`` file whose loss has a short name, which Keras does not read."""
     model = plain()
@@ -304,6 +336,8 @@ print(
             "short": said_of_a_short_name(),
             "second": warned_of_a_second_optimizer(),
             "failed": goes_on_after_a_failed_step(),
+            "nothing": said_of_what_centers_nothing(),
+            "left out": leaves_out_in_what_trains_already(),
             "thawed": thawed,
             "decayed": decayed,
             "nadam": max(differences),

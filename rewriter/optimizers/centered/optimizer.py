@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rewriter.core import hints
 from rewriter.core.derived_classes import derived_class, original_class, without
-from rewriter.core.errors import OptimizerError
+from rewriter.core.errors import OptimizerError, SelectorError
 from rewriter.core.layout import layout_of
 
 from ...adapters import CenteredBase, keras
@@ -33,7 +33,8 @@ from ..state.slots import ELEMENTWISE
 from ..wrong_optimizers import meant
 from . import coordinates
 from .bias_scale import bias_scale_of, refresh_bias_scales, scales_bias_steps
-from .retracing import go_on_centered
+from .retracing import go_on_centered, trained_models
+from .selection import leave_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -83,7 +84,11 @@ class Centered(CenteredBase):
         """Center an optimizer; of a class that is derived from this one, make an instance as Python does."""
         if cls is Centered:
             centered = center(optimizer, decay, include, exclude)
-            go_on_centered(centered, observe)
+            try:
+                go_on_centered(centered, _observe_model)
+            except SelectorError:
+                uncenter(centered)
+                raise
             return centered
         return super().__new__(cls)
 
@@ -129,27 +134,22 @@ class Centered(CenteredBase):
 
     def _rewriter_build_statistics(self, variables: Sequence[Any]) -> None:
         """Make the sums and numbers of the layers whose kernels are trained, each once."""
-        state: State = vars(self)[_STATE]
-        # A joint optimizer says it itself.
-        if variables and not (state.is_told or any(map(layout_of, variables)) or hasattr(self, "update_layer")):
-            state.is_told = True
-            warnings.warn(
-                f"this centered {original_class(type(self)).__name__} was given {len(variables)} variables and none of "
-                "them is an augmented kernel, so it centers nothing. Call rewriter.rewrite(model, optimizer=...) "
-                f"before training; where that merged nothing, {hints.PLAN} says why.",
-                stacklevel=3,
-            )
+        _tell_of_nothing(self, variables)
         observe(self, variables)
 
-    def _rewriter_begin_step(self) -> None:
+    def _rewriter_begin_step(self, variables: Sequence[Any]) -> None:
         """Share the sums over the replicas, so that all take the same step."""
         state: State = vars(self)[_STATE]
+        _tell_of_nothing(self, variables)  # where it trained already, it is not built anew
         if state.left_out is None and (state.include is not None or state.exclude is not None):
-            raise OptimizerError(
-                f"this centered {original_class(type(self)).__name__} has include= or exclude=, and does not know the "
-                "model's layers. Give it to the model with rewriter.rewrite(model, optimizer=...), or read the file "
-                "with rewriter.load_model."
-            )
+            for model in trained_models(self):
+                leave_out(self, state, model)
+            if state.left_out is None:
+                raise OptimizerError(
+                    f"this centered {original_class(type(self)).__name__} has include= or exclude=, and no model is "
+                    "compiled with it whose layers these could choose. Compile the model with it, or give it to "
+                    "rewriter.rewrite(model, optimizer=...)."
+                )
         state.statistics.share()
 
     def _rewriter_twin_of(self, variable: Any) -> Any:
@@ -208,6 +208,27 @@ def observe(optimizer: Any, variables: Sequence[Any]) -> None:
     """Have a centered optimizer add up what the layers of some variables see, and save that after all else."""
     statistics: LayerStatistics = vars(optimizer)[_STATE].statistics
     keras.put_last(optimizer, statistics.build(optimizer, variables, True, scales_bias_steps(optimizer)))
+
+
+def _tell_of_nothing(optimizer: Any, variables: Sequence[Any]) -> None:
+    """Warn, once, where a centered optimizer trains no merged layer; a joint optimizer says so itself."""
+    state: State = vars(optimizer)[_STATE]
+    nothing = variables and not (state.statistics.observers.of or any(map(layout_of, variables)))
+    if nothing and not (state.is_told or hasattr(optimizer, "update_layer")):
+        state.is_told = True
+        warnings.warn(
+            f"this centered {original_class(type(optimizer)).__name__} was given {len(variables)} variables and none "
+            "of them is an augmented kernel, so it centers nothing. Call rewriter.rewrite(model, optimizer=...) "
+            f"before training; where that merged nothing, {hints.PLAN} says why.",
+            stacklevel=4,
+        )
+
+
+def _observe_model(optimizer: Any, model: Any) -> None:
+    variables = keras.trained_variables(model)
+    if any(map(layout_of, variables)):
+        leave_out(optimizer, vars(optimizer)[_STATE], model)
+        observe(optimizer, variables)
 
 
 def state_of(optimizer: Any) -> State | None:

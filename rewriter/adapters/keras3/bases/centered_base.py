@@ -50,7 +50,7 @@ class CenteredBase(ToldOptimizer, CenteredHooks):
         # Called once a step, when all gradients that belong to it are added up, and before they are clipped.
         optimizer: Any = super()
         variables = _MOVED.get()
-        self._rewriter_begin_step()
+        self._rewriter_begin_step(variables)
         pairs = zip(grads, variables, strict=True)
         clipped: Sequence[Any] = optimizer._clip_gradients([self._rewriter_changed_gradient(*pair) for pair in pairs])
         return clipped
