@@ -19,7 +19,6 @@ from .centered.optimizer import (
     observer_of,
     state_of,
 )
-from .centered.selection import leave_out
 from .rule_statistics import ObservingRule, observe_for_rule
 from .rules.adam import AdamForOthers, KernelInModel
 from .rules.natural_gradient import NaturalGradient
@@ -73,7 +72,7 @@ def observe_model(optimizer: Any, model: Any) -> None:
         observe_for_rule(inner, trained)
     state = state_of(inner)
     if state is not None:
-        leave_out(inner, state, model)
+        state.resolve(inner, model)
         observe(inner, trained)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -214,8 +215,9 @@ def _choose_rule(model: Any, name: str, given: dict[str, Any]) -> OptimizerChoic
     choice = choose_optimizer(model, new)
     rate = keras.learning_rate_of(new)
     what = f"{name}, new, learning rate {shown(rate)}"
-    if current is not None and "learning_rate" not in given:
-        what += f"; that of {name_of(current)}, {shown(keras.learning_rate_of(current))}, is not taken over"
+    old = None if current is None else keras.learning_rate_of(current)
+    if current is not None and "learning_rate" not in given and shown(old) != shown(rate):
+        what += f"; that of {name_of(current)}, {shown(old)}, is not taken over"
     lost = () if current is None else lost_settings(current, name)
     return replace(choice, lines=(Outcome.OPTIMIZER(what=what), *lost, *choice.lines[1:]))
 
@@ -226,7 +228,7 @@ def choose_standard_optimizer(model: Any) -> OptimizerChoice:
     if optimizer is None:
         return OptimizerChoice(None, None, (Outcome.OPTIMIZER(what="none, the model is not compiled"),))
     if not is_joint(optimizer):
-        plainly = ", no longer centered" if is_centered(optimizer) else ""
+        plainly = "; in standard form it is not centered" if is_centered(optimizer) else ""
         head = Outcome.OPTIMIZER(what=f"{name_of(optimizer)} kept{plainly}")
         return OptimizerChoice(optimizer, optimizer, (head, *kept_state(optimizer, model)))
     inner = keras.inner_optimizer(optimizer)
@@ -267,7 +269,9 @@ def _left_behind(inner: Any, standard: Any) -> Message:
 
 def _kept(model: Any, optimizer: Any) -> OptimizerChoice:
     slots.require_own(optimizer, list(filter(keras.is_variable, model.variables)), elementwise=not is_joint(optimizer))
-    replaced = () if optimizer is keras.optimizer_of(model) else lost_state(model, lambda: _can_keep(model))
+    replaced = (
+        () if optimizer is keras.optimizer_of(model) else lost_state(model, functools.partial(_is_possible, model))
+    )
     head = Outcome.OPTIMIZER(what=f"{name_of(optimizer)} kept")
     return OptimizerChoice(optimizer, optimizer, (head, *kept_state(optimizer), *replaced))
 
@@ -292,7 +296,7 @@ def _joint(model: Any, given: dict[str, Any], centers: bool) -> OptimizerChoice:
         lines = (
             Outcome.OPTIMIZER(what=what),
             *lost_settings(current, JOINT),
-            *lost_state(model, lambda: _can_keep(model)),
+            *lost_state(model, functools.partial(_is_possible, model)),
         )
         return OptimizerChoice(optimizer, None, lines, centers)
     settings = {**warm_start.settings_from(current), **given}
@@ -328,9 +332,9 @@ def _warm_lines(current: Any, settings: dict[str, Any], given: dict[str, Any], c
     yield from loss_scale_kept(current)
 
 
-def _can_keep(model: Any) -> bool:
+def _is_possible(model: Any, chosen: hints.Argument) -> bool:
     try:
-        choose_optimizer(model, KEEP)
+        choose_optimizer(model, chosen.value)
     except OptimizerError:
         return False
     return True

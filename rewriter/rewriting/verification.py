@@ -111,10 +111,10 @@ class Report(tables.Display):
         rows += [(path, "layer", "in one model only") for path in self.unmatched]
         table = tables.table(("layer", "what", "largest difference"), rows)
         differing = sum(comparison.what != "outputs" for comparison in self.differing)
-        of_weights = f"{differing} of {self.weights} weights"
-        of_outputs = f"{len(self.differing) - differing} of {self.outputs} outputs"
+        of_weights = f"{differing} of {self.weights} weights" if self.weights else "no layer with weights in both"
+        of_outputs = [f"{len(self.differing) - differing} of {self.outputs} outputs"] if self.outputs else []
         only = [f"{tables.counted(len(self.unmatched), 'layer')} in one model only"] if self.unmatched else []
-        return [table, f"different: {', '.join([of_weights, of_outputs, *only])}", *notes]
+        return [table, f"different: {', '.join([of_weights, *of_outputs, *only])}", *notes]
 
 
 def verify(a: Any, b: Any, inputs: Any = None) -> Report:

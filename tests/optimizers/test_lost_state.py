@@ -256,7 +256,9 @@ def test_what_is_lost_is_warned_of(optimizer):
     if optimizer != "untrained":
         train(model)
     if optimizer == "adam":
-        with pytest.warns(UserWarning, match="state of Adam: lost, 8 slots and 3 .*optimizer='keep' keeps it"):
+        with pytest.warns(
+            UserWarning, match="state of Adam: lost, 8 slots and 3 .*optimizer='keep' or optimizer='centered' keeps it"
+        ):
             rewriter.rewrite(model)
     elif optimizer == "custom":
         with pytest.warns(UserWarning, match="state of Lazily: lost, seen"):
@@ -276,7 +278,7 @@ def test_the_command_says_what_will_be_lost_before_it_writes(run, tmp_path, monk
     monkeypatch.setattr("rewriter.commands.rewrite.save_model", lambda *_, **__: 1 / 0)
     code, _, err = run("rewrite", tmp_path / "adam.keras", tmp_path / "joint.keras")
     assert code != 0
-    assert "warning: state of Adam: lost, 8 slots and 3 iterations; --keep-optimizer keeps it" in err
+    assert "warning: state of Adam: lost, 8 slots and 3 iterations; --keep-optimizer or --centered keeps it" in err
     monkeypatch.undo()
     assert not (tmp_path / "joint.keras").exists()
 

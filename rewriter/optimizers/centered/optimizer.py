@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import functools
 import warnings
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rewriter.core import hints
@@ -34,7 +33,7 @@ from ..wrong_optimizers import meant
 from . import coordinates
 from .bias_scale import bias_scale_of, refresh_bias_scales, scales_bias_steps
 from .retracing import go_on_centered, trained_models
-from .selection import leave_out
+from .state import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -141,10 +140,10 @@ class Centered(CenteredBase):
         """Share the sums over the replicas, so that all take the same step."""
         state: State = vars(self)[_STATE]
         _tell_of_nothing(self, variables)  # where it trained already, it is not built anew
-        if state.left_out is None and (state.include is not None or state.exclude is not None):
+        if not state.is_resolved:
             for model in trained_models(self):
-                leave_out(self, state, model)
-            if state.left_out is None:
+                state.resolve(self, model)
+            if not state.is_resolved:
                 raise OptimizerError(
                     f"this centered {original_class(type(self)).__name__} has include= or exclude=, and no model is "
                     "compiled with it whose layers these could choose. Compile the model with it, or give it to "
@@ -227,7 +226,7 @@ def _tell_of_nothing(optimizer: Any, variables: Sequence[Any]) -> None:
 def _observe_model(optimizer: Any, model: Any) -> None:
     variables = keras.trained_variables(model)
     if any(map(layout_of, variables)):
-        leave_out(optimizer, vars(optimizer)[_STATE], model)
+        vars(optimizer)[_STATE].resolve(optimizer, model)
         observe(optimizer, variables)
 
 
@@ -257,25 +256,6 @@ def mean_input(optimizer: Any, variable: Any) -> Any:
         return observer.padded_mean(variable.dtype)
     above = observer.flow.above_biases(observer.mean(variable.dtype), 1)
     return keras.ops.concatenate([above, keras.ops.zeros((1, 1), variable.dtype)], axis=1)
-
-
-@dataclass
-class State:
-    """What a centered optimizer has beside its slots.
-
-    Attributes:
-        statistics: What its layers saw.
-        include: Selectors of the layers to center, or ``None``.
-        exclude: Selectors of the layers to leave out, or ``None``.
-        left_out: The keys of the augmented kernels that are not to be centered; ``None`` before that is resolved.
-        is_told: Whether it was said that there is nothing to center.
-    """
-
-    statistics: LayerStatistics
-    include: Selectors
-    exclude: Selectors
-    left_out: frozenset[Any] | None = None
-    is_told: bool = False
 
 
 def center(optimizer: Any, decay: float = 0.99, include: Selectors = None, exclude: Selectors = None) -> Any:

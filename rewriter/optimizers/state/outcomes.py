@@ -13,6 +13,7 @@ class Outcome(Sentence):
     SETTINGS_LOST = "settings of {optimizer}: lost, {what}; give them to {new}"
     STATE_LOST = "state of {optimizer}: lost, {what}"
     STATE_LOST_BUT_KEPT_BY = "state of {optimizer}: lost, {what}; {keep} keeps it"
+    STATE_LOST_BUT_KEPT_OR_CENTERED = "state of {optimizer}: lost, {what}; {keep} or {center} keeps it"
     SLOTS = "slots: {what}"
     SLOTS_KEPT = "slots: {count} kept"
     ITERATIONS_KEPT = "iterations: {count} kept"
@@ -23,4 +24,9 @@ class Outcome(Sentence):
     SAVED_MODEL = "note: plain Keras reads no state of an optimizer from a SavedModel; rewriter.load_model does"
 
 
-LOST = {Outcome.STATE_LOST, Outcome.STATE_LOST_BUT_KEPT_BY, Outcome.SETTINGS_LOST}
+LOST = {
+    Outcome.STATE_LOST,
+    Outcome.STATE_LOST_BUT_KEPT_BY,
+    Outcome.STATE_LOST_BUT_KEPT_OR_CENTERED,
+    Outcome.SETTINGS_LOST,
+}

@@ -17,6 +17,7 @@ from .outcomes import Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from rewriter.core.hints import Argument
     from rewriter.core.messages import Message
 
 
@@ -42,8 +43,8 @@ def lost_settings(current: Any, new: str) -> Iterator[Message]:
         yield Outcome.SETTINGS_LOST(optimizer=name_of(current), what=", ".join(left), new=new)
 
 
-def lost_state(model: Any, can_keep: Callable[[], bool] = lambda: False) -> Iterator[Message]:
-    """Yield what state of a model's optimizer is lost, with what would keep it, if that can be kept."""
+def lost_state(model: Any, is_possible: Callable[[Argument], bool] = lambda _: False) -> Iterator[Message]:
+    """Yield what state of a model's optimizer is lost, with the arguments that would keep it and are possible."""
     current = keras.optimizer_of(model)
     if current is None:
         return
@@ -54,7 +55,9 @@ def lost_state(model: Any, can_keep: Callable[[], bool] = lambda: False) -> Iter
             "optimizer": name_of(current),
             "what": f"{counted(count, 'slot')} and {counted(iterations, 'iteration')}",
         }
-        if can_keep():
+        if is_possible(hints.CENTERED):
+            yield Outcome.STATE_LOST_BUT_KEPT_OR_CENTERED(**lost, keep=hints.KEEP_OPTIMIZER, center=hints.CENTERED)
+        elif is_possible(hints.KEEP_OPTIMIZER):
             yield Outcome.STATE_LOST_BUT_KEPT_BY(**lost, keep=hints.KEEP_OPTIMIZER)
         else:
             yield Outcome.STATE_LOST(**lost)
