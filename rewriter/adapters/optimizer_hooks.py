@@ -70,8 +70,8 @@ class JointHooks:
         """Make what is kept of the layers of the variables to train, where it is not there yet."""
         raise NotImplementedError
 
-    def _rewriter_before_steps(self) -> None:
-        """Do what comes before the steps of all variables, on each replica."""
+    def _rewriter_before_steps(self, variables: Sequence[Any]) -> None:
+        """Do what comes before the steps of all variables, on each replica, given those that move."""
         raise NotImplementedError
 
     def _rewriter_after_steps(self) -> None:

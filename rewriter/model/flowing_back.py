@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rewriter.core.layout import layouts_in
 
 from ..adapters import keras
-from .input_observation import observers_of
+from .input_observation import may_skip_steps, observers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -93,9 +93,10 @@ class Measured:
 
     def tie(self, kernel: Any) -> Any:
         """Tie what is measured to the kernel, a view or the whole; return it, to go on with."""
-        guarded = self._layer.compute_dtype == "float16"
+        optimizer = self._observer.optimizer()
+        guarded = may_skip_steps(self._layer, optimizer)
         kernel, self._carriers = keras.carried(
-            kernel, self._observer.variables, guarded, self._observer.always, self._observer.optimizer()
+            kernel, self._observer.variables, guarded, self._observer.always, optimizer
         )
         return kernel
 

@@ -14,19 +14,23 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from rewriter.core.derived_classes import original_class
 from rewriter.core.errors import ModelError
 from rewriter.core.layout import is_merged, layouts_in
+from rewriter.core.log import log
+from rewriter.core.messages import listed
 
 from ..adapters import keras
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
 
     from rewriter.core.input_flow import InputFlow
     from rewriter.core.layout import Layout
 
 _MARK = "_rewriter_observers"
+_NAMED = 4  # variables that a warning names
 _OBSERVED: contextvars.ContextVar[Literal["never", "training", "always"]] = contextvars.ContextVar(
     "observed", default="training"
 )
@@ -43,12 +47,14 @@ class Observer:
         twin: A scalar whose gradient is that of the kernel in centered coordinates; ``None`` if nobody asks for that.
         bias_scale: By how much more than 1 the step of the bias is multiplied, and how far it may go; ``None`` if it
             is not scaled.
+        optimizer: Returns the optimizer that asks.
     """
 
     layout: Layout
     seen: Any
-    twin: Any = None
-    bias_scale: Any = None
+    twin: Any
+    bias_scale: Any
+    optimizer: Callable[[], Any]
     _changes: int = 0
 
     @property
@@ -163,10 +169,16 @@ class _Read(NamedTuple):
 
 
 class Observers:
-    """The observers of an optimizer, which keeps them; augmented kernels only know them as long as it does."""
+    """The observers of an optimizer, which keeps them; augmented kernels only know them as long as it does.
+
+    Attributes:
+        of: The observers, by the key of each augmented kernel.
+        called: The keys of those that calls have been told to, and of those of which it was said that none were.
+    """
 
     def __init__(self) -> None:
         self.of: dict[Any, Any] = {}
+        self.called: set[Any] = set()
 
     def add(self, kernel: Any, key: Any, observer: Any) -> None:
         """Have the calls of a layer add to an observer from now on.
@@ -180,6 +192,25 @@ class Observers:
         for each in keras.variable_and_wrapped(kernel):
             known = [held for held in getattr(each, _MARK, ()) if held[0]() not in (None, self)]
             object.__setattr__(each, _MARK, (*known, (weakref.ref(self), key)))
+
+    def warn_of_uncalled(self, optimizer: Any, variables: Iterable[Any]) -> None:
+        """Warn, once, of variables that are to move, while no call of their layers was one of training.
+
+        Args:
+            optimizer: The optimizer.
+            variables: The variables.
+        """
+        moved = {keras.variable_key(optimizer, each): keras.name_of(each) for each in variables}
+        names = [name for key, name in moved.items() if key in self.of and key not in self.called]
+        if names:
+            self.called.update(moved)
+            log.warning(
+                "%s moves %s, and has seen no call in training of the layers that they are of, so it knows nothing of "
+                "what these read. A model that is called with training=False, or outside of a GradientTape, is not "
+                "seen; nor are calls in a function that was traced before.",
+                original_class(type(optimizer)).__name__,
+                listed(names if len(names) <= _NAMED else [*names[:_NAMED], f"{len(names) - _NAMED} more"]),
+            )
 
 
 def unobserved() -> AbstractContextManager[None]:
@@ -272,8 +303,13 @@ def observers_of(layer: Any, layout: Layout) -> list[Any]:
     held = getattr(getattr(layer, layout.attribute), _MARK, ())
     if not held or not _is_observed():
         return []
-    alive = [(reference(), key) for reference, key in held]
-    return [observers.of[key] for observers, key in alive if observers is not None]
+    found = []
+    for reference, key in held:
+        observers = reference()
+        if observers is not None:
+            observers.called.add(key)
+            found.append(observers.of[key])
+    return found
 
 
 def _told_inputs(layer: Any, layout: Layout) -> list[Observer]:
@@ -289,8 +325,14 @@ def _require_features(layer: Any, inputs: Any, features: int) -> None:
         )
 
 
+def may_skip_steps(layer: Any, optimizer: Any) -> bool:
+    """Tell whether a batch whose numbers are not finite may be skipped by a loss scale: it is not to be added up."""
+    scaled = keras.loss_scale is not None and keras.loss_scale.surrounds(optimizer)
+    return scaled or layer.compute_dtype == "float16"
+
+
 def _sums(layer: Any, observer: Observer, values: Any, mask: Any) -> Any:
-    guarded = layer.compute_dtype == "float16"
+    guarded = may_skip_steps(layer, observer.optimizer())
     return keras.sum_of_features(values, observer.flow.axes, observer.seen.dtype, guarded, mask)
 
 

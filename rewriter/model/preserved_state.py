@@ -38,8 +38,7 @@ def preserved(holder: Any, *inside: Any) -> Iterator[None]:
     # Only a user's own code keeps numbers in plain attributes; Keras's layers keep state in variables.
     variables = _variables_of(holders)
     plain = [(each, _plain_attributes(each)) for each in holders if is_of_a_users_class(each)]
-    # Values that are read share the memory of the variables until these are assigned, so nothing is copied here.
-    values = [keras.ops.convert_to_tensor(each) for each in variables]
+    values = [keras.value_now(each) for each in variables]
     try:
         with keras.kept_call_state(holder), unobserved():
             yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,7 @@ class LayerStatistics:
                 seen = keras.statistic_like(variable, name, (layout.flow.features + 1,), self.decay)
                 twin = keras.twin_of(variable) if centers else None
                 scale = keras.statistic_like(variable, "bias_scale", (2,)) if scales else None
-                self.observers.add(variable, key, Observer(layout, seen, twin, scale))
+                self.observers.add(variable, key, Observer(layout, seen, twin, scale, weakref.ref(optimizer)))
                 keras.hold_while_kept(seen, self.observers)
             kept += self.observers.of[key].variables
         return kept

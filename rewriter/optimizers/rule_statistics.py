@@ -86,11 +86,13 @@ class ObservingRule(OptimizerBase):
         observe_for_rule(self, variables)
 
     # AutoGraph reads these in a user's own loop, and knows no assignment in a condition.
-    def _rewriter_before_steps(self) -> None:
+    def _rewriter_before_steps(self, variables: Sequence[Any]) -> None:
         means, moments = _means_of(self), vars(self).get(_MOMENTS)
         if means is not None:
+            means.observers.warn_of_uncalled(self, variables)
             means.share()
         if moments is not None:
+            moments.observers.warn_of_uncalled(self, variables)
             moments.begin_step()
 
     def _rewriter_after_steps(self) -> None:

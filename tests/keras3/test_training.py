@@ -38,6 +38,8 @@ def test_files_frozen_layers_and_biases_without_decay(on_backend):
     assert said["failed"]
     assert len(said["nothing"]) == 1
     assert said["left out"]
+    assert said["left"] == [True, True]
+    assert said["rows"] == [[3, 3, 3], [3, 3, 3]]
     is_read, refused = said["centered in h5"]
     assert is_read
     assert "not written" in refused

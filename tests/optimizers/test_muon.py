@@ -159,6 +159,25 @@ def test_without_the_model_it_refuses():
         model.train_on_batch(np.zeros((2, 6)), np.zeros((2, 3)))
 
 
+def test_a_layer_that_gave_the_output_of_what_was_merged_is_orthogonalized_once_the_rest_is(generator):
+    """Its momentum goes on; the second moment, which AdamW had of it, is gone."""
+    model = network()
+    last = model.layers[-1].name
+    rewriter.rewrite(model, rewriter.Muon(), exclude=last)
+    model.compile(model.optimizer, "mse")
+    shapes = [(8, *each[1:]) for each in (model.input_shape, model.output_shape)]
+    x, y = (generator.standard_normal(shape) for shape in shapes)
+    model.train_on_batch(x, y)
+    inner = [each for each in model.trainable_variables if each.name.endswith("augmented_kernel:0")][-1]
+    assert model.optimizer.slot("second_moment", inner).shape == inner.shape
+    momentum = model.optimizer.slot("first_moment", inner).numpy()
+    rewriter.rewrite(model, "keep")
+    assert model.optimizer.slot("second_moment", inner).shape == ()
+    assert bits(model.optimizer.slot("first_moment", inner).numpy()) == bits(momentum)
+    assert [each.partition("/")[0] for each in model.optimizer.adam_kernels] == [last]
+    model.train_on_batch(x, y)
+
+
 def test_layers_with_inputs_of_their_own_get_adam():
     model = tf_keras.Sequential(
         [

@@ -233,6 +233,67 @@ def leaves_out_in_what_trains_already():
     return not centered and left_out
 
 
+def base():
+    inside = [layers.Dense(5, activation="tanh"), layers.BatchNormalization(), layers.Dropout(0.5), layers.Dense(4)]
+    return keras.Sequential([keras.Input((6,)), *inside])
+
+
+@keras.saving.register_keras_serializable("lives")
+class Fixed(keras.Model):
+    """Its base does as in inference, as in Keras's guide on transfer learning."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.base, self.head = base(), layers.Dense(2)
+
+    def call(self, inputs, training=None):
+        del training
+        return self.head(self.base(inputs, training=False))
+
+
+@keras.saving.register_keras_serializable("lives")
+class Inferring(Fixed):
+    """It takes what nobody said for inference."""
+
+    def call(self, inputs, training=False):
+        return self.head(self.base(inputs, training=training))
+
+
+def states_are_left(make):
+    """Tell whether a rewrite and a split, which run a model of a user in training too, leave all state as it was."""
+    model = make()
+    model(X)
+    model.compile(keras.optimizers.Adam(), "mse")
+    model.train_on_batch(X, Y)
+    layers_of_it = list(model._flatten_layers())
+
+    def state():
+        seeds = [generator.state for layer in layers_of_it for generator in getattr(layer, "_seed_generators", ())]
+        of_layers = [each for layer in layers_of_it for each in layer.non_trainable_variables]
+        return [keras.ops.convert_to_numpy(each).copy() for each in (*seeds, *of_layers)]
+
+    before = state()
+    assert len(before) > 4
+    rewriter.rewrite(model, "keep")
+    after = state()
+    rewriter.split(model)
+    return all(map(np.array_equal, before, after)) and all(map(np.array_equal, before, state()))
+
+
+def rows_seen(make):
+    """Return how many rows each merged layer has seen, of a model that was fitted and then only ran."""
+    model = make()
+    model(X)
+    rewriter.rewrite(model, rewriter.keras3.Centered(keras.optimizers.SGD(0.01), decay=1.0))
+    model.compile(model.optimizer, "mse")
+    for _ in range(3):
+        model.train_on_batch(X, Y)
+    model.predict(X, verbose=0)
+    model(X, training=False)
+    kept = [each for each in model.trainable_variables if each.path.endswith("inputs")]
+    return [float(keras.ops.convert_to_numpy(each)[-1]) / len(X) for each in kept]
+
+
 def said_of_a_short_name():
     """Return what is said of an ``.h5`` file whose loss has a short name, which Keras does not read."""
     model = plain()
@@ -338,6 +399,8 @@ print(
             "failed": goes_on_after_a_failed_step(),
             "nothing": said_of_what_centers_nothing(),
             "left out": leaves_out_in_what_trains_already(),
+            "left": [states_are_left(make) for make in (Fixed, Inferring)],
+            "rows": [rows_seen(make) for make in (Fixed, Inferring)],
             "thawed": thawed,
             "decayed": decayed,
             "nadam": max(differences),

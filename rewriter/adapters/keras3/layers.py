@@ -132,6 +132,19 @@ def autocast(layer: Any) -> Any:
     return AutocastScope(None if layer is None else layer.compute_dtype)
 
 
+def value_now(variable: Any) -> Any:
+    """Return the value that a variable has now, whatever is assigned later.
+
+    A variable is a tensor to ``keras.ops`` on TensorFlow and torch, which give it back as it is.
+    """
+    if keras.config.backend() == "tensorflow":
+        import tensorflow as tf  # noqa: PLC0415  of this backend alone
+
+        return tf.convert_to_tensor(getattr(variable, "_value", variable))
+    value = keras.ops.convert_to_tensor(variable)
+    return value.detach().clone() if keras.config.backend() == "torch" else value
+
+
 def assign_rows(variable: Any, rows: slice, value: Any) -> None:
     """Assign some rows of a matrix."""
     variable.assign(keras.ops.slice_update(keras.ops.convert_to_tensor(variable), (rows.start, 0), value))

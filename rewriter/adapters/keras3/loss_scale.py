@@ -19,6 +19,11 @@ def scale_of(wrapper: Any) -> float:
     return float(ops.convert_to_numpy(wrapper.dynamic_scale) if built else wrapper.initial_scale)
 
 
+def surrounds(optimizer: Any) -> bool:
+    """Tell whether an optimizer is in a ``LossScaleOptimizer``, which may skip its steps."""
+    return getattr(optimizer, WRAPPER, lambda: None)() is not None
+
+
 def scale_for(optimizer: Any) -> Any:
     """Return by what the loss is multiplied for an optimizer, by its own setting or one around it; ``None`` if not."""
     wrapper = getattr(optimizer, WRAPPER, lambda: None)()

@@ -13,9 +13,8 @@ import keras
 import numpy as np
 
 from ..instances import instances_alive
-from . import ops
 from .classes import Spec, dtype_of
-from .layers import is_graph_network
+from .layers import is_graph_network, value_now
 from .observation.layer_statistics import without_statistics
 from .slots import build_slots
 from .torch_holders import list_torch_parameters
@@ -136,7 +135,7 @@ def kept_call_state(holder: Any) -> Iterator[None]:
     layers = list(holder._flatten_layers())
     before = [(each, list(each._losses), set(each._loss_ids)) for each in layers]
     states = [generator.state for each in layers for generator in each._seed_generators]
-    seeds = [(state, ops.convert_to_numpy(state)) for state in states]
+    seeds = [(state, value_now(state)) for state in states]
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  a user's code may draw from it
     try:
         yield

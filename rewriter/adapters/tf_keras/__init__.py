@@ -94,6 +94,7 @@ from .layers import (
     stored_attribute,
     stored_dtype,
     tracked_children,
+    value_now,
     variable_and_wrapped,
 )
 from .models import (
@@ -338,6 +339,7 @@ __all__ = [
     "uncounted_variables",
     "update_on_every_replica",
     "uses_weight_decay",
+    "value_now",
     "values_of",
     "variable_and_wrapped",
     "variable_key",

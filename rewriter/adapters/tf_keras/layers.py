@@ -132,6 +132,11 @@ def variable_and_wrapped(variable: Any) -> list[Any]:
     return [*chain, *getattr(inner, "values", ())] if isinstance(inner, tf.distribute.DistributedValues) else chain
 
 
+def value_now(variable: Any) -> Any:
+    """Return the value that a variable has now, whatever is assigned later; it is copied then and not before."""
+    return tf.convert_to_tensor(variable)
+
+
 def assign_rows(variable: Any, rows: slice, value: Any) -> None:
     """Assign some rows of a variable, in place."""
     # A twentieth of the time of variable[rows].assign(value).

@@ -19,10 +19,15 @@ def scale_of(wrapper: Any) -> float:
     return float(wrapper.loss_scale)
 
 
+def surrounds(optimizer: Any) -> bool:
+    """Tell whether an optimizer is in a ``LossScaleOptimizer``, which may skip its steps."""
+    return bool(getattr(optimizer, "_is_wrapped_by_loss_scale_optimizer", False))
+
+
 @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
 def scale_for(optimizer: Any) -> Any:
     """Return the present scale of the ``LossScaleOptimizer`` around an optimizer, ``None`` if there is none."""
-    if not getattr(optimizer, "_is_wrapped_by_loss_scale_optimizer", False):
+    if not surrounds(optimizer):
         return None
     wrapper = getattr(optimizer, _WRAPPER, lambda: None)()
     if wrapper is None:

@@ -85,12 +85,16 @@ class StateTransfer:
         variables = list(filter(keras.is_variable, [*keras.trained_variables(model), *model.variables]))
         unmoved = [variable for variable in variables if id(variable) not in moved]
         stay = {
-            id(variable): SlotSource(variable, (place,), lambda _, values: values[0])
+            id(variable): SlotSource(variable, (place,), functools.partial(self._left, variable))
             for variable, place in zip(unmoved, self._places(unmoved), strict=True)
         }
         sources = {**moved, **stay}
         ordered = dict.fromkeys(id(variable) for variable in variables)
         return [sources.pop(key) for key in ordered] + list(sources.values())
+
+    def _left(self, variable: Any, name: str, values: Sequence[Any]) -> Any:
+        """Return the slot of a variable that stays, or a new one where a rule keeps another form of it from now on."""
+        return _fitting(self._inner, name, values[0], variable) if is_joint(self.optimizer) else values[0]
 
     def move(self, model: Any, reuse: Slots | None = None) -> None:
         """Move the optimizer's state to the variables that the model has now."""
@@ -153,7 +157,11 @@ def _condensed(optimizer: Any, name: str, values: Sequence[Any], kernel: Any) ->
     """
     layout = layout_of(kernel)
     assert layout is not None, "it is an augmented kernel"  # noqa: S101
-    made = optimizer.condense(name, values, layout)
-    if name not in optimizer.slots or tuple(made.shape) == (shape := optimizer.slot_shape(name, kernel)):
-        return made
-    return initial_slot(optimizer, name, kernel, shape)
+    return _fitting(optimizer, name, optimizer.condense(name, values, layout), kernel)
+
+
+def _fitting(optimizer: Any, name: str, slot: Any, variable: Any) -> Any:
+    """Return a slot of a variable, or one that starts anew where a joint optimizer wants another shape."""
+    if name not in optimizer.slots or tuple(slot.shape) == (shape := optimizer.slot_shape(name, variable)):
+        return slot
+    return initial_slot(optimizer, name, variable, shape)

@@ -89,7 +89,7 @@ class OptimizerBase(JointHooks, ToldOptimizer, keras.optimizers.Optimizer):
         return slot
 
     def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
-        self._rewriter_before_steps()
+        self._rewriter_before_steps(trainable_variables)
         with self._rewriter_waiting(trainable_variables):
             super()._backend_update_step(grads, trainable_variables, learning_rate)
         self._rewriter_after_steps()

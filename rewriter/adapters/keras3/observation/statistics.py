@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 from keras.src.backend.common import global_state
 
+from ...outermost_call import told_inference
 from ..ops import cond
 
 if TYPE_CHECKING:
@@ -14,13 +15,15 @@ if TYPE_CHECKING:
 
 
 def is_training_call() -> bool:
-    """Tell whether the call that is under way may be one of training: whether nobody said that it is not.
+    """Tell whether the call that is under way may be one of training: whether nobody said of the model that it is not.
 
     What is not known is taken for training: nothing is added unless a gradient is taken too.
     """
     context = global_state.get_global_attribute("current_call_ctx")
     training = None if context is None else context.get_value("training")
-    return training is None or not isinstance(training, bool | int) or bool(training)
+    if training is None or not isinstance(training, bool | int) or training:
+        return True
+    return not told_inference(keras.Layer.__call__, keras.Layer.stateless_call)
 
 
 def can_have_twin(variable: Any) -> bool:

@@ -93,7 +93,7 @@ class CenteredBase(CenteredHooks):
         if not skip_gradients_aggregation and kwargs.pop("experimental_aggregate_gradients", True):
             pairs = list(optimizer.aggregate_gradients(pairs))
         moved = [variable for gradient, variable in pairs if gradient is not None]
-        self._rewriter_begin_step(moved)
+        tf.autograph.experimental.do_not_convert(self._rewriter_begin_step)(moved)
         changed = [
             (self._rewriter_changed(gradient, of_twin, variable), variable)
             for (gradient, variable), of_twin in zip(pairs, of_twins, strict=True)

@@ -98,8 +98,10 @@ class OptimizerBase(JointHooks, tf_keras.optimizers.Optimizer):
             skip_gradients_aggregation: As in every optimizer of tf-keras.
             **kwargs: As in every optimizer of tf-keras.
         """
-        self._rewriter_before_steps()
-        result = super().apply_gradients(grads_and_vars, name, skip_gradients_aggregation, **kwargs)
+        pairs = list(grads_and_vars)
+        moved = [variable for gradient, variable in pairs if gradient is not None]
+        tf.autograph.experimental.do_not_convert(self._rewriter_before_steps)(moved)
+        result = super().apply_gradients(pairs, name, skip_gradients_aggregation, **kwargs)
         self._rewriter_after_steps()
         return result
 

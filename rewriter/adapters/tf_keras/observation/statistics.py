@@ -8,8 +8,10 @@ import tensorflow as tf
 from tensorflow.core.framework import attr_value_pb2
 from tensorflow.python.eager import record
 from tensorflow.python.saved_model import save_context
+from tf_keras.src.engine import base_layer
 from tf_keras.src.engine.base_layer_utils import call_context
 
+from ...outermost_call import told_inference
 from ...xla import is_compiled_by_xla
 from ..distribution import has_strategy, strategy_scope
 from ..graphs.context import in_part_of_a_graph
@@ -27,16 +29,17 @@ _FLAT = (2, 3)
 def is_training_call() -> bool:
     """Tell whether the call that is under way is one of training.
 
-    A user's loop calls ``model(x)`` and says nothing of training; then it is one if a tape records it. What is traced
-    for a SavedModel is called in training mode too, and the model without its optimizer is to have all that it needs.
+    A user's loop calls ``model(x)`` and says nothing of training, or a model calls a part of itself with
+    ``training=False``; then it is one if a tape records it. What is traced for a SavedModel is called in training mode
+    too, and the model without its optimizer is to have all that it needs.
     """
     if save_context.in_save_context():
         return False
     training = call_context().training
-    if training is None:
-        return bool(record.could_possibly_record())
     # A tensor says it at run time. That is old code, and what it sees is taken for training.
-    return bool(training) if isinstance(training, bool | int) else True
+    if training is not None and (not isinstance(training, bool | int) or training):
+        return True
+    return bool(record.could_possibly_record()) and not told_inference(base_layer.Layer.__call__)
 
 
 def mask_of(inputs: Any) -> Any:
