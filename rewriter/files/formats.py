@@ -55,6 +55,8 @@ def format_to_write(path: Path) -> Format:
     """Return the format that a path asks for; ``FileError`` for an unknown ending."""
     if path.suffix == ".keras":
         return Format.KERAS
+    if path.name.endswith(".weights.h5"):
+        raise FileError(f"{path}: the ending .weights.h5 names a file of weights alone, and this is a model. Use .h5.")
     if path.suffix in {".h5", ".hdf5"}:
         return Format.H5
     if path.suffix == "" or path.is_dir():

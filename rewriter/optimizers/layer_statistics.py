@@ -14,6 +14,8 @@ from ..model.input_observation import Observer, Observers
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+SUMS = "inputs"  # what the names of the variables begin with
+
 
 @dataclass
 class LayerStatistics:
@@ -36,7 +38,7 @@ class LayerStatistics:
         variables: Sequence[Any],
         centers: bool = False,
         scales: bool = False,
-        name: str = "inputs",
+        name: str = SUMS,
     ) -> list[Any]:
         """Have what the layers of some variables see added up from now on, where it is not yet.
 

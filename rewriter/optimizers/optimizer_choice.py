@@ -211,15 +211,26 @@ def _choose_rule(model: Any, name: str, given: dict[str, Any]) -> OptimizerChoic
     if type(current) is rule and not given:
         return _kept(model, keras.optimizer_of(model))
     with keras.strategy_scope(model):
+        settings = rule().get_config()
+        if unknown := [f"{hints.Argument(each)}" for each in given if each not in settings]:
+            raise OptimizerError(f"{name} takes no {' and no '.join(unknown)}.")
         new = rule(**given)
     choice = choose_optimizer(model, new)
     rate = keras.learning_rate_of(new)
-    what = f"{name}, new, learning rate {shown(rate)}"
-    old = None if current is None else keras.learning_rate_of(current)
-    if current is not None and "learning_rate" not in given and shown(old) != shown(rate):
-        what += f"; that of {name_of(current)}, {shown(old)}, is not taken over"
+    what = f"{name}, new, learning rate {shown(rate)}{_not_taken_over(current, rate, given)}"
     lost = () if current is None else lost_settings(current, name)
     return replace(choice, lines=(Outcome.OPTIMIZER(what=what), *lost, *choice.lines[1:]))
+
+
+def _not_taken_over(current: Any, rate: Any, given: dict[str, Any]) -> str:
+    """Say of the learning rate of the present optimizer that the new one has another, unless that was asked for.
+
+    A schedule is among the settings that are lost.
+    """
+    old = None if current is None else keras.learning_rate_of(keras.inner_optimizer(current))
+    if current is None or "learning_rate" in given or isinstance(old, keras.Schedule) or shown(old) == shown(rate):
+        return ""
+    return f"; that of {name_of(current)}, {shown(old)}, is not taken over"
 
 
 def choose_standard_optimizer(model: Any) -> OptimizerChoice:
@@ -294,7 +305,7 @@ def _joint(model: Any, given: dict[str, Any], centers: bool) -> OptimizerChoice:
             return OptimizerChoice(joint, None, (Outcome.OPTIMIZER(what=what),), centers)
         optimizer = _scaled_like(current, joint)
         lines = (
-            Outcome.OPTIMIZER(what=what),
+            Outcome.OPTIMIZER(what=f"{what}{_not_taken_over(current, rate, given)}"),
             *lost_settings(current, JOINT),
             *lost_state(model, functools.partial(_is_possible, model)),
         )

@@ -110,7 +110,7 @@ def run_hook(optimizer: Any, hook: str, gradient: Any, variable: Any, *layout: A
         having = f", slots {', '.join(slots)}" if slots else ""
         raise OptimizerError(
             f"{type(optimizer).__name__}.{hook} failed at {_described(variable)}{having}: "
-            f"{type(error).__name__}: {first_line(error)}"
+            f"{type(error).__name__}: {first_line(error)}{_hint(error)}"
         ) from error
 
 
@@ -124,7 +124,15 @@ def run_hook_for_all(optimizer: Any, layers: Sequence[Any]) -> None:
         raise OptimizerError(
             f"{type(optimizer).__name__}.update_layers failed at {len(layers)} layers, "
             f"{'; '.join(_described(layer.variable) for layer in layers)}: {type(error).__name__}: {first_line(error)}"
+            f"{_hint(error)}"
         ) from error
+
+
+def _hint(error: Exception) -> str:
+    """Say what stands for an ``if`` where a step is traced, if that is what failed."""
+    is_condition = type(error).__name__ in {"OperatorNotAllowedInGraphError", "TracerBoolConversionError"}
+    package = "tf" if keras.NAME == "tf_keras" else "keras.ops"
+    return f" In a step that is traced, {package}.cond stands for an if." if is_condition else ""
 
 
 def _warn_of_steps(optimizer: Any, hook: str, returned: Any, variables: Sequence[Any]) -> None:

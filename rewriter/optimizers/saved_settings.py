@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+class _NotInFilesError(TypeError):
+    """A setting is a function."""
+
+
 class KeptSettings(OptimizerBase):
     """A Keras optimizer that keeps each argument of ``__init__`` under its own name, and so has them all in files."""
 
@@ -42,6 +46,8 @@ class KeptSettings(OptimizerBase):
         name = type(self).__name__
         try:
             again = type(self).from_config(self.get_config())
+        except _NotInFilesError:
+            raise
         except (TypeError, ValueError) as error:
             raise TypeError(
                 f"{name} cannot be made again from its settings ({error}). Its __init__ must take every "
@@ -85,8 +91,9 @@ def _kept(optimizer: Any, name: str) -> Any:
         )
     value = getattr(optimizer, name)
     if callable(value) and not isinstance(value, keras.Schedule):
-        raise TypeError(
-            f"{type(optimizer).__name__} keeps a function as {name}, which no file holds; take its name instead."
+        instead = "give paths" if name in {"include", "exclude"} else "take its name"
+        raise _NotInFilesError(
+            f"{type(optimizer).__name__} keeps a function as {name}, which no file holds; {instead} instead."
         )
     value = keras.ops.convert_to_numpy(value) if keras.ops.owns(value) else value
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value

@@ -78,14 +78,19 @@ def decayed_parts(optimizer: Any, variable: Any, layout: Layout) -> tuple[str, .
 
 def _parts_excluded(optimizer: Any, variable: Any, layout: Layout) -> tuple[str, ...]:
     """Name the parts of an augmented kernel that ``exclude_from_weight_decay`` was given, as views or by name."""
-    # A pattern was written for the names of the standard form, so it is searched in those.
+    # A pattern was written for the names of the standard form, so it is searched in those first; one that is in none of
+    # them and in the name of the augmented kernel was written for that.
     keys, patterns = keras.decay_exclusions(optimizer)
-    kernel, excluded = keras.variable_key(optimizer, variable), []
-    for part, name in zip(layout.parts, layout.part_names(keras.name_of(variable)), strict=True):
-        searched = keras.name_for_patterns(name)
-        if ViewKey(kernel, part.attribute) in keys or any(re.search(pattern, searched) for pattern in patterns):
-            excluded.append(part.attribute)
-    return tuple(excluded)
+    kernel, whole = keras.variable_key(optimizer, variable), keras.name_of(variable)
+    names = [keras.name_for_patterns(name) for name in layout.part_names(whole)]
+    of_parts = [pattern for pattern in patterns if any(re.search(pattern, name) for name in names)]
+    if any(re.search(pattern, keras.name_for_patterns(whole)) for pattern in patterns if pattern not in of_parts):
+        return tuple(part.attribute for part in layout.parts)
+    return tuple(
+        part.attribute
+        for part, name in zip(layout.parts, names, strict=True)
+        if ViewKey(kernel, part.attribute) in keys or any(re.search(pattern, name) for pattern in of_parts)
+    )
 
 
 def require_rows_known(optimizer: Any, variables: Sequence[Any]) -> None:

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from rewriter.core.layout import Layout
 
-# What every optimizer has: its own name, and the patterns of weight decay, which are matched with kernel and bias.
+# What every optimizer has: its own name, and what weight decay leaves out, which means kernel and bias.
 _NOT_NAMES = frozenset(
     {"name", "_name", "_rewriter_excluded_parts", "_index_dict", "_variables"}
-    | {"_exclude_from_weight_decay_names", "_exclude_from_weight_decay_pattern"}
+    | {"_exclude_from_weight_decay", "_exclude_from_weight_decay_names", "_exclude_from_weight_decay_pattern"}
 )
 
 

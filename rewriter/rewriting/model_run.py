@@ -86,6 +86,8 @@ def run_model(model: Any, inputs: Any = None, like: Any = None, again: bool = Fa
         ):
             further = example_inputs.make_all(model, keras.further_specs(model), len(keras.ops.flatten(batch)[0]))
             outputs = arrays_of(model(batch, **further, **keras.training_argument(model, training)))
+            if _say_nothing(outputs):
+                return Run([], {}, note=f"the model gives nothing but NaN on this batch; pass {hints.INPUTS}")
             return Run(outputs, calls, arrays_of(list(model.losses)))
     except Exception as error:
         reason = first_line(error)
@@ -94,6 +96,12 @@ def run_model(model: Any, inputs: Any = None, like: Any = None, again: bool = Fa
         # Whatever a model raises on inputs made for it, its weights are compared.
         note = f"the model raised {reason!r}; pass {hints.INPUTS}"
         return Run([], calls, [], note, reason, failed[0] if failed else None)
+
+
+def _say_nothing(outputs: list[Any]) -> bool:
+    """Tell whether all numbers of some outputs are NaN, whatever is wrong with the model or the batch."""
+    several = [array for array in outputs if array.size]
+    return bool(several) and all(array.dtype.kind == "f" and np.isnan(array).all() for array in several)
 
 
 def look(model: Any, inputs: Any) -> None:

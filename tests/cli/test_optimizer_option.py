@@ -36,6 +36,12 @@ def test_a_rule_is_attached_and_trains(base, run, tmp_path, rule):
     assert tf_keras.models.load_model(tmp_path / "plain.keras").optimizer is not None
 
 
+def test_a_setting_that_it_does_not_have_is_said(base, run, tmp_path):
+    code, _, err = run("rewrite", base, tmp_path / "out.keras", "--optimizer", "SOAP", "--momentum", "0.5")
+    assert (code, err) == (2, "rewriter: SOAP takes no --momentum.\n")
+    assert not (tmp_path / "out.keras").exists()
+
+
 def test_the_help_names_each(run):
     _, out, _ = run("rewrite", "--help")
     words = " ".join(out.replace("│", " ").split())

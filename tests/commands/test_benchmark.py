@@ -221,7 +221,9 @@ def test_mistakes_get_one_line(run, base, tmp_path):
     input_name = tf_keras.models.load_model(base).input_names[0]
     np.save(tmp_path / "single.npy", np.zeros(3))
     (tmp_path / "single.npy").rename(tmp_path / "single.npz")
+    np.savez(tmp_path / "targets.npz", x=np.zeros((6, 5), "float32"), y=np.zeros((6, 4, 7), "float32"))
     for arguments, line in (
+        ((base, "--data", tmp_path / "targets.npz"), "the model cannot be trained on the targets that are given: "),
         ((base, "--data", tmp_path / "single.npz"), "single.npz: no .npz file of arrays"),
         ((base, "--data", tmp_path / "empty.npz"), "empty.npz has an array without rows"),
         ((base, "--data", tmp_path / "wrong.npz"), f"has z; model needs an array x, or {input_name}."),

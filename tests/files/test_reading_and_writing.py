@@ -210,7 +210,11 @@ def test_a_failed_save_leaves_nothing_and_says_why(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("missing/model.keras", "the folder .* does not exist"), ("model.txt", "the ending '.txt' names no model format")],
+    [
+        ("missing/model.keras", "the folder .* does not exist"),
+        ("model.txt", "the ending '.txt' names no model format"),
+        ("model.weights.h5", "names a file of weights alone"),
+    ],
 )
 def test_a_place_that_cannot_be_written_is_refused(tmp_path, name, message):
     """A missing folder and an unknown ending are said before any work is done."""

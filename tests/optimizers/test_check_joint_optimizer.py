@@ -91,6 +91,11 @@ def test_a_constructor_that_forgets_its_parent():
         check_joint_optimizer(rule(__init__=own), rho=1)
 
 
+def test_an_extent_that_is_none_is_said_and_nothing_else():
+    with pytest.raises(ValueError, match=r"^the extent of slot 'mean' of Mine"):
+        check_joint_optimizer(rule(slots={"mean": "row"}))
+
+
 def test_a_learning_rate_that_is_not_passed_on():
     """The default would train in its stead, and be saved."""
 

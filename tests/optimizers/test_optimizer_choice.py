@@ -45,6 +45,10 @@ def test_what_becomes_of_the_optimizer_is_said_line_by_line(caplog):
         "state of AdamW: lost, 12 slots and 3 iterations; optimizer='keep' or optimizer='centered' keeps it",
         "centered: 2 of 2 merged",
     ]
+    assert lines(lambda: optimizers.Adam(1e-5))[0] == (
+        "optimizer: centered JointMomentum, new, learning rate 0.01, momentum 0.9; "
+        "that of Adam, 1e-05, is not taken over"
+    )
     scaled = lambda: tf_keras.mixed_precision.LossScaleOptimizer(optimizers.legacy.Adam(0.01))  # noqa: E731
     assert lines(scaled) == [
         "optimizer: centered JointMomentum, new, learning rate 0.01, momentum 0.9",

@@ -188,6 +188,25 @@ def test_a_checkpoint_of_the_rewritten_form_in_a_plain_model(tmp_path):
         rewriter.rewrite(model, check=False)
 
 
+def test_a_checkpoint_of_a_centered_optimizer_is_refused_by_one_that_is_kept(tmp_path):
+    """Its first moments are those of other coordinates."""
+    model = build()
+    rewriter.rewrite(model, rewriter.Centered(optimizers.Adam(0.03)))
+    model.compile(model.optimizer, "mse")
+    model.train_on_batch(*data())
+    model.save_weights(tmp_path / "checkpoint")
+    for centered in (True, False):
+        other = build()
+        other.compile(optimizers.Adam(0.03), "mse")
+        rewriter.rewrite(other, "centered" if centered else "keep")
+        other.load_weights(tmp_path / "checkpoint")
+        if centered:
+            other.train_on_batch(*data())
+        else:
+            with pytest.raises(rewriter.OptimizerError, match="it had while it was centered"):
+                other.train_on_batch(*data())
+
+
 class OnMeans(rewriter.JointOptimizer):
     """A rule that asks its layers for their inputs, and keeps a momentum."""
 

@@ -40,6 +40,26 @@ def test_a_class_that_cannot_be_a_rule(methods, said):
     rule(update_layer=lambda self, *anything, **more: None, update_other=lambda self, g, w, scale=1: None)
 
 
+def test_a_condition_of_python_says_what_stands_for_it():
+    def every_other(self, gradient, variable, layout):
+        del layout
+        if self.iterations % 2 == 0:
+            variable.assign_sub(gradient)
+
+    with pytest.raises(rewriter.OptimizerError, match=r"is traced, tf\.cond stands for an if\."):
+        model(rule(update_layer=every_other)())
+
+
+def test_a_function_among_the_settings_of_muon_says_to_give_paths(tmp_path):
+    built = tf_keras.Sequential([layers.InputLayer((5,)), layers.Dense(8, name="first"), layers.Dense(3, name="last")])
+    rewriter.rewrite(built, rewriter.Muon(exclude=lambda layer: layer.name == "last"))
+    with pytest.raises(
+        rewriter.FileError, match="keeps a function as exclude, which no file holds; give paths"
+    ) as error:
+        rewriter.save_model(built, tmp_path / "model.keras")
+    assert "**kwargs" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("initial", "gave"),
     [

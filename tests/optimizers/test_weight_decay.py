@@ -168,6 +168,39 @@ def test_exclusions_told_when_the_model_is_rewritten_already(told):
         assert standard_weights(model) == standard_weights(original)
 
 
+@pytest.mark.parametrize("given_to", ["compile", "rewrite"])
+def test_the_name_of_an_augmented_kernel_means_all_its_rows(given_to):
+    """As the model's variables are called now; the pattern stays that after a split, where it finds nothing."""
+    original, model = pair(names=["dense/"])
+    rewriter.rewrite(model)
+    optimizer = excluding(model, names=["dense/augmented_kernel"])
+    if given_to == "compile":
+        model.compile(optimizer, "mse", run_eagerly=True)
+    else:
+        rewriter.rewrite(model, optimizer=optimizer)
+    for _ in range(2):
+        fit(original)
+        fit(model)
+        assert standard_weights(model) == standard_weights(original)
+    rule = rewriter.SOAP(0.01, weight_decay=0.1)
+    rule.exclude_from_weight_decay(var_names=["dense/augmented_kernel"])
+    rewriter.rewrite(model, optimizer=rule)
+    found = [(each.layer.augmented_kernel, each.layout) for each in rewriter.merged_layers(model)]
+    decayed = [rule.decayed_parts(*each) for each in found]
+    assert decayed[0] == ()
+    assert all(each == ("kernel",) for each in decayed[1:])
+
+
+def test_a_bias_that_is_left_out_is_no_name(caplog):
+    original, model = pair(variables=lambda model: [model.layers[0].bias])
+    rewriter.rewrite(model)
+    rewriter.rewrite(model, optimizer=excluding(model, variables=lambda model: [model.layers[0].bias]))
+    fit(original)
+    fit(model)
+    assert standard_weights(model) == standard_weights(original)
+    assert "goes by names" not in caplog.text
+
+
 @pytest.mark.parametrize("scaled", [False, True], ids=["bare", "in a loss scale"])
 def test_an_optimizer_with_exclusions_is_given_to_a_rewritten_model(scaled):
     """As to a plain one, be it given bare or wrapped, and trained by a loop of one's own."""

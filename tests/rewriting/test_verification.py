@@ -36,6 +36,17 @@ def test_models_that_take_different_inputs_are_said_to():
     assert report.note == ("outputs not compared: the models take different inputs: image 4x4x1 and meta 2, text 3")
 
 
+def test_outputs_that_are_all_nan_are_not_compared(caplog):
+    """NaN is equal to itself, and would prove anything."""
+    model, other = (tf_keras.Sequential([layers.Dense(3, input_shape=(2,))]) for _ in range(2))
+    batch = np.full((4, 2), np.nan, "float32")
+    report = rewriter.verify(model, other, batch)
+    assert "outputs not compared: the first model gives nothing but NaN on this batch" in report.note
+    assert report.outputs == 0
+    rewriter.rewrite(model, inputs=batch)
+    assert "not compared: the model gives nothing but NaN on this batch" in caplog.text
+
+
 def test_a_layer_that_computes_in_another_dtype_is_named():
     """The same weights, read under another policy: outputs differ, and the reason is said."""
     dense, halves = (

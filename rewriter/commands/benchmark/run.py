@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from rewriter.core import progress
-from rewriter.core.errors import ModelError
+from rewriter.core.errors import ModelError, first_line
 from rewriter.core.keras_packages import CALLED
 
 from ...adapters import keras
@@ -127,7 +127,7 @@ def _times(
     state: dict[str, int] = {}
     for compiled in (False, True) if jit_compile else (False,):
         optimizer = sgd()
-        train = {_ORIGINAL: training_step(original, optimizer, batch, compiled)}
+        train = {_ORIGINAL: _tried(training_step, original, optimizer, batch, compiled)}
         infer = {_ORIGINAL: inference(original, batch, compiled)}
         state[_ORIGINAL] = _state_bytes(optimizer)
         for name, make, exact in compared:
@@ -141,6 +141,19 @@ def _times(
         rows += _compared(f"training step{then}", train, rounds, steps)
         rows += _compared(f"inference{then}", infer, rounds, steps)
     return tuple(rows), {"original": state[_ORIGINAL], "rewritten": state[first]}
+
+
+def _tried(make: Callable[..., Callable[[], Any]], model: Any, optimizer: Any, batch: Batch, compiled: bool) -> Any:
+    """Return the training step of a model, once it has been taken on targets that a user gave."""
+    try:
+        step = make(model, optimizer, batch, compiled)
+        if batch.targets is not None:
+            step()
+    except Exception as error:
+        if batch.targets is None:
+            raise
+        raise ModelError(f"the model cannot be trained on the targets that are given: {first_line(error)}") from error
+    return step
 
 
 def _compared(what: str, functions: dict[str, Callable[[], Any]], rounds: int, steps: int | None) -> Iterator[Row]:

@@ -266,7 +266,9 @@ def center(optimizer: Any, decay: float = 0.99, include: Selectors = None, exclu
     require_number("decay", decay, 0, 1)
     require_centerable(optimizer)
     if isinstance(optimizer, Centered):
-        raise OptimizerError(f"this {type(optimizer).__name__} is centered already.")
+        raise OptimizerError(
+            f"this {type(optimizer).__name__} is centered already, and its settings stay. Center a new one."
+        )
     _attach(optimizer, State(LayerStatistics(decay), include, exclude))
     return optimizer
 

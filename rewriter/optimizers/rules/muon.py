@@ -230,7 +230,7 @@ class Muon(AdamForOthers):
         if self._left is None:
             raise OptimizerError(
                 "Muon does not know which layers give the model its outputs. Give it to the model with "
-                "rewriter.rewrite(model, optimizer=...)."
+                "rewriter.rewrite(model, optimizer=...), after model.compile where that is called anew."
             )
         return keras.variable_key(self, variable) in self._left
 

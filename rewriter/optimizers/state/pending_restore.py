@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rewriter.core import hints
 from rewriter.core.errors import ModelError, OptimizerError
 from rewriter.core.layout import AUGMENTED_KERNEL, is_merged, layout_of
 
 from ...adapters import keras
 from ...model.walk import locate_layers
+from ..centered.optimizer import is_centered
+from ..joint_optimizer import is_joint
+from ..layer_statistics import SUMS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +49,13 @@ def require_same_form(optimizer: Any, variables: Sequence[Any]) -> None:
     awaited = _awaited_values(optimizer)
     if not awaited:
         return
+    sums = [name for name in awaited if name.startswith(f"{SUMS}/")]
+    if sums and not (is_centered(optimizer) or is_joint(optimizer)):
+        raise OptimizerError(
+            f"a checkpoint has state for this {type(optimizer).__name__} that it had while it was centered, in other "
+            "coordinates than the weights. Restore it into a model that was rewritten with "
+            f"{hints.CENTERED}; rewriter.split(model) makes it a plain one's then."
+        )
     saved, now = any(AUGMENTED_KERNEL in name for name in awaited), any(map(layout_of, variables))
     if saved is now:
         return
