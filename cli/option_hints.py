@@ -33,6 +33,10 @@ class Options(hints.Words):
         """Name the command that shows the plan."""
         return "rewriter inspect MODEL"
 
+    def all_paths(self) -> str:
+        """Name the command that lists the paths of all layers."""
+        return "rewriter inspect MODEL --full"
+
     def split(self) -> str:
         """Name the command that splits a model."""
         return "`rewriter export MODEL OUTPUT`"

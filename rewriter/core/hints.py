@@ -28,6 +28,10 @@ class Words:
         """Name what shows the plan."""
         return "rewriter.plan(model)"
 
+    def all_paths(self) -> str:
+        """Name what lists the paths of all layers."""
+        return "print(rewriter.plan(model).tree())"
+
     def split(self) -> str:
         """Name what splits a model."""
         return "rewriter.split(model)"
@@ -85,6 +89,7 @@ class Action:
 
 
 PLAN = Action("plan")
+ALL_PATHS = Action("all_paths")
 SPLIT = Action("split")
 EXCLUDE = Argument("exclude")
 INPUTS = Argument("inputs")

@@ -104,11 +104,10 @@ def _no_match(candidates: Sequence[LocatedLayer], selector: Selector, option: st
         if selector in kinds:
             return (
                 f"{hints.Argument(option, selector)} matches no layer: it is matched with paths, and {selector} is a "
-                f"class. Give {hints.selectors_of(selector)}: `{hints.PLAN}` lists all."
+                f"class. Give {hints.selectors_of(selector)}: `{hints.ALL_PATHS}` lists all."
             )
     hint = did_you_mean(near)
     if not hint:
         hint = f" The first are {', '.join(map(repr, paths[:5]))}." if paths else " The model has no such layer."
-    return (
-        f"{hints.Argument(option, selector)} matches no layer that owns a kernel.{hint} `{hints.PLAN}` lists all paths."
-    )
+    given = hints.Argument(option, selector)
+    return f"{given} matches no layer that owns a kernel.{hint} `{hints.ALL_PATHS}` lists all paths."

@@ -164,7 +164,7 @@ class Muon(AdamForOthers):
             raise OptimizerError(
                 "Muon leaves the layers that give a model its outputs to AdamW, and a run of this model does not show "
                 'which those are. Say so: Muon(output_layers="path/of/layer"), or [] if there are none; '
-                f"{hints.PLAN} lists the paths."
+                f"{hints.ALL_PATHS} lists the paths."
             )
         return outputs
 
