@@ -23,7 +23,7 @@ from rewriter.core.messages import listed
 from ..adapters import keras
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from contextlib import AbstractContextManager
 
     from rewriter.core.input_flow import InputFlow
@@ -193,15 +193,19 @@ class Observers:
             known = [held for held in getattr(each, _MARK, ()) if held[0]() not in (None, self)]
             object.__setattr__(each, _MARK, (*known, (weakref.ref(self), key)))
 
-    def warn_of_uncalled(self, optimizer: Any, variables: Iterable[Any]) -> None:
+    def warn_of_uncalled(self, optimizer: Any, variables: Iterable[Any], left_out: Collection[Any] = ()) -> None:
         """Warn, once, of variables that are to move, while no call of their layers was one of training.
 
         Args:
             optimizer: The optimizer.
             variables: The variables.
+            left_out: The keys of those of which nobody needs to know.
         """
+        if self.called >= self.of.keys():
+            return
         moved = {keras.variable_key(optimizer, each): keras.name_of(each) for each in variables}
-        names = [name for key, name in moved.items() if key in self.of and key not in self.called]
+        uncalled = self.of.keys() - self.called - set(left_out)
+        names = [name for key, name in moved.items() if key in uncalled]
         if names:
             self.called.update(moved)
             log.warning(

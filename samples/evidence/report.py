@@ -151,6 +151,11 @@ def _spread(values: Iterable[float], digits: int) -> str:
     return f"{statistics.mean(listed):.{digits}g} ± {statistics.stdev(listed):.1g}"
 
 
+def _ratio(ratio: float) -> str:
+    """Write a ratio with two digits, in the usual way where it is a hundred or more."""
+    return f"{float(f'{ratio:.2g}'):g}"
+
+
 def _spreads(pairs: Iterable[tuple[float, float]], digits: int) -> str:
     return " → ".join(_spread(values, digits) for values in zip(*pairs, strict=True))
 
@@ -160,13 +165,13 @@ def page(results: list[Result]) -> str:
     names = list(dict.fromkeys(each.optimizer.name for each in results if not each.optimizer.is_twin))
     by_place = {(result.task.name, result.optimizer.name): result for result in results}
     ratios = [
-        [task, *(f"{by_place[task, name].loss_ratio:.2g}" if (task, name) in by_place else "" for name in names)]
+        [task, *(_ratio(by_place[task, name].loss_ratio) if (task, name) in by_place else "" for name in names)]
         for task in TASKS
     ]
     means = ["**geometric mean**"]
     for name in names:
         of_all = [result.loss_ratio for result in results if result.optimizer.name == name]
-        means.append(f"**{statistics.geometric_mean(of_all):.2g}**")
+        means.append(f"**{_ratio(statistics.geometric_mean(of_all))}**")
     heads = [f"{name} / {CONTESTANTS[name].plain}" for name in names]
     lines = [*_PAGE.read_text(encoding="utf-8").splitlines(), ""]
     lines += _table(["training loss", *heads], [*ratios, means])
@@ -202,7 +207,7 @@ def _twins(results: list[Result]) -> list[str]:
             each.optimizer.plain,
             each.task.name,
             _spreads([pair[::-1] for pair in each.losses], 3),
-            f"{1 / each.loss_ratio:.2g}",
+            _ratio(1 / each.loss_ratio),
             f"{len(each.losses) - each.wins[0]} of {len(each.losses)}",
             _spreads([pair[::-1] for pair in each.metrics], 4),
         ]

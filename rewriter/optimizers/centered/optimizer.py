@@ -149,9 +149,7 @@ class Centered(CenteredBase):
                     "compiled with it whose layers these could choose. Compile the model with it, or give it to "
                     "rewriter.rewrite(model, optimizer=...)."
                 )
-        left_out = state.left_out or ()
-        moved = [each for each in variables if keras.variable_key(self, each) not in left_out]
-        state.statistics.observers.warn_of_uncalled(self, moved)
+        state.statistics.observers.warn_of_uncalled(self, variables, state.left_out or ())
         state.statistics.share()
 
     def _rewriter_twin_of(self, variable: Any) -> Any:
