@@ -25,7 +25,7 @@ def specs_of(model: Any) -> tuple[Any, bool]:
 def input_names(model: Any) -> list[str]:
     """Name the inputs that a model takes, in the order of ``tf.nest.flatten``; none where it does not say."""
     specs, _ = specs_of(model)
-    return sorted(specs) if isinstance(specs, dict) else list(getattr(model, "input_names", None) or [])
+    return sorted(specs) if isinstance(specs, dict) else keras.input_names(model)
 
 
 def make_inputs(model: Any, batch_size: int = SIZE) -> Any:

@@ -38,6 +38,7 @@ def preserved(holder: Any, *inside: Any) -> Iterator[None]:
     # Only a user's own code keeps numbers in plain attributes; Keras's layers keep state in variables.
     variables = _variables_of(holders)
     plain = [(each, _plain_attributes(each)) for each in holders if is_of_a_users_class(each)]
+    arrays = [(value, value.copy()) for _, of_it in plain for value in of_it.values() if isinstance(value, np.ndarray)]
     values = [keras.value_now(each) for each in variables]
     try:
         with keras.kept_call_state(holder), unobserved():
@@ -45,6 +46,9 @@ def preserved(holder: Any, *inside: Any) -> Iterator[None]:
     finally:
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
+        for array, copy in arrays:
+            if array.tobytes() != copy.tobytes():
+                array[...] = copy
         for each, attributes in plain:
             _put_back(each, attributes)
 

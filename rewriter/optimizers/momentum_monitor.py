@@ -105,6 +105,7 @@ class JointMomentumMonitor(Callback):
         """Remember the weights, where the step is one to write."""
         del batch, logs
         if self._batches % self.every == 0 and self._writer is not None:
+            keras.put_values_in_place(self.model)
             self._before = [keras.ops.convert_to_numpy(each.kernel).copy() for each in self._watched]
         self._batches += 1
 
@@ -113,6 +114,7 @@ class JointMomentumMonitor(Callback):
         del batch, logs
         if not self._before:
             return
+        keras.put_values_in_place(self.model)
         # By NumPy, as TensorBoard itself can: TensorFlow's own operations take ten times as long, or have to be traced.
         from tensorboard.compat.proto.event_pb2 import Event  # noqa: PLC0415  an optional extra
         from tensorboard.plugins.histogram.summary_v2 import histogram_pb  # noqa: PLC0415  an optional extra

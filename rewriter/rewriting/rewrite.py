@@ -34,7 +34,7 @@ from ..planning import planner
 from ..planning.reasons import Skip
 from ..planning.renamed_variables import Renamed, summary_of, warnings_of
 from .checking import checked_layer, checked_model
-from .invalidation import invalidate_holders, invalidate_traces, reset_functions
+from .invalidation import invalidate_holders, invalidate_traces
 from .model_run import look
 from .save_method import origin_of, take_over_saving
 from .split import require_changeable
@@ -223,7 +223,8 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
         targets = [decision.target for decision in (*decided.merges, *decided.merged)]
         knows_rows = weight_decay.exclude_rows(keras.inner_optimizer(choice.optimizer), targets)
     except BaseException:
-        _undo(model, merged, changed, transfers.values(), choice)
+        _undo(merged, changed, transfers.values(), choice)
+        _invalidate_gone(model, replaced, alive)
         raise
     # From here on the model is rewritten, so nothing below may raise.
     _report(decided, model, choice, targets)
@@ -274,7 +275,6 @@ def _trained_apart(model: Any) -> list[str]:
 
 
 def _undo(
-    model: Any,
     merged: list[Any],
     changed: list[tuple[Any, type]],
     transfers: Iterable[StateTransfer],
@@ -288,7 +288,15 @@ def _undo(
         surgery.separate(layer, standard_class(layer))
     for transfer in transfers:
         transfer.roll_back()
-    reset_functions(model)
+
+
+def _invalidate_gone(model: Any, replaced: Iterable[Replaced], alive: Iterable[Any]) -> None:
+    """Invalidate what holds variables that a model had before, as it has new ones of the same values after all."""
+    here = (keras.remember(variable).handles for variable in filter(keras.is_variable, model.variables))
+    held = frozenset[int]().union(*here)
+    gone = [each for each in replaced if not each.handles & held]
+    invalidate_traces(alive, gone)
+    invalidate_holders(model, gone, alive)
 
 
 def _set_exact(layers: Iterable[Any], exact: bool) -> list[tuple[Any, type]]:

@@ -38,7 +38,10 @@ def test_files_frozen_layers_and_biases_without_decay(on_backend):
     assert said["failed"]
     assert len(said["nothing"]) == 1
     assert said["left out"]
-    assert said["left"] == [True, True]
+    assert said["left"] == [True, True, True]
+    assert said["refuses"]
+    assert said["by name"]
+    assert said["watched"]
     assert said["rows"] == [[3, 3, 3], [3, 3, 3]]
     is_read, refused = said["centered in h5"]
     assert is_read

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
+from keras.src.backend.common import global_state
+from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR
 
 from ..instances import instances_alive
 from .classes import Spec, dtype_of
 from .layers import is_graph_network, value_now
 from .observation.layer_statistics import without_statistics
 from .slots import build_slots
-from .torch_holders import list_torch_parameters
+from .torch_holders import kept_torch_state, list_torch_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,8 +68,8 @@ def trained_variables(model: Any) -> list[Any]:
 
 def holders_alive() -> list[Any]:
     """List every model and optimizer alive: each may hold variables of any model."""
-    for model in instances_alive(keras.Model) if keras.config.backend() == "jax" else ():
-        model.jax_state_sync()  # in a fit that is under way the values are elsewhere
+    for model in instances_alive(keras.Model):
+        put_values_in_place(model)
     return instances_alive(keras.Model, keras.optimizers.Optimizer)
 
 
@@ -135,11 +137,15 @@ def kept_call_state(holder: Any) -> Iterator[None]:
     layers = list(holder._flatten_layers())
     before = [(each, list(each._losses), set(each._loss_ids)) for each in layers]
     states = [generator.state for each in layers for generator in each._seed_generators]
+    shared = global_state.get_global_attribute(GLOBAL_SEED_GENERATOR)  # from which draws what is given no seed
+    states += [] if shared is None else [shared.state]
     seeds = [(state, value_now(state)) for state in states]
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  a user's code may draw from it
     try:
-        yield
+        with kept_torch_state(layers):
+            yield
     finally:
+        global_state.set_global_attribute(GLOBAL_SEED_GENERATOR, shared)
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002
         for each, losses, ids in before:
@@ -148,6 +154,17 @@ def kept_call_state(holder: Any) -> Iterator[None]:
             each._loss_ids.update(ids)
         for state, value in seeds:
             state.assign(value)
+
+
+def input_names(model: Any) -> list[str]:
+    """Name the inputs of a model in the order in which it takes them; none where it does not say."""
+    return [tensor.name for tensor in getattr(model, "inputs", None) or []]
+
+
+def put_values_in_place(model: Any) -> None:
+    """Have the variables of a model hold their values in a ``fit`` that is under way; on JAX they are elsewhere."""
+    if keras.config.backend() == "jax":
+        model.jax_state_sync()
 
 
 def input_specs(model: Any) -> Any:

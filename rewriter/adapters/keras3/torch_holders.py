@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -11,7 +12,7 @@ from rewriter.core.errors import OptimizerError
 from ..instances import instances_alive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 
 def handles_of(variable: Any) -> frozenset[int]:
@@ -33,6 +34,40 @@ def list_torch_parameters(layers: Iterable[Any], holding: frozenset[int] | None 
         known = layer._modules.get("_torch_params")
         if known is not None and (holding is None or any(id(each) in holding for each in known.values())):
             layer._track_variables()
+
+
+@contextlib.contextmanager
+def kept_torch_state(layers: Iterable[Any]) -> Iterator[None]:
+    """Put back afterwards the random states of torch, and the buffers and tensors that layers hold as attributes.
+
+    Args:
+        layers: The layers; modules of torch in them are looked into. On other backends nothing is done.
+    """
+    if keras.config.backend() != "torch":
+        yield
+        return
+    import torch  # noqa: PLC0415  of this backend alone
+
+    modules = {id(module): module for layer in layers for module in layer.modules()}.values()
+    tensors = [
+        (held, name, tensor, tensor.detach().clone())
+        for module in modules
+        for held in (module._buffers, vars(module))
+        for name, tensor in held.items()
+        if isinstance(tensor, torch.Tensor) and not isinstance(tensor, torch.nn.Parameter)
+    ]
+    on_devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    drawn = torch.get_rng_state()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(drawn)
+        if on_devices:
+            torch.cuda.set_rng_state_all(on_devices)
+        with torch.no_grad():
+            for held, name, tensor, value in tensors:
+                tensor.copy_(value)
+                held[name] = tensor
 
 
 def refuse_in_other_libraries(handles: frozenset[int]) -> None:

@@ -145,6 +145,16 @@ def kept_call_state(holder: Any) -> Iterator[None]:
             generator._seed = seed
 
 
+def input_names(model: Any) -> list[str]:
+    """Name the inputs of a model in the order in which it takes them; none where it does not say."""
+    return list(getattr(model, "input_names", None) or [])
+
+
+def put_values_in_place(model: Any) -> None:
+    """Have the variables of a model hold their values in a ``fit`` that is under way, as they always do here."""
+    del model
+
+
 def input_specs(model: Any) -> Any:
     """Read the structure of ``TensorSpec`` of a model's inputs; ``None`` if it has none and was never called."""
     # A subclassed model has no inputs; it remembers the spec of its first call, which Keras writes into a SavedModel.
