@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _LOCKS_AND_CACHES = {"_thread", "weakref"}  # which each layer has
+_SMALL = 2**24  # bytes
 _PLAIN = (bool, int, float, str, type(None), np.ndarray)
 
 
@@ -38,7 +39,7 @@ def preserved(holder: Any, *inside: Any) -> Iterator[None]:
     # Only a user's own code keeps numbers in plain attributes; Keras's layers keep state in variables.
     variables = _variables_of(holders)
     plain = [(each, _plain_attributes(each)) for each in holders if is_of_a_users_class(each)]
-    arrays = [(value, value.copy()) for _, of_it in plain for value in of_it.values() if isinstance(value, np.ndarray)]
+    arrays = [(value, value.copy()) for _, of_it in plain for value in of_it.values() if _is_small_array(value)]
     values = [keras.value_now(each) for each in variables]
     try:
         with keras.kept_call_state(holder), unobserved():
@@ -102,6 +103,11 @@ def _is_users(value: Any) -> bool:
     if isinstance(value, list | tuple | dict):
         return any(map(_is_users, value.values() if isinstance(value, dict) else value))
     return not (is_of_a_framework(type(value)) or type(value).__module__ in _LOCKS_AND_CACHES)
+
+
+def _is_small_array(value: Any) -> bool:
+    """Tell whether something is an array that a layer may count in, and no table or dataset, to be copied in vain."""
+    return isinstance(value, np.ndarray) and value.nbytes <= _SMALL
 
 
 def _is_plain(value: Any) -> bool:

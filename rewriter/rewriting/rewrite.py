@@ -292,9 +292,10 @@ def _undo(
 
 def _invalidate_gone(model: Any, replaced: Iterable[Replaced], alive: Iterable[Any]) -> None:
     """Invalidate what holds variables that a model had before, as it has new ones of the same values after all."""
-    here = (keras.remember(variable).handles for variable in filter(keras.is_variable, model.variables))
-    held = frozenset[int]().union(*here)
-    gone = [each for each in replaced if not each.handles & held]
+    here = [keras.remember(variable) for variable in filter(keras.is_variable, model.variables)]
+    keys, handles = {each.key for each in here}, frozenset[int]().union(*(each.handles for each in here))
+    # By its handles where a variable has some: the key of one that is gone may be that of a new one.
+    gone = [each for each in replaced if not (each.handles & handles if each.handles else each.key in keys)]
     invalidate_traces(alive, gone)
     invalidate_holders(model, gone, alive)
 

@@ -66,7 +66,8 @@ def kept_torch_state(layers: Iterable[Any]) -> Iterator[None]:
             torch.cuda.set_rng_state_all(on_devices)
         with torch.no_grad():
             for held, name, tensor, value in tensors:
-                tensor.copy_(value)
+                if not torch.equal(tensor, value):
+                    tensor.copy_(value)
                 held[name] = tensor
 
 
