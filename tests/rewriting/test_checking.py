@@ -302,3 +302,24 @@ def test_biases_are_zero_again_after_the_check(layers_):
     rewriter.rewrite(model, layers=["dense", layers_])
     rewriter.split(model)
     assert [bits(weight) for weight in model.get_weights()] == weights
+
+
+def test_a_function_of_ones_own_trains_the_model_after_a_rewrite_that_failed():
+    """The layers that were merged and separated again have new variables, of the same values."""
+    model = tf_keras.Sequential([layers.Dense(4, input_shape=(3,)), Contrary(2)])
+
+    @tf.function
+    def step(x):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(model(x, training=True) ** 2)
+        for variable, gradient in zip(model.weights, tape.gradient(loss, model.weights), strict=True):
+            variable.assign_sub(0.1 * gradient)
+
+    x = tf.ones((2, 3))
+    step(x)
+    before = model.get_weights()
+    with pytest.raises(rewriter.DifferenceError):
+        rewriter.rewrite(model)
+    assert [each.tobytes() for each in model.get_weights()] == [each.tobytes() for each in before]
+    step(x)
+    assert all((one != other).any() for one, other in zip(before, model.get_weights(), strict=True))

@@ -74,6 +74,8 @@ class Centered(CenteredBase):
 
     Raises:
         OptimizerError: The optimizer cannot be centered.
+        SelectorError: A selector matches no merged layer of a model that trains with the optimizer already, which stays
+            as it was. Of a model that is compiled with it later the first step says so.
         ValueError: ``decay`` is not in its range.
     """
 
