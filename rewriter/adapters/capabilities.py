@@ -1,4 +1,4 @@
-"""What not every Keras can do. A caller asks first: ``if keras.graphs is not None``.
+"""What not every Keras can do. A caller asks first: ``if keras.functions is not None``.
 
 If the caller cannot go on without it, :func:`rewriter.adapters.required` raises the error.
 """
@@ -16,14 +16,19 @@ if TYPE_CHECKING:
 
 
 class Graphs(Protocol):
-    """Functions that users have traced."""
+    """Tensors in graphs that stay apart from what computes them."""
+
+    def is_sum_of(self, gradient: Any, parts: Sequence[Any]) -> bool: ...
+    def with_shape(self, tensor: Any, shape: Any) -> Any: ...
+
+
+class Functions(Protocol):
+    """Functions that users have traced, and that keep what they traced."""
 
     def has_traced(self, function: Any, handles: Collection[int]) -> bool: ...
-    def is_sum_of(self, gradient: Any, parts: Sequence[Any]) -> bool: ...
     def is_traced_function(self, value: Any) -> bool: ...
     def put_traces(self, function: Any, traces: dict[str, Any]) -> None: ...
     def take_traces(self, function: Any) -> dict[str, Any]: ...
-    def with_shape(self, tensor: Any, shape: Any) -> Any: ...
 
 
 class Tracing(Protocol):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from .capabilities import Checkpoints, Fused, Graphs, Legacy, LossScale, Tracing
+    from .capabilities import Checkpoints, Functions, Fused, Graphs, Legacy, LossScale, Tracing
     from .records import DecayExclusions, NewWeight, Replaced, Slots
 
 
@@ -254,6 +254,8 @@ class Distribution(Protocol):
 class Keras(Classes, Variables, Layers, Models, Optimizers, Files, Statistics, Distribution, Protocol):
     """Everything that is asked of a Keras."""
 
+    @property
+    def functions(self) -> Functions | None: ...
     @property
     def graphs(self) -> Graphs | None: ...
     @property

@@ -132,7 +132,7 @@ def _members(value: Any) -> Iterator[tuple[str, Any]]:
         yield "()", value.__func__
     elif isinstance(value, types.FunctionType):
         yield from _used_by(value)
-    elif keras.graphs is not None and keras.graphs.is_traced_function(value):
+    elif keras.functions is not None and keras.functions.is_traced_function(value):
         yield "", value.python_function
     elif keras.may_hold_users_code(value) or _is_of_a_user(value):
         held = list(getattr(value, "__dict__", {}).items())

@@ -57,10 +57,10 @@ def invalidate_traces(alive: Iterable[Any], replaced: Iterable[Replaced]) -> lis
         Each function with the traces it had.
     """
     handles = frozenset[int]().union(*(each.handles for each in replaced))
-    graphs = keras.graphs
-    if graphs is None or not handles:
+    functions = keras.functions
+    if functions is None or not handles:
         return []
-    holding = [each for each in alive if graphs.is_traced_function(each) and graphs.has_traced(each, handles)]
+    holding = [each for each in alive if functions.is_traced_function(each) and functions.has_traced(each, handles)]
     for function in holding:
         lists = [way for way, variable in variables_of(function) if keras.remember(variable).handles & handles]
         if lists:
@@ -70,14 +70,14 @@ def invalidate_traces(alive: Iterable[Any], replaced: Iterable[Replaced]) -> lis
                 getattr(function.python_function, "__qualname__", "of your own"),
                 lists[0].removeprefix("()") or "in its closure",
             )
-    return [(function, graphs.take_traces(function)) for function in holding]
+    return [(function, functions.take_traces(function)) for function in holding]
 
 
 def restore_traces(traces: Iterable[tuple[Any, dict[str, Any]]]) -> None:
     """Give functions back the traces that :func:`invalidate_traces` took, as their variables are in use again."""
-    if keras.graphs is not None:
+    if keras.functions is not None:
         for function, of_it in traces:
-            keras.graphs.put_traces(function, of_it)
+            keras.functions.put_traces(function, of_it)
 
 
 def _further_optimizers(model: Any) -> Iterator[tuple[str, Any]]:
@@ -131,3 +131,19 @@ def invalidate_holders(model: Any, replaced: Iterable[Replaced], alive: Iterable
                 "with a new one before it is trained on.",
                 *(other.name, model.name),
             )
+
+
+def invalidate_gone(model: Any, replaced: Iterable[Replaced], alive: Iterable[Any]) -> None:
+    """Invalidate what holds variables that a model had before it was put back: it may have new ones of the same values.
+
+    Args:
+        model: The model, as it was but for such variables.
+        replaced: The variables it had.
+        alive: The result of ``keras.holders_alive()``.
+    """
+    here = [keras.remember(variable) for variable in filter(keras.is_variable, model.variables)]
+    keys, handles = {each.key for each in here}, frozenset[int]().union(*(each.handles for each in here))
+    # By its handles where a variable has some: the key of one that is gone may be that of a new one.
+    gone = [each for each in replaced if not (each.handles & handles if each.handles else each.key in keys)]
+    invalidate_traces(alive, gone)
+    invalidate_holders(model, gone, alive)

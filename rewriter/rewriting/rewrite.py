@@ -34,7 +34,7 @@ from ..planning import planner
 from ..planning.reasons import Skip
 from ..planning.renamed_variables import Renamed, summary_of, warnings_of
 from .checking import checked_layer, checked_model
-from .invalidation import invalidate_holders, invalidate_traces
+from .invalidation import invalidate_gone, invalidate_holders, invalidate_traces
 from .model_run import look
 from .save_method import origin_of, take_over_saving
 from .split import require_changeable
@@ -224,7 +224,7 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
         knows_rows = weight_decay.exclude_rows(keras.inner_optimizer(choice.optimizer), targets)
     except BaseException:
         _undo(merged, changed, transfers.values(), choice)
-        _invalidate_gone(model, replaced, alive)
+        invalidate_gone(model, replaced, alive)
         raise
     # From here on the model is rewritten, so nothing below may raise.
     _report(decided, model, choice, targets)
@@ -288,16 +288,6 @@ def _undo(
         surgery.separate(layer, standard_class(layer))
     for transfer in transfers:
         transfer.roll_back()
-
-
-def _invalidate_gone(model: Any, replaced: Iterable[Replaced], alive: Iterable[Any]) -> None:
-    """Invalidate what holds variables that a model had before, as it has new ones of the same values after all."""
-    here = [keras.remember(variable) for variable in filter(keras.is_variable, model.variables)]
-    keys, handles = {each.key for each in here}, frozenset[int]().union(*(each.handles for each in here))
-    # By its handles where a variable has some: the key of one that is gone may be that of a new one.
-    gone = [each for each in replaced if not (each.handles & handles if each.handles else each.key in keys)]
-    invalidate_traces(alive, gone)
-    invalidate_holders(model, gone, alive)
 
 
 def _set_exact(layers: Iterable[Any], exact: bool) -> list[tuple[Any, type]]:

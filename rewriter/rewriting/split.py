@@ -24,6 +24,7 @@ from ..optimizers.state.slots import require_own, require_separable
 from ..optimizers.state.transfer import StateTransfer
 from .checking import checked_layer, checked_model
 from .invalidation import (
+    invalidate_gone,
     invalidate_holders,
     invalidate_traces,
     models_sharing_layers,
@@ -286,6 +287,7 @@ def _separate_all(
         transfer.roll_back()
         take_over_saving(model, origin)
         reset_functions(model)
+        invalidate_gone(model, replaced, alive)
         raise
     return separated, traces, suspended
 

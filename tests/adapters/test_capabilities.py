@@ -11,7 +11,7 @@ from models import batch, nested
 from momentum_oracle import MOMENTUM, RATE, augmented, oracle, relative_error, train
 from rewriter.adapters import keras
 
-CAPABILITIES = ("graphs", "tracing", "fused", "checkpoints", "legacy", "loss_scale")
+CAPABILITIES = ("functions", "graphs", "tracing", "fused", "checkpoints", "legacy", "loss_scale")
 
 
 @pytest.fixture

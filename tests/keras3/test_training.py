@@ -52,6 +52,7 @@ def test_what_is_left_as_it_was_and_what_is_seen(on_backend):
     assert said["left out"]
     assert said["left"] == [True, True, True]
     assert said["refuses"]
+    assert said["own function"] == [0.0, [1.0, 1.0]]
     assert said["by name"]
     assert said["watched"]
     assert said["rows"] == [[3, 3, 3], [3, 3, 3]]

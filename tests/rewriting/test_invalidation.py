@@ -9,6 +9,7 @@ import rewriter
 from arrays import bits
 from model_state import loop
 from models import MODELS, batch, fit, trained_pair
+from rewriter.model import surgery
 
 STALE = {
     "adam": lambda: optimizers.Adam(0.01),
@@ -65,3 +66,34 @@ def test_an_optimizer_of_another_model_is_left_alone():
     rewriter.split(other)
     assert type(other.optimizer) is optimizers.Adam
     fit(other)
+
+
+def test_a_function_of_ones_own_trains_the_model_after_a_split_that_failed(monkeypatch):
+    """The layers that were separated and merged again have new augmented kernels, of the same values."""
+    _, model = trained_pair(MODELS["sequential"])
+    rewriter.rewrite(model, "keep")
+
+    @tf.function
+    def step(x):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(model(x, training=True) ** 2)
+        weights = model.trainable_variables
+        model.optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
+
+    x = tf.constant(batch()[0])
+    step(x)
+    before, state = model.get_weights(), [bits(each.numpy()) for each in model.optimizer.variables]
+    separate, separated = surgery.separate, []
+
+    def separate_one(layer, cls):
+        if separated:
+            raise MemoryError
+        separated.append(separate(layer, cls))
+
+    monkeypatch.setattr(surgery, "separate", separate_one)
+    with pytest.raises(MemoryError):
+        rewriter.split(model)
+    assert [*map(bits, model.get_weights())] == [*map(bits, before)]
+    assert [bits(each.numpy()) for each in model.optimizer.variables] == state
+    step(x)
+    assert all((one != other).any() for one, other in zip(before, model.get_weights(), strict=True))

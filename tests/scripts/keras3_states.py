@@ -3,6 +3,7 @@
 It prints what became of each.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -180,6 +181,59 @@ def refuses_after_a_failed_rewrite():
     return same and own is None
 
 
+START = plain().get_weights()
+
+
+def own_function_goes_on():
+    """Return how far a user's ``tf.function``, traced before, trains weights otherwise than those of the plain model.
+
+    Also, how many rows each layer has seen of one step of a function traced before its optimizer was centered.
+    """
+    if keras.config.backend() != "tensorflow":  # no other keeps the variables that a function was traced for
+        return 0.0, [1.0, 1.0]
+    plainly, merged = (trained_by_own_function(START, merging) for merging in (False, True))
+    model, step = with_own_function(START)
+    rewriter.rewrite(model, "keep")
+    step(X, Y)
+    rewriter.keras3.Centered(model.optimizer)
+    step(X, Y)
+    seen = [keras.ops.convert_to_numpy(each) for each in model.trainable_variables if each.path.endswith("inputs")]
+    error = max(float(np.abs(one - other).max()) for one, other in zip(plainly, merged, strict=True))
+    return error, [float(each[-1]) / len(X) for each in seen]
+
+
+def trained_by_own_function(start, merging):
+    model, step = with_own_function(start)
+    step(X, Y)
+    if merging:
+        rewriter.rewrite(model, "keep")
+    step(X, Y)
+    with rewriter.standard_form(model) if merging else contextlib.nullcontext():
+        step(X, Y)
+    step(X, Y)
+    if merging:
+        rewriter.split(model)
+    step(X, Y)
+    return values_of(model)
+
+
+def with_own_function(start):
+    """Return a model with these weights, and a function of a user's own that trains it."""
+    import tensorflow as tf  # noqa: PLC0415  of this backend alone
+
+    model = plain()
+    model.set_weights(start)
+    model.compile(keras.optimizers.Adam(0.01), "mse")
+
+    @tf.function
+    def step(x, y):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((model(x, training=True) - y) ** 2)
+        model.optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+
+    return model, step
+
+
 def inputs_are_read_by_name():
     """Tell whether the command line takes an array for each of several inputs, in any order."""
     if keras.config.backend() == "torch":  # the command line is not installed with it
@@ -226,6 +280,7 @@ print(
             "left out": leaves_out_in_what_trains_already(),
             "left": [*map(states_are_left, (Fixed, Inferring)), other_states_are_left()],
             "refuses": refuses_after_a_failed_rewrite(),
+            "own function": own_function_goes_on(),
             "by name": inputs_are_read_by_name(),
             "watched": momentum_is_watched(),
             "rows": [rows_seen(make) for make in (Fixed, Inferring)],

@@ -5,6 +5,7 @@ Tried with Keras 3.15, on JAX and TensorFlow.
 
 import keras
 
+from .. import tensorflow_functions
 from . import fused, legacy, loss_scale, ops
 from . import tracing as _tracing
 from .bases import CenteredBase, DecayBase, LayerBase, OptimizerBase
@@ -193,6 +194,7 @@ refuse_tensors_in_exclusions()
 # What this Keras cannot do, or is not asked for yet.
 graphs = checkpoints = None
 tracing = None if keras.config.backend() == "torch" else _tracing
+functions = tensorflow_functions if keras.config.backend() == "tensorflow" else None
 
 __all__ = [
     "FILE_ERRORS",
@@ -244,6 +246,7 @@ __all__ = [
     "exclude_from_decay",
     "for_way_back",
     "forget_moments",
+    "functions",
     "further_specs",
     "fused",
     "given_key",

@@ -180,6 +180,17 @@ def variable_and_wrapped(variable: Any) -> list[Any]:
     return [variable, inner, *getattr(inner, "values", ())]
 
 
+def handles_of(variable: Any) -> frozenset[int]:
+    """Return the ``id`` of what holds the value of a variable: of torch its parameter, of TensorFlow its resource."""
+    backend = keras.config.backend()
+    if backend == "torch":
+        return frozenset({id(variable.value)})
+    if backend == "tensorflow":
+        inner = variable._value
+        return frozenset(id(each.handle) for each in getattr(inner, "values", (inner,)))
+    return frozenset()
+
+
 def shorten(values: Any, length: int) -> None:
     """Cut a list to its former length."""
     del values[length:]

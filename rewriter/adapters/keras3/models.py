@@ -15,6 +15,7 @@ from keras.src.backend.common import global_state
 from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR
 
 from ..instances import instances_alive
+from ..tensorflow_functions import function_class
 from .classes import Spec, dtype_of
 from .layers import is_graph_network, value_now
 from .observation.layer_statistics import without_statistics
@@ -67,10 +68,11 @@ def trained_variables(model: Any) -> list[Any]:
 
 
 def holders_alive() -> list[Any]:
-    """List every model and optimizer alive: each may hold variables of any model."""
+    """List every model, optimizer and, on TensorFlow, ``tf.function`` alive: each may hold variables of any model."""
     for model in instances_alive(keras.Model) if keras.config.backend() == "jax" else ():
         put_values_in_place(model)
-    return instances_alive(keras.Model, keras.optimizers.Optimizer)
+    functions = [function_class()] if keras.config.backend() == "tensorflow" else []
+    return instances_alive(keras.Model, keras.optimizers.Optimizer, *functions)
 
 
 def current_graph() -> Any:

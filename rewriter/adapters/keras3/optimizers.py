@@ -10,9 +10,9 @@ import keras
 from ..records import Replaced
 from . import ops
 from .classes import is_sparse
+from .layers import handles_of
 from .loss_scale import WRAPPER
 from .observation.layer_statistics import kept_by_layers
-from .torch_holders import handles_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ def is_optimizer(value: Any) -> bool:
 
 
 def remember(variable: Any) -> Replaced:
-    """Note what tells optimizers that hold a variable, those of torch too."""
+    """Note what tells optimizers and graphs that hold a variable, optimizers of torch too."""
     return Replaced(variable_key(None, variable), handles_of(variable))
 
 

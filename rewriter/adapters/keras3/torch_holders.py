@@ -15,11 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
-def handles_of(variable: Any) -> frozenset[int]:
-    """Return the ``id`` of the parameter of torch in a variable; of other backends nothing."""
-    return frozenset({id(variable.value)} if keras.config.backend() == "torch" else ())
-
-
 def list_torch_parameters(layers: Iterable[Any], holding: frozenset[int] | None = None) -> None:
     """Have layers list anew what torch knows of their variables: on torch they keep such a list, made once.
 
@@ -80,7 +75,7 @@ def refuse_in_other_libraries(handles: frozenset[int]) -> None:
     Args:
         handles: Those of the parameters that were replaced.
     """
-    if not handles:
+    if not handles or keras.config.backend() != "torch":
         return
     import torch  # noqa: PLC0415  of this backend alone
 

@@ -3,6 +3,7 @@
 Tried with tf-keras 2.18 to 2.21.
 """
 
+from .. import tensorflow_functions as functions
 from ..dataflow.reaching import reaching
 from ..xla import decomposes_slowly
 from . import checkpoints, fused, graphs, legacy, loss_scale, ops
@@ -228,6 +229,7 @@ __all__ = [
     "exclude_from_decay",
     "for_way_back",
     "forget_moments",
+    "functions",
     "further_specs",
     "fused",
     "given_key",

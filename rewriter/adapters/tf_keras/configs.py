@@ -12,7 +12,7 @@ from tf_keras.src.saving.object_registration import _GLOBAL_CUSTOM_NAMES
 from tf_keras.src.saving.saving_lib import _walk_trackable
 from tf_keras.src.saving.serialization_lib import SafeModeScope, _retrieve_class_or_fn, serialize_with_public_class
 
-from .graphs.functions import take_traces
+from ..tensorflow_functions import take_traces
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,8 +13,8 @@ from tf_keras.src.engine.training_utils import RespectCompiledTrainableState
 from tf_keras.src.mixed_precision.autocast_variable import enable_auto_cast_variables
 
 from ..instances import instances_alive
+from ..tensorflow_functions import function_class, is_traced_function
 from .distribution import strategy_scope
-from .graphs.functions import is_traced_function
 from .layers import is_graph_network, untrack
 from .legacy import OPTIMIZERS
 from .randomness import kept_random_state
@@ -91,7 +91,7 @@ def holders_alive() -> list[Any]:
     imported, and then another model over the same layers would train weights that are no longer used. The look at all
     objects takes 43 ms with 386,000 of them, as after importing TensorFlow; a rewrite of 20 compiled layers, 235 ms.
     """
-    return instances_alive(tf_keras.Model, *OPTIMIZERS, tf.types.experimental.PolymorphicFunction)
+    return instances_alive(tf_keras.Model, *OPTIMIZERS, function_class())
 
 
 @contextlib.contextmanager

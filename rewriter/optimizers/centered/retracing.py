@@ -35,12 +35,12 @@ def go_on_centered(optimizer: Any, observe: Callable[[Any, Any], None]) -> None:
     """
     if keras.optimizer_slots(optimizer) is None:
         return
-    graphs = keras.graphs
-    counter = frozenset() if graphs is None else keras.remember(optimizer.iterations).handles  # in every traced step
+    counter = keras.remember(optimizer.iterations).handles  # in every traced step
     for model in trained_models(optimizer):
         observe(optimizer, model)
         keras.reset_traced_functions(model)
-    if graphs is not None:
+    functions = keras.functions
+    if functions is not None:
         for holder in keras.holders_alive():
-            if graphs.is_traced_function(holder) and graphs.has_traced(holder, counter):
-                graphs.take_traces(holder)
+            if functions.is_traced_function(holder) and functions.has_traced(holder, counter):
+                functions.take_traces(holder)

@@ -16,7 +16,7 @@ import keras
 from ...instances import instances_alive
 from ..distribution import strategy_scope
 from ..loss_scale import scale_for
-from ..torch_holders import handles_of, list_torch_parameters
+from ..torch_holders import list_torch_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -134,7 +134,7 @@ def attach(optimizer: Any, statistics: Sequence[Any]) -> None:
     for statistic in new:
         _change(statistic, lambda known, statistic=statistic: [*known, statistic])
     if new and keras.config.backend() == "torch":
-        kernels = frozenset[int]().union(*(handles_of(getattr(each, _KERNEL)()) for each in new))
+        kernels = frozenset(id(getattr(each, _KERNEL)().value) for each in new)
         list_torch_parameters(instances_alive(keras.Layer), kernels)  # whatever holds a layer lists its variables too
 
 

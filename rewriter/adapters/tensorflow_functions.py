@@ -1,24 +1,34 @@
-"""Functions that TensorFlow has traced: which variables their graphs read, and how to make them trace again."""
+"""Functions that TensorFlow has traced: which variables their graphs read, and how to make them trace again.
+
+Of no Keras: a user's ``tf.function`` may call a model of either.
+"""
 
 from __future__ import annotations
 
+import functools
 import types
 from typing import TYPE_CHECKING, Any
 
-import tensorflow as tf
-
 if TYPE_CHECKING:
     from collections.abc import Collection
-
 _PLAIN = (types.FunctionType, property, str, bool, int, float, tuple, type(None))
 # What a tf.function keeps of its traces, and has no public way to forget.
 _TRACES = ("_created_variables", "_variable_creation_config", "_no_variable_creation_config")
 
 
+@functools.cache
+def function_class() -> type:
+    """Return the class of every ``tf.function``."""
+    import tensorflow as tf  # noqa: PLC0415  of this backend alone
+
+    cls: type = tf.types.experimental.PolymorphicFunction
+    return cls
+
+
 def is_traced_function(value: Any) -> bool:
     """Tell whether a value is a ``tf.function``."""
     # Most are plain functions, and an abstract class takes its time to say that it does not know them.
-    return not isinstance(value, _PLAIN) and isinstance(value, tf.types.experimental.PolymorphicFunction)
+    return not isinstance(value, _PLAIN) and isinstance(value, function_class())
 
 
 def has_traced(function: Any, handles: Collection[int]) -> bool:
