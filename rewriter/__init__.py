@@ -39,7 +39,7 @@ NAMED_IN_FILES = {
     "soap": "optimizers.rules.soap",
 }
 # What must be there before Keras reads a model, trains one, or saves one.
-WITH_KERAS = (*NAMED_IN_FILES.values(), "optimizers.build_guard", "files.writing")
+WITH_KERAS = (*NAMED_IN_FILES.values(), "optimizers.build_guard", "files.weights", "files.writing")
 
 
 def __getattr__(name: str) -> Any:

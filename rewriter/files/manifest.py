@@ -13,7 +13,7 @@ from ..adapters import keras
 from ..model.augmented_layers import is_exact, standard_class
 from ..model.pairs import pair_of
 from ..model.walk import locate_layers
-from ..rewriting.save_method import origin_of
+from ..rewriting.model_methods import origin_of
 
 if TYPE_CHECKING:
     from rewriter.core.tables import Parts

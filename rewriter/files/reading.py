@@ -18,7 +18,7 @@ from ..adapters import keras, required
 from ..model.walk import locate_layers, require_model
 from ..optimizers.observed_model import observe_model
 from ..rewriting.invalidation import reset_functions
-from ..rewriting.save_method import take_over_saving
+from ..rewriting.model_methods import take_over_methods
 from . import manifest
 from .formats import Format, as_path, format_of, read_manifest
 from .nested_layers import merge_at
@@ -149,7 +149,7 @@ def _restore(source: Path, kind: Format, model: Any, described: dict[str, Any]) 
         merge_at(model, places)
         reset_functions(model)
     if any(is_merged(found.layer) for found in locate_layers(model)):
-        take_over_saving(model, origin)
+        take_over_methods(model, origin)
     if not keras.is_compiled(model) or not keras.is_optimizer(keras.optimizer_of(model)):
         return ""
     observe_model(keras.optimizer_of(model), model)

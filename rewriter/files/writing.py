@@ -15,7 +15,7 @@ from ..optimizers.joint_optimizer import is_joint
 from ..optimizers.optimizer_choice import choose_standard_optimizer
 from ..optimizers.state.outcomes import Outcome
 from ..optimizers.state.pending_restore import restore_now
-from ..rewriting.save_method import save_with
+from ..rewriting.model_methods import do_with
 from ..rewriting.split import standard_form
 from . import manifest
 from .atomic_write import place, writable
@@ -251,4 +251,4 @@ def _save(model: Any, filepath: Any, overwrite: bool, save_format: str | None, *
         type(model).save(model, filepath, overwrite=overwrite, **named, **options)
 
 
-save_with(_save)
+do_with(save=_save)

@@ -35,8 +35,8 @@ from ..planning.reasons import Skip
 from ..planning.renamed_variables import Renamed, summary_of, warnings_of
 from .checking import checked_layer, checked_model
 from .invalidation import invalidate_gone, invalidate_holders, invalidate_traces
+from .model_methods import origin_of, take_over_methods
 from .model_run import look
-from .save_method import origin_of, take_over_saving
 from .split import require_changeable
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
     if merged or (replaced_optimizer and decided.merged):
         said = origin_of(model).get("settings", {}).get("selectors", []) if not merged else list(decided.selectors)
         settings = {"optimizer": choice.what, "selectors": said}
-        take_over_saving(model, {"settings": settings})
+        take_over_methods(model, {"settings": settings})
     if choice.centers and inputs is not None:
         start_from(choice.optimizer, model, lambda: look(model, inputs))
     if merged or replaced_optimizer or changed or knows_rows or choice.centers:

@@ -31,7 +31,7 @@ from .invalidation import (
     reset_functions,
     restore_traces,
 )
-from .save_method import give_back_saving, origin_of, take_over_saving
+from .model_methods import give_back_methods, origin_of, take_over_methods
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -171,7 +171,7 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
         else:
             transfer.move(model)  # another one, that was given inside, stays
         if separated:
-            take_over_saving(model, origin)
+            take_over_methods(model, origin)
         keras.refuse_in_other_libraries(frozenset[int]().union(*(each.handles for each in apart)))
         invalidate_traces(keras.holders_alive(), apart)  # a function that was traced inside has separate weights
         restore_traces(traces)
@@ -251,7 +251,7 @@ def _separate_all(
     transfer, origin = StateTransfer(own), origin_of(model)
     separated: list[_Separated] = []
     suspended = None
-    give_back_saving(model)
+    give_back_methods(model)
     try:
         # On inputs of its own a model is run even where nothing is merged: a SavedModel says what its model takes.
         to_run = check and (located or inputs is not None)
@@ -285,7 +285,7 @@ def _separate_all(
             each.merge_again()
         center_again(suspended)
         transfer.roll_back()
-        take_over_saving(model, origin)
+        take_over_methods(model, origin)
         reset_functions(model)
         invalidate_gone(model, replaced, alive)
         raise

@@ -121,6 +121,29 @@ def test_weights_of_the_original_load_straight_into_the_rewritten(tmp_path, file
     assert bits(model.predict(batch()[0], verbose=0)) == bits(expected)
 
 
+@pytest.mark.parametrize("by_name", [False, True])
+def test_a_legacy_file_of_plain_weights_loads_into_the_rewritten_model(tmp_path, by_name):
+    """In the middle of a training, by order and by name; a file that the rewritten model wrote loads as it is."""
+    plain, model = (MODELS["nested"]() for _ in range(2))
+    for each in (plain, model):
+        each.compile("adam", "mse")
+        fit(each)
+    rewriter.rewrite(model, "keep")
+    fit(model)
+    state = [bits(each.numpy()) for each in model.optimizer.variables]
+    plain.save_weights(tmp_path / "plain.h5")
+    model.load_weights(tmp_path / "plain.h5", by_name=by_name)
+    assert [bits(each.numpy()) for each in model.optimizer.variables] == state
+    model.save_weights(tmp_path / "merged.h5")
+    fit(model)
+    with rewriter.standard_form(model):
+        assert [*map(bits, model.get_weights())] != [*map(bits, plain.get_weights())]
+    model.load_weights(tmp_path / "merged.h5", by_name=by_name)
+    with rewriter.standard_form(model):
+        assert [*map(bits, model.get_weights())] == [*map(bits, plain.get_weights())]
+    assert "load_weights" not in vars(rewriter.split(model))
+
+
 def test_manifest_says_who_wrote_the_file_and_what_is_merged(tmp_path):
     """Every format carries the manifest; Keras's own metadata stays."""
     model = rewriter.rewrite(MODELS["nested"](), exclude="last")

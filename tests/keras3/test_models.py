@@ -229,3 +229,11 @@ def test_a_callback_of_the_other_keras_says_which_takes_the_model(tmp_path):
     with pytest.raises(rewriter.ModelError, match=r"belongs to Keras 3: rewriter\.keras3 takes it"):
         model.fit(X, Y, verbose=0, callbacks=[rewriter.callbacks.JointMomentumMonitor(tmp_path)])
     model.fit(X, Y, verbose=0, callbacks=[rewriter.keras3.callbacks.JointMomentumMonitor(tmp_path)])
+
+
+def test_a_legacy_file_of_the_plain_model_loads_into_the_rewritten_one(tmp_path):
+    plain, model = (network(layers.Dense(5)) for _ in range(2))
+    plain.save(tmp_path / "plain.h5")
+    rewriter.rewrite(model, "centered")
+    model.load_weights(tmp_path / "plain.h5")
+    assert all(map(np.array_equal, rewriter.split(model).get_weights(), plain.get_weights()))
