@@ -1,5 +1,9 @@
 """The attributes in which TensorFlow notes what an object tracks, whichever Keras it is of."""
 
+from __future__ import annotations
+
+from typing import Any
+
 # Each by its name: a layer of a user's own may well be called `_self_attention`.
 BOOKKEEPING = frozenset(
     {
@@ -20,3 +24,11 @@ BOOKKEEPING = frozenset(
         "_self_update_uid",
     }
 )
+
+
+def untrack(holder: Any, name: str) -> None:
+    """Take an attribute out of what TensorFlow saves in checkpoints, if it does."""
+    # Otherwise a checkpoint would hold the old variable too, and a restored one would ask for it.
+    dependencies = getattr(holder, "_self_unconditional_checkpoint_dependencies", [])
+    dependencies[:] = [reference for reference in dependencies if reference.name != name]
+    getattr(holder, "_self_unconditional_dependency_names", {}).pop(name, None)

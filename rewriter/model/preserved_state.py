@@ -18,7 +18,7 @@ from .variable_holders import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Sequence
 
 _LOCKS_AND_CACHES = {"_thread", "weakref"}  # which each layer has
 _SMALL = 2**24  # bytes
@@ -81,14 +81,18 @@ def nothing_made(*holders: Any) -> Iterator[None]:
                         setattr(each, name, None)
 
 
-def _variables_of(holders: Iterable[Any]) -> list[Any]:
-    """List each variable that some layers reach, once; for a distributed one, its component on each device."""
+def _variables_of(holders: Sequence[Any]) -> list[Any]:
+    """List each variable that a call of some layers may change, once; of a distributed one, that on each device."""
     seen: dict[int, Any] = {}
     found: dict[int, Any] = {}
+    of_a_user = {id(holder) for holder in holders if _runs_users_code(holder)}
     for holder in holders:
         # A layer of Keras's own, with nothing of a user's in it, changes what it says that it does not train.
-        of_it = [variable for _, variable in held_variables(holder, seen)] if _runs_users_code(holder) else []
-        of_it += [*keras.own_weights(holder), *keras.states_of(holder)]
+        of_it = list(keras.states_of(holder))
+        if of_a_user:
+            of_it += keras.own_weights(holder)
+        if id(holder) in of_a_user:
+            of_it += (variable for _, variable in held_variables(holder, seen))
         found.update({id(single): single for each in of_it for single in keras.single_variables(each)})
     return list(found.values())
 

@@ -10,7 +10,10 @@ from __future__ import annotations
 import functools
 import sys
 import types
+import weakref
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ..adapters import keras
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
 _FRAMEWORKS = ("builtins", "tf_keras", "tensorflow", "keras", "jax", "jaxlib", "torch", "numpy", "rewriter")
 _OF_PYTHON = sys.stdlib_module_names  # its code holds no variables, but its objects may: a SimpleNamespace, for example
+_REFERENCES = "tensorflow.python.util.object_identity"  # where what variable.ref() returns has its class
 _HOLDS_NOTHING = (str, bytes, int, float, type)
 _BUILT_BY_KERAS = frozenset({"build", "__init__"})  # what these read is what the layer is made of
 
@@ -118,10 +122,8 @@ def _is_a_layer_by_itself(value: Any) -> bool:
 
 def _members(value: Any) -> Iterator[tuple[str, Any]]:
     """Yield what a container, function or object holds, each with the step to it."""
-    if isinstance(value, dict):
-        yield from ((f"[{key!r}]", each) for key, each in list(value.items()))
-    elif isinstance(value, list | tuple | set | frozenset):
-        yield from ((f"[{index}]", each) for index, each in enumerate(value))
+    if isinstance(value, dict | list | tuple | set | frozenset | np.ndarray):
+        yield from _items_of(value)
     elif isinstance(value, functools.partial):
         yield from (("()", each) for each in (value.func, *value.args, *value.keywords.values()))
     elif isinstance(value, types.MethodType):
@@ -132,12 +134,34 @@ def _members(value: Any) -> Iterator[tuple[str, Any]]:
         yield "()", value.__func__
     elif isinstance(value, types.FunctionType):
         yield from _used_by(value)
-    elif keras.functions is not None and keras.functions.is_traced_function(value):
-        yield "", value.python_function
+    elif (referent := _referent_of(value)) is not None:
+        yield referent
     elif keras.may_hold_users_code(value) or _is_of_a_user(value):
         held = list(getattr(value, "__dict__", {}).items())
         yield from ((f".{name}", each) for name, each in held if not keras.is_bookkeeping(name))
         yield from ((f".{name}", each) for name, each in _code_of(type(value)))
+
+
+def _referent_of(value: Any) -> tuple[str, Any] | None:
+    """Return what a reference refers to, or a traced function was made of, with the step to it."""
+    if isinstance(value, weakref.ref):
+        return "()", value()
+    if type(value).__module__ == _REFERENCES and hasattr(type(value), "deref"):
+        return ".deref()", value.deref()
+    if keras.functions is not None and keras.functions.is_traced_function(value):
+        return "", value.python_function
+    return None
+
+
+def _items_of(container: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what a container has, and what it has it by: a key may be a reference to a variable."""
+    if isinstance(container, dict):
+        yield from ((f"[{key!r}]", each) for key, each in list(container.items()))
+        yield from ((" as a key", key) for key in list(container))
+    elif not isinstance(container, np.ndarray):
+        yield from ((f"[{index}]", each) for index, each in enumerate(container))
+    elif container.dtype == object:
+        yield from ((f"[{index}]", each) for index, each in enumerate(container.flat))
 
 
 def _used_by(function: types.FunctionType) -> Iterator[tuple[str, Any]]:

@@ -76,6 +76,17 @@ def observe_model(optimizer: Any, model: Any) -> None:
         observe(inner, trained)
 
 
+def build_if_observing(model: Any) -> None:
+    """Build the optimizer of a model, just compiled, if it wants to know what layers see: its first step sees it then.
+
+    Keras builds one in its first step, when the layers have been called already.
+    """
+    inner = keras.inner_optimizer(keras.optimizer_of(model))
+    asks = isinstance(inner, ObservingRule) and bool(inner.statistics)
+    if model.built and (asks or is_centered(inner)) and keras.optimizer_slots(inner) is None:
+        keras.build_slots(inner, keras.trained_variables(model))
+
+
 def meet_model(optimizer: Any, model: Any, inputs: Any = None) -> None:
     """Have a rule on whole layers choose among those of a model, before slots are made for it.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rewriter.core import hints
-from rewriter.core.errors import OptimizerError
+from rewriter.core.errors import ModelError, OptimizerError
 
 from ..adapters import keras
 from .centered.optimizer import is_centered, require_centerable
@@ -114,7 +114,7 @@ def choose_optimizer(
     require_up_to_date(optimizer, model)
     # As compile does under mixed_float16, where gradients would vanish without.
     bare, optimizer = optimizer, _scaled_like(current, optimizer)
-    if optimizer is current or slots.has_slots_of(optimizer, list(filter(keras.is_variable, model.variables))):
+    if optimizer is current or slots.has_slots_of(optimizer, _variables_of(model)):
         return _kept(model, optimizer)
     state = keras.optimizer_slots(keras.inner_optimizer(optimizer))
     if state is not None and state.index:
@@ -125,6 +125,16 @@ def choose_optimizer(
     scaled = ", in a LossScaleOptimizer" if optimizer is not bare else ""
     head = Outcome.OPTIMIZER(what=f"{name_of(optimizer)}, as given{scaled}")
     return OptimizerChoice(optimizer, optimizer, (head, *lost_state(model)))
+
+
+def _variables_of(model: Any) -> list[Any]:
+    try:
+        return list(filter(keras.is_variable, model.variables))
+    except ValueError as error:  # a Sequential without inputs
+        raise ModelError(
+            f"{model.name} has not been built, so it does not list its variables for an optimizer, though its layers "
+            f"are: call it once, as in {model.name}(batch), and begin again."
+        ) from error
 
 
 def require_for_layer(model: Any, optimizer: Any) -> None:

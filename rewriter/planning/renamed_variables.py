@@ -8,15 +8,16 @@ from __future__ import annotations
 import re
 import types
 from dataclasses import dataclass
+from itertools import filterfalse
 from typing import TYPE_CHECKING, Any
 
 from rewriter.core import hints
 
 from ..adapters import keras
-from ..model.variable_holders import functions_of
+from ..model.variable_holders import functions_of, is_of_a_library, is_of_a_users_class
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from types import CodeType
 
     from rewriter.core.layout import Layout
@@ -71,10 +72,11 @@ def summary_of(renamed: Iterable[Renamed], width: int = 10**6) -> str:
 def warnings_of(model: Any, optimizer: Any, renamed: Iterable[Renamed]) -> Iterator[str]:
     """Yield a warning for each string in a kept optimizer or a user's model that distinguishes replaced variables."""
     several = list(renamed)
-    inner = keras.inner_optimizer(optimizer)
+    inner, names = keras.inner_optimizer(optimizer), {name for each in several for name in each.old}
     found = {
         type(inner).__name__: () if inner is None else _texts_of(inner),
-        f"code of the model {type(model).__name__}": _texts_in_functions(model, *keras.layers_below(model)),
+        f"code that is called with {model.name}": _texts_in_functions(model, *keras.layers_below(model)),
+        f"what {model.name} holds": _held_by(names, model, *keras.layers_below(model)),
     }
     for what, of_it in found.items():
         texts = dict.fromkeys(of_it)
@@ -90,9 +92,19 @@ def warnings_of(model: Any, optimizer: Any, renamed: Iterable[Renamed]) -> Itera
 
 def _texts_of(optimizer: Any) -> Iterator[str]:
     for held in (_config_of(optimizer), vars(optimizer)):
-        names = [name for name in held if name not in _NOT_NAMES and not keras.is_bookkeeping(name)]
-        yield from _texts_in({name: held[name] for name in names})
+        for name, value in list(held.items()):
+            if name not in _NOT_NAMES and not keras.is_bookkeeping(name):
+                yield from _texts_in(value)
     yield from _texts_in_functions(optimizer)
+    for base in filterfalse(is_of_a_library, type(optimizer).__mro__):
+        yield from _texts_in([value for name, value in vars(base).items() if not name.startswith("__")])
+
+
+def _held_by(names: Collection[str], *holders: Any) -> Iterator[str]:
+    """Yield the texts in attributes of users' layers, in any container, that are names of variables."""
+    for holder in filter(is_of_a_users_class, holders):
+        held = [value for name, value in keras.attributes_of(holder).items() if not keras.is_bookkeeping(name)]
+        yield from (text for text in _texts_in(held) if text.removesuffix(":0") in names)
 
 
 def _texts_in_functions(*holders: Any) -> Iterator[str]:
@@ -114,7 +126,7 @@ def _texts_in(value: Any) -> Iterator[str]:
             yield value
     elif isinstance(value, dict):
         for key, each in list(value.items()):
-            yield from _texts_in(key if isinstance(key, str) and "/" in key else None)
+            yield from _texts_in(key)
             yield from _texts_in(each)
     elif isinstance(value, list | tuple | set | frozenset):
         for each in value:

@@ -9,10 +9,13 @@ from rewriter.core.log import log
 from ..adapters import keras
 from ..model.variable_holders import variables_of
 from ..model.walk import locate_layers
+from ..optimizers.centered.optimizer import is_centered
+from ..optimizers.joint_optimizer import is_joint
+from ..optimizers.state.other_optimizers import optimizers_held_by
 from ..optimizers.state.replaced_weights import OutdatedOptimizer, refuse_new_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from ..adapters.records import Replaced
 
@@ -80,22 +83,6 @@ def restore_traces(traces: Iterable[tuple[Any, dict[str, Any]]]) -> None:
             keras.functions.put_traces(function, of_it)
 
 
-def _further_optimizers(model: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the optimizers that a model holds beside its own, each with its name: as attributes, or in containers."""
-    for name, value in vars(model).items():
-        several = [(name, value)]
-        if isinstance(value, dict):
-            several = [(f"{name}[{key!r}]", each) for key, each in value.items()]
-        elif isinstance(value, list | tuple):
-            several = [(f"{name}[{index}]", each) for index, each in enumerate(value)]
-        if not keras.is_bookkeeping(name):
-            yield from (
-                (way, each)
-                for way, each in several
-                if keras.is_optimizer(each) and each is not keras.optimizer_of(model)
-            )
-
-
 def invalidate_holders(model: Any, replaced: Iterable[Replaced], alive: Iterable[Any]) -> None:
     """Invalidate everything alive that holds replaced variables of a model: traced functions and optimizers.
 
@@ -117,11 +104,11 @@ def invalidate_holders(model: Any, replaced: Iterable[Replaced], alive: Iterable
         if slots is not None and any(key in slots.index for key in keys):
             refuse_new_weights(optimizer)
     for holder in models:
-        for name, each in _further_optimizers(holder):
+        for name, each in optimizers_held_by(holder):
             if isinstance(keras.inner_optimizer(each), OutdatedOptimizer):
                 log.warning(
-                    "%s.%s: this %s has state for weights that are replaced now, and only that of model.optimizer is "
-                    "kept. It refuses to train: make a new one.",
+                    "%s.%s: this %s has state for weights that are replaced now, which cannot be kept. It refuses to "
+                    "train: make a new one.",
                     *(holder.name, name, type(keras.inner_optimizer(each)).__name__),
                 )
     for other in models[1:]:
@@ -131,6 +118,22 @@ def invalidate_holders(model: Any, replaced: Iterable[Replaced], alive: Iterable
                 "with a new one before it is trained on.",
                 *(other.name, model.name),
             )
+        elif _lacks_statistics(other):
+            log.warning(
+                "%s shares layers with %s, and these keep in variables what they see, which the optimizer of %s does "
+                "not know: compile it with a new one before it is trained on.",
+                *(other.name, model.name, other.name),
+            )
+
+
+def _lacks_statistics(model: Any) -> bool:
+    """Tell whether a model's optimizer, built and plain, does not know what its layers keep among what is trained."""
+    inner = keras.inner_optimizer(getattr(model, "optimizer", None))
+    if not model.built or len(model.trainable_variables) == len(keras.trained_variables(model)):
+        return False
+    is_plain = keras.is_optimizer(inner) and not (is_joint(inner) or is_centered(inner))
+    unknown = [each for each in model.trainable_variables if is_plain and keras.place_among_slots(inner, each) is None]
+    return bool(unknown) and keras.optimizer_slots(inner) is not None
 
 
 def invalidate_gone(model: Any, replaced: Iterable[Replaced], alive: Iterable[Any]) -> None:

@@ -1,8 +1,10 @@
-"""What ``model.save`` and ``model.load_weights`` do of a rewritten model: callbacks save it whole, and files fit."""
+"""What ``save``, ``load_weights`` and ``compile`` of a rewritten model do beside what Keras does."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+
+from ..optimizers.observed_model import build_if_observing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,9 +22,10 @@ def do_with(**functions: Callable[..., Any]) -> None:
 
 
 def take_over_methods(model: Any, origin: dict[str, Any] | None = None) -> None:
-    """Make ``model.save``, which ``ModelCheckpoint`` calls, write the rewritten form, and ``load_weights`` read both.
+    """Make a model save its rewritten form, load weights of both forms, and build what observes its layers.
 
-    Keras's own ``save`` writes a file that cannot be read if the model's config does not name its merged layers.
+    ``ModelCheckpoint`` calls ``save`` too, and Keras's own writes a file that cannot be read if the model's config does
+    not name its merged layers.
 
     Args:
         model: A rewritten model.
@@ -39,7 +42,11 @@ def take_over_methods(model: Any, origin: dict[str, Any] | None = None) -> None:
     def load_weights(filepath: Any, *args: Any, **options: Any) -> Any:
         return _METHODS["load_weights"](model, filepath, *args, **options)
 
-    for method in (save, load_weights):
+    def compile(*args: Any, **options: Any) -> None:  # noqa: A001  as Keras calls it
+        type(model).compile(model, *args, **options)
+        build_if_observing(model)
+
+    for method in (save, load_weights, compile):
         method.__doc__ = getattr(type(model), method.__name__).__doc__
         # Past Keras's attribute tracking.
         object.__setattr__(model, method.__name__, method)
@@ -52,5 +59,5 @@ def origin_of(model: Any) -> dict[str, Any]:
 
 def give_back_methods(model: Any) -> None:
     """Give the methods back to Keras, and forget the model's origin."""
-    for name in ("save", "load_weights", _ORIGIN):
+    for name in ("save", "load_weights", "compile", _ORIGIN):
         vars(model).pop(name, None)

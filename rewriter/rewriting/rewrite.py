@@ -24,10 +24,11 @@ from ..model.recurrent_loops import slice_outside_loops
 from ..model.walk import locate_layers
 from ..optimizers import weight_decay
 from ..optimizers.centered.optimizer import center, copy_means, is_centered, settings_of, uncenter
-from ..optimizers.joint_optimizer import has_no_rule_for_others
+from ..optimizers.joint_optimizer import has_no_rule_for_others, is_joint
 from ..optimizers.observed_model import centering_lines, lines_of_rule, meet_model, observe_model, start_from
 from ..optimizers.optimizer_choice import choose_optimizer, is_word
 from ..optimizers.state import warm_start
+from ..optimizers.state.other_optimizers import OtherOptimizers, warn_of_plain_optimizers
 from ..optimizers.state.pending_restore import restore_now
 from ..optimizers.state.transfer import StateTransfer
 from ..planning import planner
@@ -40,7 +41,9 @@ from .model_run import look
 from .split import require_changeable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+
+    from rewriter.core.messages import Message
 
     from ..adapters.records import Replaced
     from ..model.selectors import Selectors
@@ -194,21 +197,23 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
     transfers = {
         id(each): StateTransfer(each) for each in (keras.optimizer_of(model), choice.state_of) if each is not None
     }
+    alive = keras.holders_alive()
+    to_merge = [(layer, layouts) for _, layer, layouts in decided.layers_to_merge()]
+    others = OtherOptimizers(model, to_merge, alive, keras.optimizer_of(model), choice.optimizer)
+    all_transfers: list[StateTransfer | OtherOptimizers] = [*transfers.values(), others]
     merged: list[Any] = []
     changed: list[tuple[Any, type]] = []
     replaced: list[Replaced] = []
-    alive = keras.holders_alive()
     try:
         # On inputs of its own a model is run even where nothing is merged: a SavedModel says what its model takes.
         to_run = check and (decided.merges or inputs is not None)
-        to_merge = [(layer, layouts) for _, layer, layouts in decided.layers_to_merge()]
         unchecked = contextlib.nullcontext(frozenset[int]())
         with checked_model(model, to_merge, inputs, guessed) if to_run else unchecked as seen:
             for path, layer, layouts in progress.each([*decided.layers_to_merge()], "merging"):
                 # Before the merge: afterwards the old variables are nowhere in the layer.
                 for layout in layouts:
                     replaced += (keras.remember(getattr(layer, each)) for each in layout.attributes)
-                    for transfer in transfers.values():
+                    for transfer in all_transfers:
                         transfer.before_merge(layer, layout)
                 cls = augmented_class(standard_class(layer), exact, tuple(map(pair_of, layouts)))
                 alone = id(layer) not in seen
@@ -220,14 +225,15 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
         changed += _set_exact((decision.target for decision in decided.merged), exact)
         meet_model(choice.optimizer, model, inputs)
         _transfer_state(model, choice, transfers.get(id(choice.state_of)))
+        others.move()
         targets = [decision.target for decision in (*decided.merges, *decided.merged)]
         knows_rows = weight_decay.exclude_rows(keras.inner_optimizer(choice.optimizer), targets)
     except BaseException:
-        _undo(merged, changed, transfers.values(), choice)
+        _undo(merged, changed, all_transfers, choice)
         invalidate_gone(model, replaced, alive)
         raise
     # From here on the model is rewritten, so nothing below may raise.
-    _report(decided, model, choice, targets)
+    _report(decided, model, choice, targets, others.lines)
     replaced_optimizer = choice.optimizer is not None and choice.optimizer is not keras.optimizer_of(model)
     if choice.optimizer is not None:
         # Also one that stays: what compile was given may have been wrapped in a loss scale, which no file would say.
@@ -242,13 +248,16 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
         invalidate_holders(model, replaced, alive)  # functions hold the optimizer too
 
 
-def _report(decided: Plan, model: Any, choice: OptimizerChoice, targets: Iterable[Any]) -> None:
+def _report(
+    decided: Plan, model: Any, choice: OptimizerChoice, targets: Iterable[Any], of_others: Sequence[Message]
+) -> None:
     """Log what was done, what became of the optimizer, and which code may not expect merged layers."""
     names = summary_of(decided.renamed)
     lines = (
         decided.summary(done=True),
         *([names] if names else []),
         *choice.lines,
+        *of_others,
         *centering_lines(decided, choice),
         *lines_of_rule(choice.optimizer, model),
     )
@@ -256,6 +265,8 @@ def _report(decided: Plan, model: Any, choice: OptimizerChoice, targets: Iterabl
     gone = [Renamed.by(layout) for target in targets for layout in layouts_in(target)]
     for line in dict.fromkeys(warnings_of(model, choice.optimizer, gone)):
         log.warning("%s", line)
+    if choice.centers or is_joint(choice.optimizer) or is_centered(choice.optimizer):
+        warn_of_plain_optimizers(model)
     if has_no_rule_for_others(choice.optimizer) and (left := _trained_apart(model)):
         log.warning(
             "%s has no update_other, so what is not merged is trained by gradient descent alone: %s",
@@ -277,7 +288,7 @@ def _trained_apart(model: Any) -> list[str]:
 def _undo(
     merged: list[Any],
     changed: list[tuple[Any, type]],
-    transfers: Iterable[StateTransfer],
+    transfers: Iterable[StateTransfer | OtherOptimizers],
     choice: OptimizerChoice,
 ) -> None:
     if choice.centers:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rewriter.core import progress
 from rewriter.core.errors import ModelError, OptimizerError
-from rewriter.core.layout import augmented_kernels, layouts_in
+from rewriter.core.layout import augmented_kernels, is_merged, layouts_in
 from rewriter.core.log import log, log_lines
 
 from ..adapters import keras
@@ -19,6 +19,7 @@ from ..model.walk import locate_layers, require_layers
 from ..optimizers.centered.optimizer import center_again, uncenter
 from ..optimizers.joint_optimizer import is_joint
 from ..optimizers.optimizer_choice import choose_standard_optimizer, require_for_layer
+from ..optimizers.state.other_optimizers import OtherOptimizers
 from ..optimizers.state.pending_restore import require_loaded_in_its_form, restore_now
 from ..optimizers.state.slots import require_own, require_separable
 from ..optimizers.state.transfer import StateTransfer
@@ -92,8 +93,10 @@ def split(model: Any, optimizer: Any = None) -> Any:
     restore_now(model, optimizer)
     lines = choose_standard_optimizer(model).lines
     alive, replaced = keras.holders_alive(), _replaced(model)
-    if _separate_all(model, alive, replaced, keep=False, given=optimizer)[0]:
-        log_lines(lines)
+    layers = [(found.layer, layouts_in(found.layer)) for found in locate_layers(model) if is_merged(found.layer)]
+    others = OtherOptimizers(model, layers, alive, keras.optimizer_of(model), optimizer)
+    if _separate_all(model, alive, replaced, others, keep=False, given=optimizer)[0]:
+        log_lines((*lines, *others.lines))
     invalidate_holders(model, replaced, alive)
     return model
 
@@ -135,7 +138,9 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
     alive = keras.holders_alive()
     models = models_sharing_layers(model, alive)
     functions = [(inner, keras.traced_functions(inner)) for inner in models]
-    separated, traces, suspended = _separate_all(model, alive, _replaced(model), check, inputs)
+    separated, traces, suspended = _separate_all(
+        model, alive, _replaced(model), OtherOptimizers(model, (), ()), check, inputs
+    )
     reset_functions(model, models)
     standard, compilation = keras.optimizer_of(model), keras.compilation(model)
     _FOR_A_WHILE.update(each.layer for each in separated)
@@ -231,12 +236,15 @@ def _separate_all(
     model: Any,
     alive: Iterable[Any],
     replaced: Iterable[Replaced],
+    others: OtherOptimizers,
     check: bool = False,
     inputs: Any = None,
     keep: bool = True,
     given: Any = None,
 ) -> tuple[list[_Separated], list[tuple[Any, dict[str, Any]]], Suspended | None]:
-    """Separate every rewritten layer, the optimizer along with them.
+    """Separate every rewritten layer, the optimizer along with them, and others.
+
+    In ``standard_form`` there are no others: they hold the same augmented kernels again at its end.
 
     Returns:
         What is needed to go back: the layers; the functions that have traced their augmented kernels, with the traces
@@ -267,6 +275,7 @@ def _separate_all(
                     continue
                 for layout in layouts:
                     transfer.before_separate(layer, layout)
+                    others.before_separate(layer, layout)
                 alone = id(layer) not in seen
                 with checked_layer(layer, layouts, found.paths[0], alone) if check else contextlib.nullcontext():
                     surgery.separate(layer, standard_class(layer))
@@ -280,11 +289,13 @@ def _separate_all(
         elif choice.optimizer is not None:
             _give(model, choice.optimizer)
             transfer.copy_exclusions(choice.optimizer)
+        others.move()
     except BaseException:
         for each in separated:
             each.merge_again()
         center_again(suspended)
         transfer.roll_back()
+        others.roll_back()
         take_over_methods(model, origin)
         reset_functions(model)
         invalidate_gone(model, replaced, alive)

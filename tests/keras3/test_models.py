@@ -6,6 +6,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras
 from keras import layers
 
@@ -237,3 +238,85 @@ def test_a_legacy_file_of_the_plain_model_loads_into_the_rewritten_one(tmp_path)
     rewriter.rewrite(model, "centered")
     model.load_weights(tmp_path / "plain.h5")
     assert all(map(np.array_equal, rewriter.split(model).get_weights(), plain.get_weights()))
+
+
+@pytest.mark.parametrize("layer", ["Dense", "Conv1D", "LSTM"])
+def test_regularizers_of_kernel_and_bias_go_on_acting(layer):
+    """Keras lists a loss for each variable, so there is one after the merge where there were two."""
+    weights = []
+    for is_rewritten in (False, True):
+        keras.utils.set_random_seed(1)
+        first = {"Dense": layers.Dense, "Conv1D": layers.Conv1D, "LSTM": layers.LSTM}[layer]
+        given = (4, 2) if layer == "Conv1D" else (4,)
+        both = {"kernel_regularizer": "l2", "bias_regularizer": keras.regularizers.L1(0.1)}
+        before = [] if layer == "Dense" else [layers.Reshape((5, 1))]
+        after = [layers.Flatten()] if layer == "Conv1D" else []
+        model = network(*before, first(*given, **both), *after)
+        if is_rewritten:
+            rewriter.rewrite(model, "keep", layers="all")
+        model.fit(X, Y, epochs=2, shuffle=False, verbose=0)
+        weights.append((rewriter.split(model) if is_rewritten else model).get_weights())
+    assert all(np.allclose(*pair, rtol=0, atol=1e-6) for pair in zip(*weights, strict=True))
+
+
+def test_checkpoints_have_the_weights_of_now(tmp_path):
+    """Those merged, or those split, and none of before; a checkpoint of the one form is not for the other."""
+    model, plain, merged = (network(layers.Dense(5)) for _ in range(3))
+    for each in (model, plain, merged):
+        each.fit(X, Y, verbose=0)
+    rewriter.rewrite(model, "keep")
+    rewriter.rewrite(merged, "keep")
+    model.fit(X, Y, verbose=0)
+    of_merged = tf.train.Checkpoint(model=model).save(tmp_path / "merged")
+    tf.train.Checkpoint(model=merged).restore(of_merged).assert_existing_objects_matched()
+    assert all(map(np.array_equal, merged.get_weights(), model.get_weights()))
+    with pytest.raises(ValueError, match="incompatible tensor with shape"):
+        tf.train.Checkpoint(model=plain).restore(of_merged)
+    of_plain = tf.train.Checkpoint(model=rewriter.split(model)).save(tmp_path / "plain")
+    with pytest.raises(rewriter.ModelError, match="by itself, as the standard form has it"):
+        tf.train.Checkpoint(model=merged).restore(of_plain)
+    tf.train.Checkpoint(model=plain).restore(of_plain).assert_existing_objects_matched()
+    assert all(map(np.array_equal, plain.get_weights(), model.get_weights()))
+
+
+def test_models_over_the_same_layers_train_on():
+    """Each with an optimizer and state of its own, when one of them is rewritten, and when it is split."""
+    weights = []
+    for is_rewritten in (False, True):
+        keras.utils.set_random_seed(1)
+        inputs = keras.Input((5,))
+        inner = layers.Dense(4)(inputs)
+        models = keras.Model(inputs, layers.Dense(3)(inner)), keras.Model(inputs, inner)
+        for model, y in zip(models, (Y, X[:, :4]), strict=True):
+            model.compile(keras.optimizers.Adam(0.01), "mse")
+            model.fit(X, y, epochs=2, shuffle=False, verbose=0)
+        for change in (rewriter.rewrite, rewriter.split):
+            if is_rewritten:
+                change(models[0], **({"optimizer": "keep"} if change is rewriter.rewrite else {}))
+            for model, y in zip(models, (Y, X[:, :4]), strict=True):
+                model.fit(X, y, epochs=2, shuffle=False, verbose=0)
+        weights.append(
+            [np.asarray(each) for model in models for each in (*model.variables, *model.optimizer.variables)]
+        )
+    assert all(np.array_equal(*pair) for pair in zip(*weights, strict=True))
+
+
+@pytest.mark.parametrize("rule", ["KFAC", "Centered"])
+@pytest.mark.parametrize("eagerly", [False, True])
+def test_a_rule_that_is_compiled_sees_the_first_batch(rule, eagerly, caplog):
+    """As one that is given to rewrite does."""
+    weights = []
+    for is_compiled in (False, True):
+        keras.utils.set_random_seed(1)
+        model = network(layers.Dense(5))
+        made = rewriter.keras3.KFAC(0.01) if rule == "KFAC" else rewriter.keras3.Centered(keras.optimizers.SGD(0.01))
+        if is_compiled:
+            rewriter.rewrite(model, "keep")
+            model.compile(made, "mse", run_eagerly=eagerly)
+        else:
+            rewriter.rewrite(model, made)
+            model.compile(model.optimizer, "mse", run_eagerly=eagerly)
+        model.fit(X, Y, epochs=2, batch_size=4, shuffle=False, verbose=0)
+        weights.append(rewriter.split(model).get_weights())
+    assert all(map(np.array_equal, *weights))
+    assert "has seen no call in training" not in caplog.text

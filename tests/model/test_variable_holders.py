@@ -2,6 +2,7 @@
 
 import functools
 import types
+import weakref
 
 import numpy as np
 import pytest
@@ -221,6 +222,48 @@ def lambda_layer():
     return compiled(tf_keras.Sequential([hidden, layers.Lambda(lambda value: value * tf.norm(kernel))]))
 
 
+class Factors(tf_keras.Model):
+    """Steps of a size of its own for the variables that it refers to in one way or another."""
+
+    def train_step(self, data):
+        x, y = data
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(x, y, self(x, training=True))
+        pairs = zip(tape.gradient(loss, self.trainable_variables), self.trainable_variables, strict=True)
+        self.optimizer.apply_gradients(
+            [(0.1 * gradient if self.refers_to(each) else gradient, each) for gradient, each in pairs]
+        )
+        return {"loss": loss}
+
+
+def referring(refer, refers_to):
+    model, hidden = build(cls=Factors)
+    kept = refer(hidden.kernel)
+    model.kept, model.refers_to = kept, lambda variable: refers_to(kept, variable)
+    return compiled(model)
+
+
+def keys_of_a_dict():
+    return referring(lambda kernel: {kernel.ref(): 1}, lambda kept, each: each.ref() in kept)
+
+
+def references_in_an_array():
+    return referring(lambda kernel: np.array([kernel.ref()], dtype=object), lambda kept, each: kept[0].deref() is each)
+
+
+def weak_references():
+    return referring(lambda kernel: [weakref.ref(kernel)], lambda kept, each: kept[0]() is each)
+
+
+def moving_averages():
+    def averages(kernel):
+        made = tf.train.ExponentialMovingAverage(0.5)
+        made.apply([kernel])
+        return made
+
+    return referring(averages, lambda kept, each: kept.average(each) is not None)
+
+
 HOLDERS = {
     builder.__name__: builder
     for builder in (
@@ -240,6 +283,10 @@ HOLDERS = {
         schedule,
         argument_of_an_operation,
         lambda_layer,
+        keys_of_a_dict,
+        references_in_an_array,
+        weak_references,
+        moving_averages,
     )
 }
 

@@ -83,6 +83,16 @@ class Patterns(optimizers.SGD):
         self.patterns = patterns
 
 
+class InItsClass(optimizers.SGD):
+    """Says in its class which variables it leaves alone."""
+
+    LEFT_ALONE = ("bias", "gamma")
+
+    def update_step(self, gradient, variable):
+        alone = any(map(variable.name.count, self.LEFT_ALONE))
+        super().update_step(0 * gradient if alone else gradient, variable)
+
+
 class InCode(optimizers.SGD):
     def update_step(self, gradient, variable):
         super().update_step(0.5 * gradient if variable.name.endswith("bias:0") else gradient, variable)
@@ -93,6 +103,8 @@ OPTIMIZERS = {
     "lists": Several,
     "a pattern": lambda model: Patterns(["LayerNorm", "bias"]),
     "a compiled pattern": lambda model: Patterns(re.compile("a/(kernel|gamma)")),
+    "parts of names, as keys": lambda model: Rates({"bias": 10.0}),
+    "its class": lambda model: InItsClass(),
     "its code": lambda model: InCode(),
 }
 
@@ -117,8 +129,31 @@ def test_a_train_step_that_goes_by_names_is_warned_of(caplog):
     rewriter.rewrite(model, optimizer="keep")
     (said,) = warned(caplog)
     assert said.startswith(
-        "code of the model WithoutDecayOfBiases goes by names of variables, 'bias', and some of these"
+        f"code that is called with {model.name} goes by names of variables, 'bias', and some of these"
     )
+
+
+class Factors(tf_keras.Model):
+    """A factor for each variable, by its whole name."""
+
+    def train_step(self, data):
+        x, y = data
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(x, y, self(x, training=True))
+        pairs = zip(tape.gradient(loss, self.trainable_variables), self.trainable_variables, strict=True)
+        self.optimizer.apply_gradients(
+            [(gradient * self.factors.get(each.name, 1.0), each) for gradient, each in pairs]
+        )
+        return {"loss": loss}
+
+
+def test_names_that_a_model_holds_are_warned_of(caplog):
+    """A table of them, say; not words that are no whole names."""
+    model = build(Factors)
+    model.factors, model.words = {"a/kernel:0": 0.1}, ["bias", "a/b"]
+    rewriter.rewrite(model, optimizer="keep")
+    (said,) = warned(caplog)
+    assert said.startswith(f"what {model.name} holds goes by names of variables, 'a/kernel:0', and some of these")
 
 
 def test_no_false_alarm(caplog):

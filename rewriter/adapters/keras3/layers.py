@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras.src.backend.common.variables import AutocastScope
 
-from ..tensorflow_names import BOOKKEEPING
+from ..tensorflow_names import BOOKKEEPING, untrack
 from .classes import Dtype
 from .configs import set_class
 from .distribution import layout_for, strategy_scope
@@ -111,7 +111,12 @@ def attributes_of(holder: Any) -> dict[str, Any]:
 def attribute_of(holder: Any, value: Any) -> str | None:
     """Name the attribute under which ``holder`` keeps ``value`` (by identity), ``None`` if it does not."""
     found = next((name for name, held in attributes_of(holder).items() if held is value), None)
-    return next((public for public, stored in _STORED.items() if stored == found), found)
+    return None if found is None else public_attribute(found)
+
+
+def public_attribute(stored: str) -> str:
+    """Name the attribute under which a layer shows what it holds under another one."""
+    return next((public for public, each in _STORED.items() if each == stored), stored)
 
 
 def reads_as_stored(variable: Any) -> bool:
@@ -241,6 +246,7 @@ def exchange_weights(
             losses += _losses_of(variable, loss)
             forget_statistics(layer, variable)
             layer._tracker.untrack(variable)
+            untrack(layer, stored)
         set_class(layer, cls)
         for weight in new:
             _add_weight(layer, is_weight, *weight)

@@ -12,7 +12,7 @@ from tensorflow.python.ops.resource_variable_ops import ResourceVariable
 from tf_keras.src.mixed_precision.autocast_variable import AutoCastVariable, create_autocast_variable
 from tf_keras.src.saving.legacy.saved_model.load import RevivedLayer
 
-from ..tensorflow_names import BOOKKEEPING
+from ..tensorflow_names import BOOKKEEPING, untrack
 from .configs import set_class
 from .distribution import has_strategy, strategy_scope
 from .randomness import generator_states
@@ -253,14 +253,6 @@ def drop_weight(layer: Any, attribute: str) -> None:
     untrack(layer, attribute)
 
 
-def untrack(holder: Any, name: str) -> None:
-    """Take an attribute out of what is saved in checkpoints."""
-    # Otherwise a checkpoint would hold the old variable too, and a restored one would ask for it.
-    dependencies = holder._self_unconditional_checkpoint_dependencies
-    dependencies[:] = [reference for reference in dependencies if reference.name != name]
-    holder._self_unconditional_dependency_names.pop(name, None)
-
-
 def _add_weight(layer: Any, attribute: str, variable: Any, position: int) -> None:
     """Put a variable on a layer as Keras's ``add_weight`` would, at a given place among the layer's own weights."""
     object.__setattr__(layer, attribute, variable)
@@ -313,5 +305,6 @@ def may_hold_users_code(value: Any) -> bool:
         tf_keras.optimizers.Optimizer,
         tf_keras.optimizers.legacy.Optimizer,
         tf_keras.optimizers.schedules.LearningRateSchedule,
+        tf.train.ExponentialMovingAverage,
     )
     return isinstance(value, kinds)

@@ -14,8 +14,9 @@ from tf_keras.src.mixed_precision.autocast_variable import enable_auto_cast_vari
 
 from ..instances import instances_alive
 from ..tensorflow_functions import function_class, is_traced_function
+from ..tensorflow_names import untrack
 from .distribution import strategy_scope
-from .layers import is_graph_network, untrack
+from .layers import is_graph_network
 from .legacy import OPTIMIZERS
 from .randomness import kept_random_state
 

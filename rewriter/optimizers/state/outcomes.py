@@ -16,6 +16,7 @@ class Outcome(Sentence):
     STATE_LOST_BUT_KEPT_OR_CENTERED = "state of {optimizer}: lost, {what}; {keep} or {center} keeps it"
     SLOTS = "slots: {what}"
     SLOTS_KEPT = "slots: {count} kept"
+    ALSO_KEPT = "also kept: state of the {optimizer}{where} after {count} steps"
     ITERATIONS_KEPT = "iterations: {count} kept"
     VELOCITY = "velocity: {what}"
     LOSS_SCALE_KEPT = "loss scale: {scale:.6g} kept"

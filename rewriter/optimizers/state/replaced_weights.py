@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rewriter.core import hints
 from rewriter.core.derived_classes import Mixin, derived_class
@@ -36,16 +36,28 @@ class OutdatedOptimizer(Mixin):
         self._require_known(var_list)
         super().build(var_list)  # type: ignore[misc]
 
+    def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> Any:
+        """Apply gradients, of Keras 3; ``OptimizerError`` for a variable that the optimizer was not built for."""
+        self._require_known(list(trainable_variables or ()))
+        return super().apply(grads, trainable_variables)  # type: ignore[misc]
+
+    def stateless_apply(self, *_: Any, **__: Any) -> Any:
+        """Raise ``OptimizerError``: of values, as JAX has them, it is not known which variables they are of."""
+        self._refuse("the model's own")
+
     def _require_known(self, variables: Sequence[Any]) -> None:
         unknown = without_slots(self, variables)
         if unknown:
-            raise OptimizerError(
-                f"this {type(self).__name__} was built for weights that rewriter has replaced since, and does not know "
-                f"{unknown[0].name}. Train with model.optimizer if that is another one, else compile the model with a "
-                "new optimizer, or make one for your own loop. To go on with the state of this one, give it to "
-                "rewriter.rewrite(model, optimizer=...) on the model as it was, and for a layer that is no model to "
-                "rewriter.split(layer, optimizer=...) as well."
-            )
+            self._refuse(keras.name_of(unknown[0]))
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise OptimizerError(
+            f"this {type(self).__name__} was built for weights that rewriter has replaced since, and does not know "
+            f"{what}. Train with model.optimizer if that is another one, else compile the model with a new optimizer, "
+            "or make one for your own loop. To go on with the state of this one, give it to "
+            "rewriter.rewrite(model, optimizer=...) on the model as it was, and for a layer that is no model to "
+            "rewriter.split(layer, optimizer=...) as well."
+        )
 
 
 def refuse_new_weights(optimizer: Any) -> None:

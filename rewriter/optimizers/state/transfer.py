@@ -32,8 +32,15 @@ class StateTransfer:
     what another optimizer can start from.
     """
 
-    def __init__(self, optimizer: Any) -> None:
+    def __init__(self, optimizer: Any, elsewhere: Sequence[Any] = ()) -> None:
+        """Begin a transfer.
+
+        Args:
+            optimizer: The optimizer; ``None`` for none.
+            elsewhere: The variables that it trains and that are not in the model.
+        """
         self.optimizer = optimizer
+        self._elsewhere = elsewhere
         self._inner = keras.inner_optimizer(optimizer)
         self._before = keras.optimizer_slots(self._inner)
         self._moves: list[Callable[[], Sequence[SlotSource]]] = []
@@ -82,7 +89,8 @@ class StateTransfer:
         # The moves are functions, called now: the new variables were not there when they were noted.
         moved = {id(source.variable): source for move in self._moves for source in move()}
         # Trained first, in the order of training; then those that are frozen now and were trained before.
-        variables = list(filter(keras.is_variable, [*keras.trained_variables(model), *model.variables]))
+        of_model = filter(keras.is_variable, [*keras.trained_variables(model), *model.variables])
+        variables = [*of_model, *self._elsewhere]
         unmoved = [variable for variable in variables if id(variable) not in moved]
         stay = {
             id(variable): SlotSource(variable, (place,), functools.partial(self._left, variable))

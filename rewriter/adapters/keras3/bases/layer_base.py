@@ -8,6 +8,7 @@ import keras
 
 from rewriter.core.derived_classes import Mixin
 
+from ..layers import public_attribute
 from ..observation.layer_statistics import hidden_statistics
 
 
@@ -50,6 +51,11 @@ class LayerBase(Mixin):
         cls = self._rewriter_standard_class()
         owner = next(each for each in cls.__mro__ if "save_own_variables" in vars(each))
         return not owner.__module__.startswith("keras.")
+
+    def _lookup_dependency(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        # Asked on TensorFlow by a checkpoint that is being restored, before it restores anything.
+        self._rewriter_require_whole(public_attribute(name))
+        return super()._lookup_dependency(name, *args, **kwargs)  # type: ignore[misc]
 
     def enable_lora(self, *_: Any, **__: Any) -> None:
         """Refuse: Keras would freeze a kernel that is a variable of its own."""
