@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 
 class Graphs(Protocol):
-    """Tensors in graphs that stay apart from what computes them."""
+    """What is asked of a tensor in a graph."""
 
+    def factors_of(self, gradient: Any) -> tuple[Any, Any] | None: ...
     def is_sum_of(self, gradient: Any, parts: Sequence[Any]) -> bool: ...
     def with_shape(self, tensor: Any, shape: Any) -> Any: ...
 

@@ -28,10 +28,11 @@ from rewriter.core.log import log
 from ...adapters import keras
 from ..hyperparameters import require_count
 from .adam import AdamForOthers
+from .gradient_products import GradientProducts, turned
 from .matrices import finite_or_identity
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from rewriter.core.layout import Layout
 
@@ -128,31 +129,31 @@ class SOAP(AdamForOthers):
         """
         del layout
         ops = keras.ops
-        gradient, axes = ops.cast(gradient, self.slot_dtype(variable)), self._axes(variable)
-        for axis in axes:
-            axis.factor.assign_add((axis.product(gradient) - axis.factor) * (1 - self.beta_2))
+        products, axes = GradientProducts(gradient, self.slot_dtype(variable)), self._axes(variable)
+        for axis, product in zip(axes, products.with_itself([axis.number for axis in axes]), strict=True):
+            axis.factor.assign_add((product - axis.factor) * (1 - self.beta_2))
         self._refresh_bases(variable, axes)
         bases = {axis.number: ops.convert_to_tensor(axis.basis) for axis in axes}
-        step = self.adam_step(self._without_rounding(_turned(gradient, bases), variable, len(bases)), variable)
-        self.subtract(_turned(step, {number: ops.transpose(basis) for number, basis in bases.items()}), variable)
+        step = self.adam_step(self._without_rounding(products.turned(bases), variable, len(bases)), variable)
+        self.subtract(turned(step, {number: ops.transpose(basis) for number, basis in bases.items()}), variable)
 
-    def _without_rounding(self, turned: Any, variable: Any, sides: int) -> Any:
+    def _without_rounding(self, gradient: Any, variable: Any, sides: int) -> Any:
         """Return a turned gradient, in the layer's first step with zeros for what is nothing but rounding.
 
         In the eigenbases that were made of this gradient alone it is diagonal. Beside the diagonal are rounding errors,
         and Adam would divide each by its own size. The tolerance on it is that of ``numpy.linalg.matrix_rank``.
         """
-        ops, (rows, units) = keras.ops, turned.shape
-        tolerance = max(rows, units) * np.finfo(keras.dtype_of(turned.dtype).name).eps
+        ops, (rows, units) = keras.ops, gradient.shape
+        tolerance = max(rows, units) * np.finfo(keras.dtype_of(gradient.dtype).name).eps
 
         def exact() -> Any:
-            diagonal = turned
+            diagonal = gradient
             if sides == len(_BASES):
-                diagonal = turned * ops.eye(max(rows, units), turned.dtype)[:rows, :units]
-            is_rounding = ops.square(diagonal) <= ops.square(tolerance * ops.norm(turned))
-            return ops.where(is_rounding, ops.zeros_like(turned), diagonal)
+                diagonal = gradient * ops.eye(max(rows, units), gradient.dtype)[:rows, :units]
+            is_rounding = ops.square(diagonal) <= ops.square(tolerance * ops.norm(gradient))
+            return ops.where(is_rounding, ops.zeros_like(gradient), diagonal)
 
-        return ops.cond(ops.equal(self.slot("steps", variable), 1), exact, lambda: turned)
+        return ops.cond(ops.equal(self.slot("steps", variable), 1), exact, lambda: gradient)
 
     def _axes(self, variable: Any) -> list[_Axis]:
         """List the axes of an augmented kernel that have a basis."""
@@ -173,7 +174,7 @@ class SOAP(AdamForOthers):
                 axis.number: ops.matmul(ops.transpose(before), after)
                 for axis, before, after in zip(axes, old, new, strict=True)
             }
-            return [_turned(found, turns), *new]
+            return [turned(found, turns), *new]
 
         self._warn_of_xla(variable, axes)
         if axes:
@@ -207,19 +208,6 @@ class _Axis(NamedTuple):
     number: int
     factor: Any
     basis: Any
-
-    def product(self, gradient: Any) -> Any:
-        """Return the gradient times itself, summed over the other axis."""
-        transposed = keras.ops.transpose(gradient)
-        pair = (transposed, gradient) if self.number else (gradient, transposed)
-        return keras.ops.matmul(*pair)
-
-
-def _turned(matrix: Any, bases: Mapping[int, Any]) -> Any:
-    """Return ``rowsᵀ · matrix · units``, given a basis for each axis that has one."""
-    ops = keras.ops
-    turned = matrix if 0 not in bases else ops.matmul(ops.transpose(bases[0]), matrix)
-    return turned if 1 not in bases else ops.matmul(turned, bases[1])
 
 
 def _refreshed(factor: Any, basis: Any, first: Any) -> Any:

@@ -1,8 +1,9 @@
 """Optional: what is asked of a tensor in a graph."""
 
-from .context import is_sum_of, with_shape
+from .context import factors_of, is_sum_of, with_shape
 
 __all__ = [
+    "factors_of",
     "is_sum_of",
     "with_shape",
 ]
