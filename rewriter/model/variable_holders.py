@@ -7,6 +7,7 @@ the arguments that a layer was called with in a Functional model.
 
 from __future__ import annotations
 
+import collections
 import functools
 import sys
 import types
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 _FRAMEWORKS = ("builtins", "tf_keras", "tensorflow", "keras", "jax", "jaxlib", "torch", "numpy", "rewriter")
 _OF_PYTHON = sys.stdlib_module_names  # its code holds no variables, but its objects may: a SimpleNamespace, for example
+_CONTAINERS: tuple[type, ...] = (
+    *(dict, types.MappingProxyType, list, tuple, set, frozenset, collections.deque, np.ndarray),
+    *(type({}.keys()), type({}.values()), type({}.items())),
+)
 _REFERENCES = "tensorflow.python.util.object_identity"  # where what variable.ref() returns has its class
 _HOLDS_NOTHING = (str, bytes, int, float, type)
 _BUILT_BY_KERAS = frozenset({"build", "__init__"})  # what these read is what the layer is made of
@@ -122,7 +127,7 @@ def _is_a_layer_by_itself(value: Any) -> bool:
 
 def _members(value: Any) -> Iterator[tuple[str, Any]]:
     """Yield what a container, function or object holds, each with the step to it."""
-    if isinstance(value, dict | list | tuple | set | frozenset | np.ndarray):
+    if isinstance(value, _CONTAINERS):
         yield from _items_of(value)
     elif isinstance(value, functools.partial):
         yield from (("()", each) for each in (value.func, *value.args, *value.keywords.values()))
@@ -155,7 +160,7 @@ def _referent_of(value: Any) -> tuple[str, Any] | None:
 
 def _items_of(container: Any) -> Iterator[tuple[str, Any]]:
     """Yield what a container has, and what it has it by: a key may be a reference to a variable."""
-    if isinstance(container, dict):
+    if isinstance(container, dict | types.MappingProxyType):
         yield from ((f"[{key!r}]", each) for key, each in list(container.items()))
         yield from ((" as a key", key) for key in list(container))
     elif not isinstance(container, np.ndarray):

@@ -14,7 +14,7 @@ from rewriter.core.layout import ViewKey, is_merged, layout_of, layouts_in
 from ..adapters import DecayBase, keras
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from rewriter.core.layout import Layout
 
@@ -127,6 +127,12 @@ def has_exclusions(optimizer: Any) -> bool:
     return bool(exclusions.keys or exclusions.patterns or vars(optimizer).get(_EXCLUDED))
 
 
+def leaves_out_any(optimizer: Any, variables: Iterable[Any]) -> bool:
+    """Tell whether any of some variables, or a part of it, was excluded from the weight decay of an optimizer."""
+    excluded = {*keras.decay_exclusions(optimizer).keys, *vars(optimizer).get(_EXCLUDED, {})}
+    return bool(excluded) and any(keras.variable_key(optimizer, variable) in excluded for variable in variables)
+
+
 def excluded_parts(optimizer: Any, layer: Any, layout: Layout) -> tuple[str, ...]:
     """Name the parts of a layer, merged or not, that were excluded as variables, whatever they are called.
 
@@ -180,13 +186,14 @@ def exclude_rows(optimizer: Any, layers: Iterable[Any]) -> bool:
     return isinstance(optimizer, RowwiseWeightDecay)
 
 
-def exclude_parts(optimizer: Any, excluded: Sequence[Excluded]) -> None:
+def exclude_parts(optimizer: Any, excluded: Sequence[Excluded], gone: Collection[Any] = ()) -> None:
     """Make weight decay leave out parts of layers, in the form they have now.
 
     Args:
         optimizer: An optimizer that :func:`has_exclusions`. While any layer is merged it has a class that knows rows.
         excluded: Layers that were all merged, or all separated, each with a layout and what :func:`excluded_parts`
             said of it before.
+        gone: The keys of augmented kernels that are no more. Those of other layers stay.
     """
     keys = list(keras.decay_exclusions(optimizer).keys)
     merged = {}
@@ -196,7 +203,8 @@ def exclude_parts(optimizer: Any, excluded: Sequence[Excluded]) -> None:
         else:
             keys += [keras.variable_key(optimizer, getattr(layer, attribute)) for attribute in attributes]
     keras.exclude_from_decay(optimizer, keys)
-    merged = {**vars(optimizer).get(_EXCLUDED, {}), **merged} if merged else {}
+    known = vars(optimizer).get(_EXCLUDED, {})
+    merged = {**{key: parts for key, parts in known.items() if key not in gone}, **merged}
     object.__setattr__(optimizer, _EXCLUDED, merged)
     # The class tells whether rows are known, so it changes with the form of the model, there and back.
     standard = base_of(type(optimizer), RowwiseWeightDecay)

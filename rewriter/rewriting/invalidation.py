@@ -11,7 +11,7 @@ from ..model.variable_holders import variables_of
 from ..model.walk import locate_layers
 from ..optimizers.centered.optimizer import is_centered
 from ..optimizers.joint_optimizer import is_joint
-from ..optimizers.state.other_optimizers import optimizers_held_by
+from ..optimizers.state.other_optimizers import is_whole_optimizer, optimizers_held_by
 from ..optimizers.state.replaced_weights import OutdatedOptimizer, refuse_new_weights
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def invalidate_holders(model: Any, replaced: Iterable[Replaced], alive: Iterable
     keras.refuse_in_other_libraries(frozenset[int]().union(*(each.handles for each in replaced)))
     models = models_sharing_layers(model, alive)
     reset_functions(model, models)
-    with_slots = (each for each in alive if keras.is_optimizer(each) and keras.inner_optimizer(each) is each)
+    with_slots = filter(is_whole_optimizer, alive)
     for optimizer in with_slots:
         slots = None if isinstance(optimizer, OutdatedOptimizer) else keras.optimizer_slots(optimizer)
         if slots is not None and any(key in slots.index for key in keys):
@@ -129,7 +129,7 @@ def invalidate_holders(model: Any, replaced: Iterable[Replaced], alive: Iterable
 def _lacks_statistics(model: Any) -> bool:
     """Tell whether a model's optimizer, built and plain, does not know what its layers keep among what is trained."""
     inner = keras.inner_optimizer(getattr(model, "optimizer", None))
-    if not model.built or len(model.trainable_variables) == len(keras.trained_variables(model)):
+    if not getattr(model, "built", False) or len(model.trainable_variables) == len(keras.trained_variables(model)):
         return False
     is_plain = keras.is_optimizer(inner) and not (is_joint(inner) or is_centered(inner))
     unknown = [each for each in model.trainable_variables if is_plain and keras.place_among_slots(inner, each) is None]

@@ -226,6 +226,7 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
         meet_model(choice.optimizer, model, inputs)
         _transfer_state(model, choice, transfers.get(id(choice.state_of)))
         others.move()
+        invalidate_traces(alive, [each for transfer in all_transfers for each in transfer.replaced])
         targets = [decision.target for decision in (*decided.merges, *decided.merged)]
         knows_rows = weight_decay.exclude_rows(keras.inner_optimizer(choice.optimizer), targets)
     except BaseException:

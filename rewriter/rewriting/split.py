@@ -290,6 +290,8 @@ def _separate_all(
             _give(model, choice.optimizer)
             transfer.copy_exclusions(choice.optimizer)
         others.move()
+        if not keep:
+            invalidate_traces(alive, (*transfer.replaced, *others.replaced))
     except BaseException:
         for each in separated:
             each.merge_again()

@@ -1,5 +1,6 @@
 """A variable that somebody else holds too is not replaced: what holds it would train, or read, a dead one."""
 
+import collections
 import functools
 import types
 import weakref
@@ -251,6 +252,10 @@ def references_in_an_array():
     return referring(lambda kernel: np.array([kernel.ref()], dtype=object), lambda kept, each: kept[0].deref() is each)
 
 
+def deque_of_kernels():
+    return referring(lambda kernel: collections.deque([kernel]), lambda kept, each: kept[0] is each)
+
+
 def weak_references():
     return referring(lambda kernel: [weakref.ref(kernel)], lambda kept, each: kept[0]() is each)
 
@@ -286,6 +291,7 @@ HOLDERS = {
         keys_of_a_dict,
         references_in_an_array,
         weak_references,
+        deque_of_kernels,
         moving_averages,
     )
 }

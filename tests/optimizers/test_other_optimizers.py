@@ -192,6 +192,90 @@ def test_other_optimizers_are_as_they_were_when_a_change_fails(change, monkeypat
     )
 
 
+def test_an_optimizer_that_cannot_follow_is_as_it_was_when_a_change_fails(monkeypatch):
+    plain, models = actor_and_critic(Own), actor_and_critic(Own)
+    merge, done = surgery.merge, []
+
+    def once(*args):
+        if done:
+            raise MemoryError
+        done.append(merge(*args))
+
+    monkeypatch.setattr(surgery, "merge", once)
+    with pytest.raises(MemoryError):
+        rewriter.rewrite(models[0], "keep")
+    train(*plain, *models)
+    assert all_bits(*models, models[1].optimizer) == all_bits(*plain, plain[1].optimizer)
+
+
+def test_a_function_that_trains_other_weights_goes_on_with_the_state():
+    """Of an optimizer that was moved: it has new slots for all that it trains."""
+    results = []
+    for change in (False, True):
+        actor, critic = actor_and_critic()
+        optimizer, head = optimizers.Adam(0.03), critic.get_layer("critic")
+        optimizer.build([*actor.trainable_variables, *head.trainable_variables])
+
+        @tf.function
+        def step(variables, optimizer=optimizer, head=head):
+            gradients = [tf.ones_like(variable) for variable in variables]
+            optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            return head.kernel
+
+        own = list(head.trainable_variables)
+        step(own)
+        if change:
+            rewriter.rewrite(actor, "keep")
+        step(own)
+        loop(actor, optimizer)
+        if change:
+            rewriter.split(actor)
+        step(own)
+        results.append([each.numpy() for each in (*own, *actor.variables, *optimizer.variables)])
+    assert all(abs(one - other).max() <= 1e-6 for one, other in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize("is_built", [False, True])
+def test_what_weight_decay_leaves_out_follows(is_built):
+    """Of an optimizer of ones own loop, given as variables before the rewrite."""
+    results = []
+    for change in (False, True):
+        tf_keras.utils.set_random_seed(5)
+        model = tf_keras.Sequential([layers.Dense(4, "tanh", input_shape=(5,)), layers.Dense(3)])
+        optimizer = optimizers.AdamW(0.03, weight_decay=0.5)
+        optimizer.exclude_from_weight_decay([layer.bias for layer in model.layers])
+        if is_built:
+            loop(model, optimizer)
+        if change:
+            rewriter.rewrite(model, "keep")
+        loop(model, optimizer)
+        if change:
+            rewriter.split(model)
+        loop(model, optimizer)
+        results.append(all_bits(model, optimizer))
+    assert results[0] == results[1]
+
+
+def test_what_is_half_made_is_passed_over():
+    """A model or optimizer whose constructor raised, kept alive by what it raised."""
+
+    class Broken(tf_keras.Model):
+        def __init__(self):
+            raise ValueError(self)
+
+    kept = []
+    for make in (Broken, lambda: optimizers.legacy.Adam(typo=1)):
+        try:
+            make()
+        except (TypeError, ValueError) as error:
+            kept.append(error)
+    assert len(kept) == 2
+    plain, models = actor_and_critic(), actor_and_critic()
+    rewriter.rewrite(models[0], "keep")
+    train(*plain, *models)
+    assert all_bits(rewriter.split(models[0])) == all_bits(plain[0])
+
+
 def test_an_optimizer_of_a_bias_alone_cannot_follow():
     """Nor can one of a kernel alone: it has no state for the whole."""
     model = tf_keras.Sequential([layers.Dense(3, input_shape=(5,))])

@@ -90,6 +90,27 @@ def test_exclusions_survive_a_failed_rewrite(monkeypatch):
     assert [bits(weight.numpy()) for weight in model.weights] == [bits(weight.numpy()) for weight in original.weights]
 
 
+@pytest.mark.parametrize("how", ["a failed second rewrite", "a split of a part"])
+def test_exclusions_of_other_layers_stay(how, monkeypatch):
+    """Of those merged before, when another rewrite fails; of those still merged, when a part is split."""
+    original, model = pair(variables=lambda model: [each.bias for each in model.layers[:2]])
+    first = model.layers[0]
+    if how == "a split of a part":
+        rewriter.rewrite(model, "keep")
+        part = tf_keras.Sequential([first])
+        part.build((None, first.augmented_kernel.shape[0] - 1))
+        rewriter.split(part)
+    else:
+        rewriter.rewrite(model, "keep", include=lambda layer: layer is first)
+        monkeypatch.setattr("rewriter.optimizers.state.slots.move", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            rewriter.rewrite(model, "keep")
+        monkeypatch.undo()
+    for each in (original, model):
+        fit(each)
+    assert standard_weights(model) == standard_weights(original)
+
+
 def test_joint_momentum_takes_exclusions_too():
     """Its kernel rows decay unless the kernel is excluded; what it excludes may be said before the rewrite."""
     _, model = pair()

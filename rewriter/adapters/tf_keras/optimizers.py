@@ -293,7 +293,7 @@ def descend(variable: Any, gradient: Any, rate: Any) -> None:
 
 def is_constructed(optimizer: Any) -> bool:
     """Tell whether the ``__init__`` of this library's optimizers ran; a subclass may forget to call it."""
-    return "_learning_rate" in vars(optimizer)
+    return not vars(optimizer).keys().isdisjoint({"_learning_rate", "_hyper"})
 
 
 def variables_not_saved(optimizer: Any) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rewriter.core.layout import layout_of
+from rewriter.core.layout import is_merged, layout_of
 
 from ...adapters import keras
 from .. import weight_decay
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from rewriter.core.layout import Layout
 
-    from ...adapters.records import Slots
+    from ...adapters.records import Replaced, Slots
 
 
 class StateTransfer:
@@ -46,6 +46,7 @@ class StateTransfer:
         self._moves: list[Callable[[], Sequence[SlotSource]]] = []
         self._undo: list[tuple[Callable[[], Sequence[Any]], tuple[int | None, ...]]] = []
         self._excluded: list[weight_decay.Excluded] = []
+        self._kernels: set[Any] = set()  # by their keys, those augmented that layers had, or got
 
     def before_merge(self, layer: Any, layout: Layout) -> None:
         """Note that the weights of a layer are about to be merged, in one of its augmented kernels."""
@@ -110,6 +111,12 @@ class StateTransfer:
             self._exclude()  # before it is built: an optimizer that knows no rows refuses
             slots.move(self._inner, self.sources(model), reuse)
 
+    @property
+    def replaced(self) -> list[Replaced]:
+        """The slots that the optimizer had: a function that was traced with them goes on with them."""
+        lists = self._before.lists.values() if self._before is not None else ()
+        return [keras.remember(slot) for slots_of_a_name in lists for slot in slots_of_a_name]
+
     def copy_exclusions(self, optimizer: Any) -> None:
         """Copy this optimizer's weight-decay exclusions to its replacement."""
         if self._excluded:
@@ -131,10 +138,16 @@ class StateTransfer:
     def _note_exclusions(self, layer: Any, layout: Layout) -> None:
         if self._inner is not None and weight_decay.has_exclusions(self._inner):
             self._excluded.append((layer, layout, weight_decay.excluded_parts(self._inner, layer, layout)))
+            self._note_kernels(self._excluded[-1:])
+
+    def _note_kernels(self, excluded: Sequence[weight_decay.Excluded]) -> None:
+        merged = [getattr(layer, layout.attribute) for layer, layout, _ in excluded if is_merged(layer)]
+        self._kernels.update(keras.variable_key(self._inner, kernel) for kernel in merged)
 
     def _exclude(self) -> None:
         if self._excluded:
-            weight_decay.exclude_parts(self._inner, self._excluded)
+            weight_decay.exclude_parts(self._inner, self._excluded, gone=self._kernels)
+            self._note_kernels(self._excluded)
 
     def _places(self, variables: Sequence[Any]) -> tuple[int | None, ...]:
         return slots.slot_places(self._inner, variables, self._before)
