@@ -129,11 +129,12 @@ def invalidate_holders(model: Any, replaced: Iterable[Replaced], alive: Iterable
 def _lacks_statistics(model: Any) -> bool:
     """Tell whether a model's optimizer, built and plain, does not know what its layers keep among what is trained."""
     inner = keras.inner_optimizer(getattr(model, "optimizer", None))
-    if not getattr(model, "built", False) or len(model.trainable_variables) == len(keras.trained_variables(model)):
+    if not (getattr(model, "built", False) and keras.is_optimizer(inner)) or is_joint(inner) or is_centered(inner):
         return False
-    is_plain = keras.is_optimizer(inner) and not (is_joint(inner) or is_centered(inner))
-    unknown = [each for each in model.trainable_variables if is_plain and keras.place_among_slots(inner, each) is None]
-    return bool(unknown) and keras.optimizer_slots(inner) is not None
+    kept = [each for each in model.trainable_variables if getattr(each, "overwrite_with_gradient", False)]
+    return keras.optimizer_slots(inner) is not None and any(
+        keras.place_among_slots(inner, each) is None for each in kept
+    )
 
 
 def invalidate_gone(model: Any, replaced: Iterable[Replaced], alive: Iterable[Any]) -> None:

@@ -35,12 +35,14 @@ def go_on_centered(optimizer: Any, observe: Callable[[Any, Any], None]) -> None:
     """
     if keras.optimizer_slots(optimizer) is None:
         return
-    counter = keras.remember(optimizer.iterations).handles  # in every traced step
+    # Not by its iterations: where gradients are accumulated, Keras 3 computes them.
+    variables = map(keras.remember, filter(keras.is_variable, keras.saved_variables(optimizer)))
+    handles = frozenset[int]().union(*(each.handles for each in variables))
     for model in trained_models(optimizer):
         observe(optimizer, model)
         keras.reset_traced_functions(model)
     functions = keras.functions
     if functions is not None:
         for holder in keras.holders_alive():
-            if functions.is_traced_function(holder) and functions.has_traced(holder, counter):
+            if functions.is_traced_function(holder) and functions.has_traced(holder, handles):
                 functions.take_traces(holder)

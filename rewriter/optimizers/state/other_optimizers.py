@@ -50,6 +50,8 @@ class OtherOptimizers:
         weights = [_weights_of(layer, layout) for layer, layouts in layers for layout in layouts]
         self._model = model
         self._alive = alive
+        # Variables by their keys, listed when they are asked for.
+        self._in_model: dict[Any, Any] | None = None
         self._elsewhere: dict[Any, Any] | None = None
         others = [
             optimizer
@@ -105,7 +107,9 @@ class OtherOptimizers:
     def _trained_elsewhere(self, optimizer: Any) -> list[Any] | None:
         """List the variables that an optimizer trains outside of the model; ``None`` where one is not found."""
         known = keras.optimizer_slots(optimizer)
-        missing = set() if known is None else known.index.keys() - _by_key([self._model]).keys()
+        if self._in_model is None:
+            self._in_model = _by_key([self._model])
+        missing = set() if known is None else known.index.keys() - self._in_model.keys()
         if missing and self._elsewhere is None:
             self._elsewhere = _by_key(each for each in self._alive if isinstance(each, keras.Model))
         found = {key: variable for key, variable in (self._elsewhere or {}).items() if key in missing}

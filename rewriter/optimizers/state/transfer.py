@@ -115,7 +115,7 @@ class StateTransfer:
     def replaced(self) -> list[Replaced]:
         """The slots that the optimizer had: a function that was traced with them goes on with them."""
         lists = self._before.lists.values() if self._before is not None else ()
-        return [keras.remember(slot) for slots_of_a_name in lists for slot in slots_of_a_name]
+        return [keras.remember(slot) for several in lists for slot in several if keras.is_variable(slot)]
 
     def copy_exclusions(self, optimizer: Any) -> None:
         """Copy this optimizer's weight-decay exclusions to its replacement."""
