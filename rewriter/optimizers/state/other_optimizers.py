@@ -160,7 +160,7 @@ def _weights_of(layer: Any, layout: Layout) -> list[Any]:
 
 def is_whole_optimizer(value: Any) -> bool:
     """Tell whether something is an optimizer, made to the end, and none around another."""
-    return keras.is_optimizer(value) and keras.inner_optimizer(value) is value and keras.is_constructed(value)
+    return keras.is_optimizer(value) and keras.is_constructed(value) and keras.inner_optimizer(value) is value
 
 
 def _knows_any(optimizer: Any, weights: Sequence[Sequence[Any]]) -> bool:
