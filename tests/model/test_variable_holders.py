@@ -13,6 +13,7 @@ from tf_keras import layers, optimizers
 
 import rewriter
 from arrays import bits
+from factors import Factors
 from models import batch
 
 KERNEL = None  # a notebook's global
@@ -223,24 +224,10 @@ def lambda_layer():
     return compiled(tf_keras.Sequential([hidden, layers.Lambda(lambda value: value * tf.norm(kernel))]))
 
 
-class Factors(tf_keras.Model):
-    """Steps of a size of its own for the variables that it refers to in one way or another."""
-
-    def train_step(self, data):
-        x, y = data
-        with tf.GradientTape() as tape:
-            loss = self.compute_loss(x, y, self(x, training=True))
-        pairs = zip(tape.gradient(loss, self.trainable_variables), self.trainable_variables, strict=True)
-        self.optimizer.apply_gradients(
-            [(0.1 * gradient if self.refers_to(each) else gradient, each) for gradient, each in pairs]
-        )
-        return {"loss": loss}
-
-
 def referring(refer, refers_to):
     model, hidden = build(cls=Factors)
     kept = refer(hidden.kernel)
-    model.kept, model.refers_to = kept, lambda variable: refers_to(kept, variable)
+    model.kept, model.factor_of = kept, lambda variable: 0.1 if refers_to(kept, variable) else 1.0
     return compiled(model)
 
 

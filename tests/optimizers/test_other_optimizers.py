@@ -7,9 +7,8 @@ from tf_keras import layers, optimizers
 
 import rewriter
 from arrays import bits
-from model_state import loop
+from model_state import fail_at_the_second, loop
 from models import batch
-from rewriter.model import surgery
 
 
 @tf_keras.saving.register_keras_serializable("tests")
@@ -172,14 +171,7 @@ def test_other_optimizers_are_as_they_were_when_a_change_fails(change, monkeypat
     plain, models = actor_and_critic(), actor_and_critic()
     if change == "split":
         rewriter.rewrite(models[0], "keep")
-    act, done = getattr(surgery, {"rewrite": "merge", "split": "separate"}[change]), []
-
-    def once(*args):
-        if done:
-            raise MemoryError
-        done.append(act(*args))
-
-    monkeypatch.setattr(surgery, act.__name__, once)
+    fail_at_the_second(monkeypatch, {"rewrite": "merge", "split": "separate"}[change])
     with pytest.raises(MemoryError):
         rewriter.rewrite(models[0], "keep") if change == "rewrite" else rewriter.split(models[0])
     monkeypatch.undo()
@@ -194,14 +186,7 @@ def test_other_optimizers_are_as_they_were_when_a_change_fails(change, monkeypat
 
 def test_an_optimizer_that_cannot_follow_is_as_it_was_when_a_change_fails(monkeypatch):
     plain, models = actor_and_critic(Own), actor_and_critic(Own)
-    merge, done = surgery.merge, []
-
-    def once(*args):
-        if done:
-            raise MemoryError
-        done.append(merge(*args))
-
-    monkeypatch.setattr(surgery, "merge", once)
+    fail_at_the_second(monkeypatch, "merge")
     with pytest.raises(MemoryError):
         rewriter.rewrite(models[0], "keep")
     train(*plain, *models)

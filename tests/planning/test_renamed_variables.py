@@ -9,6 +9,7 @@ import tf_keras
 from tf_keras import layers, optimizers
 
 import rewriter
+from factors import Factors
 from models import batch
 
 
@@ -133,24 +134,11 @@ def test_a_train_step_that_goes_by_names_is_warned_of(caplog):
     )
 
 
-class Factors(tf_keras.Model):
-    """A factor for each variable, by its whole name."""
-
-    def train_step(self, data):
-        x, y = data
-        with tf.GradientTape() as tape:
-            loss = self.compute_loss(x, y, self(x, training=True))
-        pairs = zip(tape.gradient(loss, self.trainable_variables), self.trainable_variables, strict=True)
-        self.optimizer.apply_gradients(
-            [(gradient * self.factors.get(each.name, 1.0), each) for gradient, each in pairs]
-        )
-        return {"loss": loss}
-
-
 def test_names_that_a_model_holds_are_warned_of(caplog):
     """A table of them, say; not words that are no whole names."""
     model = build(Factors)
     model.factors, model.words = {"a/kernel:0": 0.1}, ["bias", "a/b"]
+    model.factor_of = lambda variable: model.factors.get(variable.name, 1.0)
     rewriter.rewrite(model, optimizer="keep")
     (said,) = warned(caplog)
     assert said.startswith(f"what {model.name} holds goes by names of variables, 'a/kernel:0', and some of these")

@@ -7,9 +7,8 @@ from tf_keras import optimizers
 
 import rewriter
 from arrays import bits
-from model_state import loop
+from model_state import fail_at_the_second, loop
 from models import MODELS, batch, fit, trained_pair
-from rewriter.model import surgery
 
 STALE = {
     "adam": lambda: optimizers.Adam(0.01),
@@ -83,14 +82,7 @@ def test_a_function_of_ones_own_trains_the_model_after_a_split_that_failed(monke
     x = tf.constant(batch()[0])
     step(x)
     before, state = model.get_weights(), [bits(each.numpy()) for each in model.optimizer.variables]
-    separate, separated = surgery.separate, []
-
-    def separate_one(layer, cls):
-        if separated:
-            raise MemoryError
-        separated.append(separate(layer, cls))
-
-    monkeypatch.setattr(surgery, "separate", separate_one)
+    fail_at_the_second(monkeypatch, "separate")
     with pytest.raises(MemoryError):
         rewriter.split(model)
     assert [*map(bits, model.get_weights())] == [*map(bits, before)]

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from arrays import bits
 from models import batch, fit
+from rewriter.model import surgery
 from rewriter.model.walk import locate_layers
 
 
@@ -45,3 +46,15 @@ def loop(model, optimizer):
         optimizer.apply_gradients(
             zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables, strict=True)
         )
+
+
+def fail_at_the_second(monkeypatch, name):
+    """Have surgery merge, or separate, one layer, and raise ``MemoryError`` at the next."""
+    act, done = getattr(surgery, name), []
+
+    def once(*args):
+        if done:
+            raise MemoryError
+        done.append(act(*args))
+
+    monkeypatch.setattr(surgery, name, once)
