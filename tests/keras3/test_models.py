@@ -320,3 +320,47 @@ def test_a_rule_that_is_compiled_sees_the_first_batch(rule, eagerly, caplog):
         weights.append(rewriter.split(model).get_weights())
     assert all(map(np.array_equal, *weights))
     assert "has seen no call in training" not in caplog.text
+
+
+class Own(keras.optimizers.Adam):
+    """A user's, whose state cannot follow the weights by itself."""
+
+
+def over_one_trunk(make):
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((5,))
+    trunk = layers.Dense(4)(inputs)
+    models = [keras.Model(inputs, layers.Dense(3)(trunk), name=name) for name in ("actor", "critic")]
+    for model in models:
+        model.compile(make(0.01), "mse")
+        model.fit(X, Y, verbose=0)
+    return models
+
+
+def test_an_optimizer_of_replaced_weights_refuses_in_every_way():
+    """As fit of each backend calls it, and a loop of one's own on JAX."""
+    actor, critic = over_one_trunk(Own)
+    rewriter.rewrite(actor, actor.optimizer)
+    variables = critic.trainable_variables
+    gradients = [keras.ops.zeros_like(each) for each in variables]
+    stale = critic.optimizer
+    for act in (
+        lambda: stale.apply(gradients, variables),
+        lambda: stale.apply_gradients(zip(gradients, variables, strict=True)),
+        lambda: stale.stateless_apply(stale.variables, gradients, variables),
+        lambda: critic.fit(X, Y, verbose=0),
+    ):
+        with pytest.raises(rewriter.OptimizerError, match="built for weights that rewriter has replaced since"):
+            act()
+
+
+def test_a_model_over_layers_that_are_centered_for_another_is_told_of(caplog):
+    """Its plain optimizer does not know what they keep; a new one does."""
+    actor, critic = over_one_trunk(keras.optimizers.Adam)
+    rewriter.rewrite(critic, "keep")
+    assert "keep in variables what they see" not in caplog.text
+    rewriter.rewrite(actor, "centered")
+    assert "critic shares layers with actor, and these keep in variables what they see" in caplog.text
+    critic.compile(keras.optimizers.Adam(0.01), "mse")
+    for model in (critic, actor):
+        model.fit(X, Y, verbose=0)
