@@ -15,7 +15,12 @@ def command(
     batch_size: Annotated[int, whole("--batch-size", least=1, does="Rows in a batch.")] = 32,
     rounds: Annotated[int, whole("--rounds", least=1, does="How often each is measured, in turn.")] = 15,
     steps: Annotated[
-        int | None, whole("--steps", least=1, does="Steps in a round; about a tenth of a second of them if not given.")
+        int | None,
+        whole(
+            "--steps",
+            least=1,
+            does="Steps in a round, up to whole periods of a rule; a tenth of a second if not given.",
+        ),
     ] = None,
     jit_compile: Annotated[bool, typer.Option("--jit-compile", help="Measure it compiled by XLA, too.")] = False,
     centered: Annotated[

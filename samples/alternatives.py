@@ -118,7 +118,7 @@ def contestants(make: Callable[..., Any], batch_size: int, jit_compile: bool) ->
     batch = batch_for(original, batch_size)
     rewritten, paired = make(layers.Dense), make(layers.Dense)
     rewriter.rewrite(rewritten, joint := joint_like(), check=False)
-    train = {
+    train: Functions = {
         ORIGINAL: training_step(original, sgd(), batch, jit_compile),
         "JointMomentum": training_step(rewritten, joint, batch, jit_compile),
     }

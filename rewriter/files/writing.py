@@ -14,7 +14,7 @@ from ..model.walk import locate_layers, require_model, unknown_classes
 from ..optimizers.joint_optimizer import is_joint
 from ..optimizers.optimizer_choice import choose_standard_optimizer
 from ..optimizers.state.outcomes import Outcome
-from ..optimizers.state.pending_restore import restore_now
+from ..optimizers.state.pending_restore import require_loaded_in_its_form, restore_now
 from ..rewriting.model_methods import do_with
 from ..rewriting.split import standard_form
 from . import manifest
@@ -46,13 +46,15 @@ def export(model: Any, path: str | os.PathLike[str], overwrite: bool = False, in
             ``None`` makes one from what the model says of its inputs.
 
     Raises:
-        ModelError: ``model`` is no Keras model, or ``inputs`` is no batch that it takes.
+        ModelError: ``model`` is no Keras model, or ``inputs`` is no batch that it takes; or a checkpoint of the
+            rewritten form was loaded while a layer was plain.
         DifferenceError: A layer computes something else in standard form.
         FileError: ``path`` exists, has no parent folder, or an ending that names no format; or Keras cannot save the
             model, or not all of it, in that format. Nothing is written then.
         TypeError: ``overwrite`` is neither ``True`` nor ``False``.
     """
     require_model(model)
+    require_loaded_in_its_form(model)
     destination = _destination(model, path, overwrite)
     lines = exported_state(model, destination)
     with standard_form(model, check=True, inputs=inputs):
@@ -92,11 +94,12 @@ def save_model(
         **options: What Keras's ``Model.save`` takes beside these: ``include_optimizer``, ``signatures``, ``options``.
 
     Raises:
-        ModelError: ``model`` is no Keras model.
+        ModelError: ``model`` is no Keras model, or a checkpoint was loaded as in :func:`export`.
         FileError: As in :func:`export`.
         TypeError: As in :func:`export`.
     """
     require_model(model)
+    require_loaded_in_its_form(model)
     destination = _destination(model, path, overwrite)
     restore_now(model)
     described = manifest.describe(model, source_sha256)

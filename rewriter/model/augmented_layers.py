@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import copyreg
 import functools
 import inspect
 from types import MappingProxyType
@@ -197,6 +198,18 @@ class Augmented(LayerBase):
                 "merged. Load it inside `with rewriter.standard_form(model):`. Nothing was loaded."
             )
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Tell pickle what the class is made of: no module has it."""
+        cls = type(self)
+        reduced: Any = super().__reduce_ex__(protocol)
+        make, given, *state = reduced
+        made_of = (standard_class(self), is_exact(self), pairs_in(self))
+        if make is vars(copyreg)["__newobj__"]:
+            return _new_of, (made_of, "__new__", ()), *state
+        if getattr(make, "__self__", None) is cls:
+            return _new_of, (made_of, make.__name__, given), *state
+        return make, given, *state
+
     def _rewriter_mark_copy(self) -> None:
         """Mark the variables of a copied layer: they have lost their marks, and the layer has kept its own."""
         if is_merged(self):
@@ -251,6 +264,12 @@ def augmented_class(standard: type, exact: bool, pairs: tuple[Pair, ...]) -> typ
     cls = derived_class(Augmented, standard, (exact, pairs), lambda: _body(standard, exact, pairs))
     keras.register_class(cls, f"{MODULE_IN_FILES}.{_LOADER}", REGISTERED_NAME)
     return cls
+
+
+def _new_of(made_of: tuple[type, bool, tuple[Pair, ...]], method: str, given: Sequence[Any]) -> Any:
+    """Call a method of an augmented class, given what the class is made of."""
+    cls: Any = augmented_class(*made_of)
+    return cls.__new__(cls) if method == "__new__" else getattr(cls, method)(*given)
 
 
 def _body(standard: Any, exact: bool, pairs: tuple[Pair, ...]) -> dict[str, Any]:

@@ -48,8 +48,10 @@ def require_learning_rate(value: Any, name: str = "learning_rate") -> None:
 
 def _is_number(value: Any, low: float, high: float = math.inf) -> bool:
     try:
-        number = math.nan if isinstance(value, str | bool) else float(value)
-    except (TypeError, ValueError):
+        # What is true or false is none, though Python, NumPy and TensorFlow make one of it.
+        is_flag = isinstance(value, bool) or getattr(getattr(value, "dtype", None), "name", "").startswith("bool")
+        number = math.nan if is_flag or isinstance(value, str) else float(value)
+    except (TypeError, ValueError, OverflowError):
         return False
     return low <= number <= high and math.isfinite(number)
 
@@ -68,7 +70,7 @@ def require_count(name: str, value: Any, optional: bool = False) -> None:
 
 def require_one_of(name: str, value: Any, legal: Collection[Any]) -> None:
     """Raise ``ValueError`` unless a hyperparameter is one of some values."""
-    if value not in list(legal):
+    if not ((value is None or isinstance(value, str)) and value in list(legal)):
         raise ValueError(f"{name} must be one of {', '.join(map(repr, legal))}, got {value!r}.")
 
 

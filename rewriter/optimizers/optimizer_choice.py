@@ -15,6 +15,7 @@ from .joint_momentum import JointMomentum
 from .joint_optimizer import is_joint
 from .rules.by_name import RULES
 from .state import slots, warm_start
+from .state.other_optimizers import optimizers_held_by
 from .state.outcomes import LOST, Outcome
 from .state.replaced_weights import require_up_to_date
 from .state.state_outcomes import kept_state, loss_scale_kept, lost_settings, lost_state, name_of, shown
@@ -95,6 +96,8 @@ def choose_optimizer(
     """
     settings = {"learning_rate": learning_rate, "momentum": momentum}
     given = {name: value for name, value in settings.items() if value is not None}
+    if optimizer != KEEP:
+        _require_at_most_one(model)
     if optimizer is None:
         return _choose_default(model, given)
     if is_word(optimizer):
@@ -127,6 +130,20 @@ def choose_optimizer(
     return OptimizerChoice(optimizer, optimizer, (head, *lost_state(model)))
 
 
+def several_optimizers_of(model: Any) -> list[Any]:
+    """List the optimizers of a model that is compiled with several, as ``WideDeepModel`` is."""
+    return [each for name, each in optimizers_held_by(model) if name.startswith("optimizer[")]
+
+
+def _require_at_most_one(model: Any) -> None:
+    """Raise ``OptimizerError`` if a model is compiled with several optimizers, which only ``"keep"`` can go on with."""
+    if several := several_optimizers_of(model):
+        raise OptimizerError(
+            f"{model.name} is compiled with several optimizers: {', '.join(map(name_of, several))}. "
+            f"{hints.Argument('optimizer', KEEP)} keeps each with its state; for another, compile it with one first."
+        )
+
+
 def _variables_of(model: Any) -> list[Any]:
     try:
         return list(filter(keras.is_variable, model.variables))
@@ -154,7 +171,8 @@ def _choose_own(model: Any) -> OptimizerChoice:
     """Choose the optimizer that a model is compiled with."""
     current = keras.optimizer_of(model)
     if current is None:
-        return OptimizerChoice(None, None, (Outcome.OPTIMIZER(what="none to keep, the model is not compiled"),))
+        what = "each kept" if several_optimizers_of(model) else "none to keep, the model is not compiled"
+        return OptimizerChoice(None, None, (Outcome.OPTIMIZER(what=what),))
     require_up_to_date(current, model)
     if not is_joint(current):
         slots.require_known(current, list(filter(keras.is_variable, model.variables)))
@@ -247,7 +265,8 @@ def choose_standard_optimizer(model: Any) -> OptimizerChoice:
     """Decide which plain Keras optimizer the standard form of a model gets: an SGD for a joint one, else its own."""
     optimizer = keras.optimizer_of(model)
     if optimizer is None:
-        return OptimizerChoice(None, None, (Outcome.OPTIMIZER(what="none, the model is not compiled"),))
+        what = "each kept" if several_optimizers_of(model) else "none, the model is not compiled"
+        return OptimizerChoice(None, None, (Outcome.OPTIMIZER(what=what),))
     if not is_joint(optimizer):
         plainly = "; in standard form it is not centered" if is_centered(optimizer) else ""
         head = Outcome.OPTIMIZER(what=f"{name_of(optimizer)} kept{plainly}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from rewriter.core.layout import layout_of
@@ -81,6 +82,11 @@ class ObservingRule(OptimizerBase):
         if observer.flow.by_unit:
             return observer.flow.beside_units(mean, layout.units)
         return keras.ops.reshape(observer.flow.above_biases(mean, 1), (-1, 1))
+
+    @property
+    def _rewriter_period(self) -> int:
+        """After how many steps what a step costs repeats: some measure, or decompose, and those between do not."""
+        return math.lcm(*(each.every for each in self.statistics.values() if isinstance(each, RunningMean)))
 
     def _rewriter_build_observers(self, variables: Sequence[Any]) -> None:
         observe_for_rule(self, variables)

@@ -30,6 +30,7 @@ from ..optimizers.optimizer_choice import choose_optimizer, is_word
 from ..optimizers.state import warm_start
 from ..optimizers.state.other_optimizers import OtherOptimizers, warn_of_plain_optimizers
 from ..optimizers.state.pending_restore import restore_now
+from ..optimizers.state.sparse_gradients import require_dense_gradients
 from ..optimizers.state.transfer import StateTransfer
 from ..planning import planner
 from ..planning.reasons import Skip
@@ -200,6 +201,7 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
     alive = keras.holders_alive()
     to_merge = [(layer, layouts) for _, layer, layouts in decided.layers_to_merge()]
     others = OtherOptimizers(model, to_merge, alive, keras.optimizer_of(model), choice.optimizer)
+    require_dense_gradients(choice.optimizer, [(path, layer) for path, layer, _ in decided.layers_to_merge()])
     all_transfers: list[StateTransfer | OtherOptimizers] = [*transfers.values(), others]
     merged: list[Any] = []
     changed: list[tuple[Any, type]] = []

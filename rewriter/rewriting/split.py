@@ -126,7 +126,8 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
         ModelError: ``model`` is no Keras model, or was not made under the ``tf.distribute`` strategy that is active;
             or ``inputs`` is no batch that it takes.
         OptimizerError: The state of the optimizer cannot be split, or that of one given inside cannot be kept: then
-            the model stays in standard form.
+            the model stays in standard form. So it does, with a ModelError, where a layer cannot be merged again after
+            what was done inside, as when it was quantized or given LoRA weights.
         DifferenceError: A layer computes something else in standard form. The model is as it was.
     """
     require_layers(model)
@@ -138,9 +139,8 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
     alive = keras.holders_alive()
     models = models_sharing_layers(model, alive)
     functions = [(inner, keras.traced_functions(inner)) for inner in models]
-    separated, traces, suspended = _separate_all(
-        model, alive, _replaced(model), OtherOptimizers(model, (), ()), check, inputs
-    )
+    replaced = _replaced(model)
+    separated, traces, suspended = _separate_all(model, alive, replaced, OtherOptimizers(model, (), ()), check, inputs)
     reset_functions(model, models)
     standard, compilation = keras.optimizer_of(model), keras.compilation(model)
     _FOR_A_WHILE.update(each.layer for each in separated)
@@ -151,6 +151,7 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
         _FOR_A_WHILE.difference_update([each.layer for each in separated])
         restore_now(model)
         _require_stackable(model, optimizer, standard)
+        _require_mergeable(model, separated, replaced)
         apart = [keras.remember(getattr(each.layer, name)) for each in separated for name in _names(each.layouts)]
         if keras.optimizer_of(model) is optimizer:
             center_again(suspended)
@@ -198,6 +199,33 @@ def _require_stackable(model: Any, *known: Any) -> None:
         raise OptimizerError(
             f"{error} It was given inside standard_form, and {model.name} stays in standard form, as it is."
         ) from None
+
+
+def _require_mergeable(model: Any, separated: Iterable[_Separated], replaced: Iterable[Replaced]) -> None:
+    """Raise ``ModelError`` if a layer cannot be merged again after what was done to it inside ``standard_form``."""
+    if why := _not_mergeable(model, separated):
+        invalidate_holders(model, replaced, keras.holders_alive())
+        raise ModelError(
+            f"{why}. {model.name} stays in standard form, as rewriter.split(model) leaves it; rewrite it again for "
+            "what can be merged."
+        )
+
+
+def _not_mergeable(model: Any, separated: Iterable[_Separated]) -> str:
+    layouts = {id(each.layer): each.layouts for each in separated}
+    for found in locate_layers(model):
+        of_layer = layouts.get(id(found.layer), ())
+        if of_layer and (why := keras.computes_otherwise(found.layer)):
+            return f"{found.paths[0]} cannot be merged again at the end of standard_form: {why}"
+        for part in (part for layout in of_layer for part in layout.parts):
+            weight = getattr(found.layer, part.attribute)
+            if not keras.is_variable(weight) or tuple(weight.shape) != part.shape:
+                now = f"of shape {tuple(weight.shape)}" if keras.is_variable(weight) else f"a {type(weight).__name__}"
+                return (
+                    f"{found.paths[0]} cannot be merged again at the end of standard_form: its {part.attribute} was a "
+                    f"variable of shape {part.shape} and is {now}"
+                )
+    return ""
 
 
 def _names(layouts: Iterable[Layout]) -> list[str]:

@@ -1,10 +1,15 @@
 """Timing in turn, with a clock that says what it is told."""
 
 import itertools
+from typing import ClassVar
 
 import pytest
+import tf_keras
 
+import rewriter
 from rewriter.commands.benchmark.timing import Timings, time_in_turn
+from rewriter.commands.benchmark.training_steps import TrainingStep, training_step
+from rewriter.commands.data_batches import batch_for
 
 
 @pytest.fixture
@@ -56,3 +61,41 @@ def test_short_functions_are_called_more_often(clock):
     # Warmed up by three calls and measured by one, then about a tenth of a second in each round, one call at least.
     assert (next(counts["short"]), next(counts["long"])) == (4 + 2 * 6, 4 + 2)
     assert timings.median("short") == 1 / 64
+
+
+@pytest.mark.parametrize("calls", [None, 2])
+def test_what_a_step_does_now_and_then_is_in_its_cost(clock, calls):
+    """Of four steps one takes ten times as long: each turn has it, and the median is of what they cost together."""
+    counted = itertools.count()
+
+    def step():
+        clock[0] += 10 if next(counted) % 4 == 0 else 1
+
+    timings = time_in_turn({"step": TrainingStep(step, period=4)}, rounds=3, calls=calls)
+    assert timings.seconds == {"step": [13 / 4] * 3}
+
+
+def test_the_period_of_an_optimizer_is_that_of_all_it_does_now_and_then():
+    class Measuring(rewriter.JointOptimizer):
+        statistics: ClassVar = {"input_mean": 0.9, "input_moment": rewriter.RunningMean(0.9, every=6)}
+
+        def update_layer(self, gradient, variable, layout):
+            del gradient, variable, layout
+
+    model = tf_keras.Sequential([tf_keras.layers.Dense(3, input_shape=(2,))])
+    rewriter.rewrite(model)
+    batch = batch_for(model, 4)
+    periods = {
+        (rewriter.JointMomentum, ()): 1,
+        (Measuring, ()): 6,
+        (rewriter.SOAP, (("every", 7),)): 7,
+        (rewriter.KFAC, (("every", 6), ("factors_every", 4))): 12,
+        (rewriter.QuasiDiagonal, (("every", 5),)): 5,
+        (tf_keras.optimizers.Adam, ()): 1,
+    }
+    for (make, settings), period in periods.items():
+        assert training_step(model, make(**dict(settings)), batch).period == period
+    # Centered, Adam has a scale of its bias steps that is made anew every 32 steps, and SOAP has not.
+    centered = rewriter.Centered(tf_keras.optimizers.Adam())
+    assert training_step(model, tf_keras.mixed_precision.LossScaleOptimizer(centered), batch).period == 32
+    assert training_step(model, rewriter.Centered(rewriter.SOAP(every=7)), batch).period == 7

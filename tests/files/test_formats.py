@@ -248,10 +248,13 @@ def test_copies_of_models(name, copied):
     assert not rewriter.verify(model, other).same
 
 
-def test_deep_copies_of_layers():
-    """A copy of a rewritten layer has an augmented kernel of its own, laid out alike."""
-    layer = rewriter.rewrite(MODELS["sequential"]()).layers[0]
-    other = copy.deepcopy(layer)
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+@pytest.mark.parametrize("exact", [True, False])
+def test_copies_of_layers(copied, exact):
+    """A copy of a rewritten layer has an augmented kernel of its own, laid out alike, and its class."""
+    layer = rewriter.rewrite(MODELS["sequential"](), exact=exact).layers[0]
+    other = copied(layer)
+    assert type(other) is type(layer)
     assert bits(other.augmented_kernel.numpy()) == bits(layer.augmented_kernel.numpy())
     assert other.augmented_kernel is not layer.augmented_kernel
     assert rewriter.layout_of(other.augmented_kernel) == rewriter.layout_of(layer.augmented_kernel)

@@ -36,6 +36,10 @@ def test_files_frozen_layers_and_biases_without_decay(on_backend):
     assert said["second"]
     assert "load_model(path, compile=False) reads the rest" in said["short"]
     assert said["failed"]
+    for how, (why, same, moved, is_rewritten) in said["changed in standard form"].items():
+        assert "cannot be merged again at the end of standard_form" in why, how
+        assert "stays in standard form" in why
+        assert (same, moved, is_rewritten) == (True, False, False), how
     is_read, refused = said["centered in h5"]
     assert is_read
     assert "not written" in refused
@@ -112,7 +116,9 @@ def test_two_workers_of_torch_train_as_one(tmp_path, torch_python):
 
 def test_rules_on_whole_layers_are_those_of_numpy(on_backend):
     """Compiled, in a graph and eagerly; a file has all their state."""
-    errors = on_backend("keras3_rules")["errors"]
+    said = on_backend("keras3_rules")
+    assert {name: end for name, (before, end) in said["completed"].items() if not end < before} == {}
+    errors = said["errors"]
     # Eigenvectors of near eigenvalues are not as exact as float32.
     assert {name: error for name, error in errors.items() if error > (1e-3 if "SOAP" in name else ROUNDING)} == {}
     assert {name: error for name, error in errors.items() if name.startswith("resumed") and error} == {}

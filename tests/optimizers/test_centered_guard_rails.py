@@ -139,3 +139,17 @@ def test_a_gradient_where_the_mean_is_a_thousand_times_the_spread(generator):
     seen = model.optimizer.variables[-1].numpy().astype(np.float64)
     exact = (x - seen[:-1] / seen[-1]).T @ upstream
     assert np.abs(moved - exact).max() / np.abs(exact).max() <= 5e-5  # the mean itself is rounded to float32
+
+
+def test_a_layer_that_was_frozen_when_it_was_built_is_named():
+    """Keras speaks of training parts of a model separately, and of legacy optimizers."""
+    model = model_of()
+    model.layers[0].trainable = False
+    model.compile("sgd", "mse")
+    rewriter.rewrite(model, optimizer=Centered(optimizers.Adam()))
+    x = np.ones((8, 6), "float32")
+    model.train_on_batch(x, x[:, :2])
+    model.layers[0].trainable = True
+    model.compile(model.optimizer, "mse", run_eagerly=True)
+    with pytest.raises(rewriter.OptimizerError, match=r"does not know dense.*/augmented_kernel.*perhaps it was frozen"):
+        model.train_on_batch(x, x[:, :2])

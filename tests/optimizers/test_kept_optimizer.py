@@ -335,3 +335,21 @@ def test_centered_joint_momentum_under_another_rate_stays_centered_as_it_was():
     assert (config["decay"], config["exclude"]) == (0.5, name)
     assert config["optimizer"]["config"]["learning_rate"] == 0.5
     fit(model)
+
+
+@pytest.mark.parametrize("optimizer", [name for name in KEPT if name.startswith("legacy")])
+def test_an_optimizer_that_has_not_trained_yet_is_kept(optimizer):
+    """It has nothing to move; legacy Nadam asks for the first of no variables."""
+    results = []
+    for rewritten in (False, True):
+        tf_keras.utils.set_random_seed(3)
+        model = tf_keras.Sequential([layers.Dense(8, input_shape=(7,)), layers.Dense(8)])
+        model.compile(KEPT[optimizer](), "mse", run_eagerly=True)
+        if rewritten:
+            rewriter.rewrite(model, optimizer="keep")
+        x = np.random.default_rng(0).standard_normal((16, 7)).astype("float32")
+        for _ in range(3):
+            model.train_on_batch(x, x[:, :1] * np.ones((1, 8), "float32"))
+        results.append(weights(model))
+    if optimizer not in WITH_RSQRT:
+        assert results[0] == results[1]

@@ -100,6 +100,9 @@ ILLEGAL = {
     ("QuasiDiagonal", "damping"): ("small", "a finite number >= 0"),
     ("QuasiDiagonal", "momentum"): (None, "a number in [0, 1]"),
     ("QuasiDiagonal", "every"): (-3, "a whole number >= 1"),
+    ("SOAP", "learning_rate"): (10**400, "a finite number >= 0 or a LearningRateSchedule"),
+    ("KFAC", "momentum"): (np.True_, "a number in [0, 1]"),
+    ("KFAC", "beta_1"): (tf.constant(True), "a number in [0, 1]"),
 }
 
 
@@ -250,3 +253,10 @@ def test_factors_without_full_rank_have_an_inverse_all_the_same():
     for _ in range(9):
         loss = model.train_on_batch(x, y)
     assert np.isfinite(loss)
+
+
+@pytest.mark.parametrize("setting", ["positions", "products"])
+def test_an_array_is_none_of_some_words(setting):
+    make = rewriter.KFAC if setting == "positions" else rewriter.Muon
+    with pytest.raises(ValueError, match=f"^{setting} must be one of"):
+        make(**{setting: np.array(["expand", "float32"])})

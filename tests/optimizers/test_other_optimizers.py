@@ -302,3 +302,46 @@ def test_both_keep_their_state_where_the_shared_layers_are_left_out():
             rewriter.split(model)
         results.append([bits(weight) for model in models for weight in model.get_weights()])
     assert results[0] == results[1]
+
+
+def wide_and_deep():
+    """Keras's own model with a list of optimizers, trained for some steps."""
+    tf_keras.utils.set_random_seed(5)
+    deep = tf_keras.Sequential([layers.Dense(4, "relu", name="hidden"), layers.Dense(3, name="last")])
+    model = tf_keras.experimental.WideDeepModel(tf_keras.experimental.LinearModel(3), deep)
+    both = [optimizers.SGD(0.03, momentum=0.9), optimizers.Adam(0.03)]
+    model.compile(both, "mse", run_eagerly=True)
+    train_wide_and_deep(model)
+    return model
+
+
+def train_wide_and_deep(model):
+    x, y = batch()
+    for _ in range(3):
+        model.train_on_batch([x, x], y)
+
+
+def test_each_of_a_list_of_optimizers_is_kept(caplog):
+    """WideDeepModel is compiled with two: both go on with their state through rewrite and split."""
+    plain, model = wide_and_deep(), wide_and_deep()
+    with caplog.at_level("INFO", logger="rewriter"):
+        rewriter.rewrite(model, optimizer="keep")
+    assert "optimizer: each kept" in caplog.text
+    assert "also kept: state of the Adam in" in caplog.text
+    assert len(rewriter.merged_layers(model)) >= 2
+    for each in (plain, model):
+        train_wide_and_deep(each)
+    rewriter.split(model)
+    for each in (plain, model):
+        train_wide_and_deep(each)
+    assert list(map(bits, model.get_weights())) == list(map(bits, plain.get_weights()))
+
+
+@pytest.mark.parametrize(
+    "optimizer", [None, "centered", "SOAP", rewriter.SOAP(0.1)], ids=["default", "centered", "name", "rule"]
+)
+def test_a_list_of_optimizers_cannot_be_replaced(optimizer):
+    model = wide_and_deep()
+    with pytest.raises(rewriter.OptimizerError, match=r"several optimizers: SGD, Adam\. optimizer='keep' keeps each"):
+        rewriter.rewrite(model, optimizer=optimizer)
+    assert not rewriter.is_rewritten(model)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tf_keras
 from tf_keras import layers, optimizers
 
 import rewriter
@@ -73,3 +74,29 @@ def test_xla_on_a_cpu_is_warned_of(way, width, monkeypatch, caplog):
     said = [each.getMessage() for each in caplog.records if (each.name, each.levelname) == ("rewriter", "WARNING")]
     assert len(said) == (way == "XLA" and width == 1)
     assert all("compile(jit_compile=False)" in each for each in said)
+
+
+@pytest.mark.parametrize("centered", [False, True])
+def test_a_layer_that_is_merged_later_starts_anew(centered):
+    """What Adam kept of a kernel and a bias is in other coordinates: divided by it, dead units took steps of 1e6."""
+    generator = np.random.default_rng(0)
+    x = (generator.standard_normal((64, 6)) + 2).astype("float32")
+    y = np.sin(x[:, :3])
+    tf_keras.utils.set_random_seed(0)
+    model = tf_keras.Sequential([layers.Dense(8, "tanh", input_shape=(6,), name="first"), layers.Dense(8, "relu")])
+    model.add(layers.Dense(3))
+    model.layers[1].bias.assign([-100.0] * 3 + [0.0] * 5)  # these units never answer
+    model.compile("sgd", "mse")
+    rule = rewriter.SOAP(0.003)
+    rewriter.rewrite(model, rewriter.Centered(rule) if centered else rule, include="first")
+    for _ in range(20):
+        model.train_on_batch(x, y)
+    kept = [bits(rule.slot(name, model.layers[0].augmented_kernel).numpy()) for name in rule.slots]
+    rewriter.rewrite(model)
+    assert [bits(rule.slot(name, model.layers[0].augmented_kernel).numpy()) for name in rule.slots] == kept
+    for layer in model.layers[1:]:
+        for name in ("first_moment", "second_moment"):
+            assert not rule.slot(name, layer.augmented_kernel).numpy().any()
+    losses = [model.train_on_batch(x, y) for _ in range(20)]
+    assert max(losses) <= 1.1 * losses[0]
+    assert losses[-1] < losses[0]

@@ -149,6 +149,28 @@ def refused_tensors():
     return said
 
 
+def changed_in_standard_form(change):
+    """Return what is said where a layer is changed so that it is not merged again, and what the model does then."""
+    model = plain()
+    model.compile("adam", "mse")
+    rewriter.rewrite(model, optimizer="keep")
+    model.train_on_batch(X, Y)
+    said = ""
+    try:
+        with rewriter.standard_form(model):
+            change(model)
+            inside = model.predict(X, verbose=0)
+    except rewriter.ModelError as error:
+        said = str(error)
+    same = bool(np.array_equal(inside, model.predict(X, verbose=0)))
+    kernel = model.layers[0]._kernel
+    before = np.array(keras.ops.convert_to_numpy(kernel))
+    model.compile("adam", "mse")
+    model.train_on_batch(X, Y)
+    moved = not np.array_equal(before, keras.ops.convert_to_numpy(kernel))
+    return said, same, moved, rewriter.is_rewritten(model)
+
+
 @keras.saving.register_keras_serializable("lives")
 class Two(keras.Model):
     """It has an optimizer beside that which it is compiled with."""
@@ -301,6 +323,10 @@ print(
             "resumed": resumed,
             "centered in h5": h5_of_centered(),
             "refused": refused_tensors(),
+            "changed in standard form": {
+                "LoRA": changed_in_standard_form(lambda model: model.layers[0].enable_lora(2)),
+                "int8": changed_in_standard_form(lambda model: model.quantize("int8")),
+            },
             "short": said_of_a_short_name(),
             "second": warned_of_a_second_optimizer(),
             "failed": goes_on_after_a_failed_step(),

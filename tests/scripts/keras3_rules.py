@@ -90,6 +90,41 @@ def train(model, steps):
         model.train_on_batch(x, y)
 
 
+class SlowWeights(rewriter.keras3.JointOptimizer):
+    """A rule that keeps where a layer was when it began, as lookahead does: its slots start as the weights."""
+
+    slots = {"slow": "full", "count": "layer"}
+
+    def initial_slot(self, name, variable, shape):
+        if name == "slow":
+            return keras.ops.convert_to_tensor(variable)
+        return super().initial_slot(name, variable, shape)
+
+    def update_layer(self, gradient, variable, layout):
+        del layout
+        variable.assign_sub(keras.ops.cast(self.learning_rate, variable.dtype) * gradient)
+
+
+def completed(make):
+    """Merge one layer, train, merge the other, train; return the loss before and at the end."""
+    model = network()
+    model.compile("sgd", "mse")
+    rewriter.rewrite(model, make(), include=model.layers[0].name)
+    train(model, data(6))
+    rewriter.rewrite(model)
+    before = model.evaluate(*data(1)[0], verbose=0)
+    train(model, data(6))
+    return float(before), float(model.evaluate(*data(1)[0], verbose=0))
+
+
+def kept_where_they_began():
+    model = rewritten(SlowWeights(RATE), **WAYS[next(iter(WAYS))])
+    began = stacked(model)
+    train(model, data(3))
+    slow = [keras.ops.convert_to_numpy(model.optimizer.slot("slow", each.augmented_kernel)) for each in model.layers]
+    return furthest(began, slow)
+
+
 errors = {}
 for name, (make, oracle) in RULES.items():
     for way, options in WAYS.items():
@@ -104,4 +139,7 @@ for name, (make, oracle) in RULES.items():
         train(each, data(3))
     errors[f"resumed {name}"] = furthest(stacked(model), stacked(again))
 
-print(json.dumps({"backend": keras.config.backend(), "errors": errors}))
+errors["slots that start as the weights"] = kept_where_they_began()
+rules = {"slow weights": lambda: SlowWeights(RATE), **{name: make for name, (make, _) in RULES.items()}}
+losses = {name: completed(make) for name, make in rules.items()}
+print(json.dumps({"backend": keras.config.backend(), "errors": errors, "completed": losses}))

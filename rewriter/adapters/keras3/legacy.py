@@ -14,6 +14,11 @@ def is_legacy(optimizer: Any) -> bool:
     return False
 
 
+def moves_touched_rows_alone(optimizer: Any, layer: Any) -> bool:  # noqa: ARG001
+    """Tell whether an optimizer leaves rows of a kernel alone that a sparse tensor does not touch: none of Keras 3."""
+    return False
+
+
 def registered_optimizers() -> dict[str, Any]:
     """Return nothing: an ``.h5`` file names an optimizer as it is registered."""
     return {}

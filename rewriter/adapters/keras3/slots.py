@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -183,6 +184,16 @@ def _train(optimizer: Any, variables: Sequence[Any]) -> None:
     average_statistics(optimizer)
     _settle(optimizer)
     _tell_wrapper(optimizer)
+
+
+def before_the_trace() -> contextlib.AbstractContextManager[Any]:
+    """Inside, values are made once: TensorFlow may be tracing a step, in which Keras builds the optimizer."""
+    if keras.config.backend() != "tensorflow":
+        return contextlib.nullcontext()
+    import tensorflow as tf  # noqa: PLC0415  of this backend alone
+
+    scope: contextlib.AbstractContextManager[Any] = tf.init_scope()
+    return scope
 
 
 def average_statistics(optimizer: Any) -> None:

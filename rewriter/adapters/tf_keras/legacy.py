@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import tensorflow as tf
 import tf_keras
 from tf_keras.src.saving.legacy.hdf5_format import load_attributes_from_hdf5_group
 
@@ -13,6 +14,20 @@ OPTIMIZERS = (tf_keras.optimizers.Optimizer, tf_keras.optimizers.legacy.Optimize
 def is_legacy(optimizer: Any) -> bool:
     """Tell whether an optimizer is one of ``tf_keras.optimizers.legacy``."""
     return isinstance(optimizer, tf_keras.optimizers.legacy.Optimizer)
+
+
+def moves_touched_rows_alone(optimizer: Any, layer: Any) -> bool:
+    """Tell whether a layer reads sparse tensors, and an optimizer leaves the rows alone that these do not touch.
+
+    Of a functional model. The gradient of a kernel is sparse then; a dense one moves all rows.
+    """
+    legacy = tf_keras.optimizers.legacy
+    if not is_legacy(optimizer) or isinstance(optimizer, legacy.Adam | legacy.Adagrad):
+        return False
+    if isinstance(optimizer, legacy.SGD | legacy.RMSprop) and not optimizer._momentum:
+        return False
+    read = [each for node in layer._inbound_nodes for each in tf.nest.flatten(node.input_tensors)]
+    return any(isinstance(getattr(each, "type_spec", None), tf.SparseTensorSpec) for each in read)
 
 
 def registered_optimizers() -> dict[str, Any]:

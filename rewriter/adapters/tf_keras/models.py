@@ -222,8 +222,9 @@ def compilation(model: Any) -> Any:
 
 
 def optimizer_of(model: Any) -> Any:
-    """Read the optimizer of a model, ``None`` where it has none; a layer that is no model never has one."""
-    return model.optimizer if isinstance(model, tf_keras.Model) else None
+    """Read the optimizer of a model, ``None`` where it has none, or several; a layer that is no model never has one."""
+    optimizer = getattr(model, "optimizer", None) if isinstance(model, tf_keras.Model) else None
+    return None if isinstance(optimizer, list | tuple) else optimizer
 
 
 def training_argument(model: Any, training: bool) -> dict[str, bool]:

@@ -123,7 +123,8 @@ def rebuild_slots(optimizer: Any, variables: Sequence[Any]) -> None:
         # Its iterations are among the weights and are no slot, so they stay.
         optimizer._slots = {}
         optimizer._weights = [variable for variable in optimizer._weights if id(variable) not in replaced]
-        build_slots(optimizer, variables)
+        if variables:  # not trained yet; Nadam asks for the first
+            build_slots(optimizer, variables)
         return
     kept = dict(vars(optimizer))
     optimizer._variables = [variable for variable in optimizer._variables if id(variable) not in replaced]

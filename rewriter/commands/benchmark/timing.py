@@ -68,12 +68,16 @@ def time_in_turn(functions: Functions, rounds: int = 15, calls: int | None = Non
     """Time functions in turn.
 
     Args:
-        functions: What is timed, by name. Each call must return only when its work is done.
+        functions: What is timed, by name. Each call must return only when its work is done. Of one with a ``period``,
+            as a training step has, a turn has that many calls, or a multiple: else the dear ones among them would be in
+            some turns and not in others, and the median would not know of them.
         rounds: How often each has its turn. The order is reversed from round to round.
-        calls: Calls in a turn; ``None`` makes it as many as take about a tenth of a second, for each.
+        calls: Calls in a turn, at least; ``None`` makes it as many as take about a tenth of a second, for each.
         what: What to call it while it is under way.
     """
-    counts = {name: calls or _calls_in_a_round(function) for name, function in functions.items()}
+    counts = {
+        name: _whole_periods(calls or _calls_in_a_round(function), function) for name, function in functions.items()
+    }
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     collects = gc.isenabled()
     gc.disable()
@@ -92,6 +96,11 @@ def time_in_turn(functions: Functions, rounds: int = 15, calls: int | None = Non
 def _turns(names: list[str], rounds: int) -> Iterator[str]:
     for number in range(rounds):
         yield from names if number % 2 == 0 else reversed(names)
+
+
+def _whole_periods(calls: int, function: Callable[[], Any]) -> int:
+    period: int = getattr(function, "period", 1)
+    return -(-calls // period) * period
 
 
 def _calls_in_a_round(function: Callable[[], Any]) -> int:

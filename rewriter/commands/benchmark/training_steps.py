@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...adapters import keras
@@ -12,7 +13,24 @@ if TYPE_CHECKING:
     from ..data_batches import Batch
 
 
-def training_step(model: Any, optimizer: Any, batch: Batch, jit_compile: bool = False) -> Callable[[], Any]:
+@dataclass(frozen=True)
+class TrainingStep:
+    """A training step.
+
+    Attributes:
+        take: Takes it, and returns when it is done.
+        period: After how many steps what one costs repeats, as a rule that decomposes matrices does so now and then.
+    """
+
+    take: Callable[[], Any]
+    period: int = 1
+
+    def __call__(self) -> Any:
+        """Take the step."""
+        return self.take()
+
+
+def training_step(model: Any, optimizer: Any, batch: Batch, jit_compile: bool = False) -> TrainingStep:
     """Make the training step of a model under an optimizer.
 
     With targets it is the model's own ``train_step`` with what it was compiled with; without, that of any Keras model.
@@ -27,9 +45,8 @@ def training_step(model: Any, optimizer: Any, batch: Batch, jit_compile: bool = 
     Returns:
         A function that takes the step and returns when it is done.
     """
-    step: Callable[[], Any]
-    step = keras.training_step(model, optimizer, batch.inputs, batch.targets, batch.spec, jit_compile)
-    return step
+    take = keras.training_step(model, optimizer, batch.inputs, batch.targets, batch.spec, jit_compile)
+    return TrainingStep(take, getattr(keras.inner_optimizer(optimizer), "_rewriter_period", 1))
 
 
 def inference(model: Any, batch: Batch, jit_compile: bool = False) -> Callable[[], Any]:

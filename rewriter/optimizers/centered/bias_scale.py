@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 # The optimizers whose step does not grow with the gradient.
 _NORMALIZED = ("Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Adamax", "Nadam", "Lion")
 # Every how many steps the scale is computed anew: the weights move little in between, and reading them costs.
-_PERIOD = 32
+PERIOD = 32
 # Of how many units at most the mean squares are: they say enough of a layer, and to read all of a large one costs. Of a
 # recurrent cell they are of all, as its first units are those of one gate.
 _UNITS = 64
@@ -79,7 +79,7 @@ def refresh_bias_scales(optimizer: Any, observed: Iterable[tuple[Any, Observer]]
         return [_scale_and_move(observer, power, of) for (_, observer), of in zip(scaled, weights, strict=True)]
 
     keras.refresh_if(
-        steps % _PERIOD == 0,
+        steps % PERIOD == 0,
         [observer.bias_scale for _, observer in scaled],
         lambda: [_units_of(observer, kernel) for kernel, observer in scaled],
         make,

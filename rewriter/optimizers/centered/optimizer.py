@@ -16,6 +16,7 @@ factors* (1998); Wiesler, Richard, Schlüter, Ney, *Mean-normalized stochastic g
 from __future__ import annotations
 
 import functools
+import math
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,10 +29,10 @@ from ...adapters import CenteredBase, keras
 from ...model.selectors import several
 from ..hyperparameters import require_number
 from ..layer_statistics import LayerStatistics
-from ..state.slots import ELEMENTWISE
+from ..state.slots import ELEMENTWISE, require_slots_for
 from ..wrong_optimizers import meant
 from . import coordinates
-from .bias_scale import bias_scale_of, refresh_bias_scales, scales_bias_steps
+from .bias_scale import PERIOD, bias_scale_of, refresh_bias_scales, scales_bias_steps
 from .retracing import go_on_centered, trained_models
 from .state import State
 
@@ -142,6 +143,8 @@ class Centered(CenteredBase):
         """Share the sums over the replicas, so that all take the same step."""
         state: State = vars(self)[_STATE]
         _tell_of_nothing(self, variables)  # where it trained already, it is not built anew
+        if keras.optimizer_slots(self) is not None:
+            require_slots_for(self, variables)
         if not state.is_resolved:
             for model in trained_models(self):
                 state.resolve(self, model)
@@ -192,6 +195,10 @@ class Centered(CenteredBase):
         """Tell whether the optimizer moves the bias of a variable for these coordinates by itself."""
         corrects = getattr(super(), "_rewriter_corrects_step", None)
         return corrects is not None and bool(corrects(variable))
+
+    @property
+    def _rewriter_period(self) -> int:
+        return math.lcm(getattr(super(), "_rewriter_period", 1), PERIOD if scales_bias_steps(self) else 1)
 
     @property
     def _rewriter_adds_its_steps(self) -> bool:

@@ -19,6 +19,7 @@ the factors and π; Grosse, Martens (arXiv 1602.01407), convolutions; Eschenhage
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -130,6 +131,10 @@ class KFAC(NaturalGradient):
         self.every = every
         self.positions = positions
         self.output_factor = output_factor
+
+    @property
+    def _rewriter_period(self) -> int:
+        return math.lcm(super()._rewriter_period, self.every)
 
     def slot_shape(self, name: str, variable: Any) -> tuple[int, ...]:
         """Return the shape of a slot; a factor that is left out has no inverse.

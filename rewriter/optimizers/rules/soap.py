@@ -19,6 +19,7 @@ Source: Vyas et al., *SOAP: improving and stabilizing Shampoo using Adam* (arXiv
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 # The slots of both axes of W*: G times itself, summed over the other axis, and the eigenvectors of that.
 _OF_AXES = (("row_factor", "row_basis"), ("unit_factor", "unit_basis"))
 _LONG = 512  # XLA took 1.7 s for the eigenvectors of so many rows on two cores, 9.6 s for twice as many
+_MOMENTS = ("first_moment", "second_moment")
 _BASES = tuple(basis for _, basis in _OF_AXES)
 
 
@@ -85,7 +87,7 @@ class SOAP(AdamForOthers):
         beta_1: float = 0.95,
         beta_2: float = 0.95,
         epsilon: float = 1e-8,
-        every: int = 10,
+        every: int = 20,
         largest: int = 1024,
         name: str = "SOAP",
         **kwargs: Any,
@@ -96,6 +98,10 @@ class SOAP(AdamForOthers):
         self.every = every
         self.largest = largest
         self._warned = False
+
+    @property
+    def _rewriter_period(self) -> int:
+        return math.lcm(super()._rewriter_period, self.every)
 
     def slot_shape(self, name: str, variable: Any) -> tuple[int, ...]:
         """Return the shape of a slot; the matrices of an axis that is too long are one number.
@@ -118,6 +124,19 @@ class SOAP(AdamForOthers):
         if name in _BASES and shape:
             return keras.ops.eye(shape[0], self.slot_dtype(variable))
         return super().initial_slot(name, variable, shape)
+
+    def condense(self, name: str, values: Sequence[Any], layout: Layout) -> Any:
+        """Start anew: what Adam kept of a kernel and a bias is in their coordinates, and the basis will be another.
+
+        Args:
+            name: The slot's name.
+            values: The slot of each part.
+            layout: The layout of the augmented kernel.
+
+        Returns:
+            A number for a slot of this rule, which is to say that it starts anew; else as every joint optimizer does.
+        """
+        return keras.ops.zeros((), values[0].dtype) if name in _MOMENTS else super().condense(name, values, layout)
 
     def update_layer(self, gradient: Any, variable: Any, layout: Layout) -> None:
         """Take a step of Adam in the eigenbasis.

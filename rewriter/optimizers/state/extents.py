@@ -51,6 +51,6 @@ def condensed(extent: Extent, values: Sequence[Any], layout: Layout) -> Any:
     if extent in _PAIRS:
         return keras.ops.zeros((), values[0].dtype)
     if extent == "layer":
-        return keras.ops.mean(keras.ops.stack(values))
+        return keras.ops.mean(keras.ops.concatenate([keras.ops.reshape(each, (1,)) for each in values], axis=0))
     axes, stacked = _AVERAGED.get(extent, ()), layout.stack(values)
     return keras.ops.mean(stacked, axis=axes) if axes else stacked

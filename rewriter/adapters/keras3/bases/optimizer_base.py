@@ -9,7 +9,7 @@ import keras
 from ...optimizer_hooks import JointHooks
 from ..distribution import replica_of_update
 from ..observation.layer_statistics import is_kept_by_layer, with_statistics, without_statistics
-from ..slots import average_statistics
+from ..slots import average_statistics, before_the_trace
 from .told_optimizer import ToldOptimizer
 
 if TYPE_CHECKING:
@@ -62,12 +62,16 @@ class OptimizerBase(JointHooks, ToldOptimizer, keras.optimizers.Optimizer):
             ValueError: A slot's extent is none of those there are, or its name is taken.
             OptimizerError: The slots were made before, and not for one of these variables.
         """
-        if self.built:
-            self._rewriter_require_slots(without_statistics(variables))
-            self._rewriter_build_observers(without_statistics(variables))
-            return
         trained = without_statistics(variables)
-        self._rewriter_build_observers(trained)
+        with before_the_trace():
+            if self.built:
+                self._rewriter_require_slots(trained)
+            else:
+                self._rewriter_build_observers(trained)
+                self._rewriter_make_slots(trained)
+            self._rewriter_build_observers(trained)
+
+    def _rewriter_make_slots(self, trained: Sequence[Any]) -> None:
         made = self._rewriter_slots(trained, getattr(self, "_slots_made", False))
         super().build(with_statistics(trained))
         average_statistics(self)
@@ -75,7 +79,6 @@ class OptimizerBase(JointHooks, ToldOptimizer, keras.optimizers.Optimizer):
             of_trained = iter(zip(trained, values, strict=True))
             setattr(self, name, [self._rewriter_slot_of(each, name, of_trained) for each in with_statistics(trained)])
         self._slots_made = True
-        self._rewriter_build_observers(trained)
 
     def _rewriter_slot_of(self, variable: Any, name: str, of_trained: Iterator[tuple[Any, Any]]) -> Any:
         """Make the slot of a variable, ``None`` for a statistic that a layer keeps."""
@@ -85,7 +88,7 @@ class OptimizerBase(JointHooks, ToldOptimizer, keras.optimizers.Optimizer):
         scope = variable.path.replace("/", "_")
         dtype = keras.backend.standardize_dtype(value.dtype)
         slot = self.add_variable(tuple(value.shape), dtype=dtype, name=f"{scope}_{name}")
-        slot.assign(value)
+        slot.assign(keras.ops.copy(value))  # JAX: a step that is given one buffer as two variables is refused
         return slot
 
     def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
