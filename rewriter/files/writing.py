@@ -166,8 +166,8 @@ def _save_hidden_folder(model: Any, destination: Path, described: dict[str, Any]
 def _require_format_of_keras(kind: Format, destination: Path) -> None:
     if kind is Format.SAVED_MODEL and keras.checkpoints is None:
         raise FileError(
-            f"{destination}: Keras 3 writes .keras and .h5 files. For a SavedModel, to serve and not to train: with "
-            "rewriter.standard_form(model): model.export(...)."
+            f"{destination}: of Keras 3 there are .keras and .h5 files here, and no folders (zipped=False). "
+            "For a SavedModel, to serve and not to train: with rewriter.standard_form(model): model.export(...)."
         )
 
 
