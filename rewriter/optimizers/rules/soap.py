@@ -87,7 +87,7 @@ class SOAP(AdamForOthers):
         beta_1: float = 0.95,
         beta_2: float = 0.95,
         epsilon: float = 1e-8,
-        every: int = 20,
+        every: int = 10,
         largest: int = 1024,
         name: str = "SOAP",
         **kwargs: Any,
