@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 
 from contestants import CONTESTANTS
-from run import BUDGET_SEEDS, BUDGETS, TWIN_SEEDS, chosen_rate, is_on, read_lines, seeds_of
+from run import TWIN_SEEDS, chosen_rate, epochs_to_aim, is_on, read_lines, seeds_of
 from step_times import read_ratios
 from tasks import TASKS
 
@@ -51,8 +51,8 @@ class Result:
         losses: Of each seed, the other's training loss at the end and its own.
         metrics: Likewise of the test metric, at the rates that are best for it.
         rates: The other's best rate for the training loss, and its own.
-        budget: The shortest share of the other's steps after which its training loss is as low as the other's at the
-            end; ``None`` if all of them do not suffice.
+        budget: The least share of the other's steps after which its training loss is as low as the other's at the end;
+            ``None`` if all of them do not suffice.
         step: How long its step takes over the other's; ``None`` if that was not measured.
     """
 
@@ -85,7 +85,7 @@ class Result:
         if self.budget is None:
             return "not reached"
         time = "" if self.step is None else f", {self.budget * self.step:.2f} of the time"
-        return f"{self.budget:g} of the steps{time}"
+        return f"{self.budget:.2g} of the steps{time}"
 
 
 def results_of(done: dict[Key, dict[str, Any]], ratios: dict[tuple[str, str], float]) -> list[Result]:
@@ -116,24 +116,19 @@ def _result(
     losses, metrics = ([line[by] for line in of_task if line[by] is not None] for by in ("loss", "metric"))
     worst = {"loss": max(losses), "metric": (min if task.of_classes else max)(metrics)}
 
-    def value(of: Contestant, by: str, seed: int, budget: float = 1.0) -> float:
-        found = done[task.name, of.name, best[of.name, by], seed, False, budget][by]
+    def value(of: Contestant, by: str, seed: int) -> float:
+        found = done[task.name, of.name, best[of.name, by], seed, False, 1.0][by]
         number: float = worst[by] if found is None else found
         return number
 
-    aim = statistics.mean(value(other, "loss", seed) for seed in BUDGET_SEEDS)
-    enough = [
-        budget
-        for budget in (() if optimizer.is_twin else (*BUDGETS, 1.0))
-        if statistics.mean(value(optimizer, "loss", seed, budget) for seed in BUDGET_SEEDS) <= aim
-    ]
+    epochs = None if optimizer.is_twin else epochs_to_aim(done, task, optimizer)[0]
     return Result(
         task,
         optimizer,
         tuple((value(other, "loss", seed), value(optimizer, "loss", seed)) for seed in seeds_of(optimizer)),
         tuple((value(other, "metric", seed), value(optimizer, "metric", seed)) for seed in seeds_of(optimizer)),
         (best[other.name, "loss"], best[optimizer.name, "loss"]),
-        min(enough, default=None),
+        None if epochs is None else epochs / task.epochs,
         ratios.get((task.name, optimizer.name)),
     )
 

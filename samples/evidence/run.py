@@ -4,7 +4,8 @@
 Each run is a line of ``runs.jsonl``. The rates of all are chosen alike, on seeds and on a split of their own: the best
 by each of the two metrics, of a grid that grows until the best is not at its end, and is then made finer around it. Six
 further seeds train on all of the training data at that rate; as long as one of them fails, the next lower rate is
-taken. ``report.py`` makes tables and pictures of the lines.
+taken. After how many epochs an optimizer is as low as the one beside it at the end is found by halves. ``report.py``
+makes tables and pictures of the lines.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
 FILE = Path(__file__).parent / "runs.jsonl"
 CONFIRMING_SEEDS = range(200, 206)
-TUNING_SEEDS, SEEDS, BUDGETS, BUDGET_SEEDS = range(100, 102), range(10), (0.25, 0.4, 0.55, 0.75), range(3)
+TUNING_SEEDS, SEEDS, BUDGET_SEEDS = range(100, 102), range(10), range(3)
 TWIN_TASKS, TWIN_SEEDS = ("digits", "digits, autoencoder, tanh", "cancer, not centered"), range(5)
 _FAR = 1.5
 _WIDEST = 12  # times that a grid may grow
@@ -122,11 +124,35 @@ def wanted(done: dict[Key, dict[str, Any]], task: Task, contestant: Contestant) 
             yield unconfirmed[0]
         rate, _ = chosen_rate(done, task, contestant, by)
         yield from ((task.name, contestant.name, rate, seed, False, 1.0) for seed in seeds_of(contestant))
-    if contestant.is_twin:
+    if contestant.is_twin or contestant.name == contestant.plain:
         return
     rate, _ = chosen_rate(done, task, contestant, "loss")
-    for budget in BUDGETS if contestant.name != contestant.plain else ():
-        yield from ((task.name, contestant.name, rate, seed, False, budget) for seed in BUDGET_SEEDS)
+    while (epochs := epochs_to_aim(done, task, contestant)[1]) is not None:
+        yield from ((task.name, contestant.name, rate, seed, False, epochs / task.epochs) for seed in BUDGET_SEEDS)
+
+
+def epochs_to_aim(done: dict[Key, dict[str, Any]], task: Task, contestant: Contestant) -> tuple[int | None, int | None]:
+    """Return the fewest epochs after which the training loss is that of the plain optimizer at its end, or less.
+
+    A run of fewer epochs has a schedule of its own. They are halved, and the half in which the fewest are halved again.
+
+    Returns:
+        The fewest of those tried, ``None`` if none suffices; and how many to try next, ``None`` if that is not needed.
+    """
+
+    def loss(of: Contestant, share: float) -> float:
+        rate, _ = chosen_rate(done, task, of, "loss")
+        losses = [done[task.name, of.name, rate, seed, False, share]["loss"] for seed in BUDGET_SEEDS]
+        return math.inf if None in losses else statistics.mean(losses)
+
+    aim, rate = loss(CONTESTANTS[contestant.plain], 1.0), chosen_rate(done, task, contestant, "loss")[0]
+    tried = {key[5] for key in done if key[:5] == (task.name, contestant.name, rate, BUDGET_SEEDS[-1], False)}
+    suffices = {round(share * task.epochs): loss(contestant, share) <= aim for share in tried}
+    fewest = min((epochs for epochs, enough in suffices.items() if enough), default=None)
+    if fewest is None:
+        return None, None
+    below = max((epochs for epochs in suffices if epochs < fewest), default=0)
+    return fewest, (below + fewest) // 2 if fewest - below > 1 else None
 
 
 def seeds_of(contestant: Contestant) -> range:
@@ -148,7 +174,9 @@ def main(minutes: float, names: list[str]) -> None:
     stop, done = time.monotonic() + 60 * minutes, read_lines()
     console = Console(stderr=True)
     tasks = [task for name, task in TASKS.items() if name in names] or [*TASKS.values()]
-    contestants = [each for name, each in CONTESTANTS.items() if name in names] or [*CONTESTANTS.values()]
+    named = [each for name, each in CONTESTANTS.items() if name in names] or [*CONTESTANTS.values()]
+    beside = {each.plain for each in named} | {each.name for each in named}
+    contestants = [each for name, each in CONTESTANTS.items() if name in beside]
     for task in tasks:
         for contestant in (each for each in contestants if is_on(task, each)):
             trainer = None
