@@ -201,7 +201,9 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
     alive = keras.holders_alive()
     to_merge = [(layer, layouts) for _, layer, layouts in decided.layers_to_merge()]
     others = OtherOptimizers(model, to_merge, alive, keras.optimizer_of(model), choice.optimizer)
-    require_dense_gradients(choice.optimizer, [(path, layer) for path, layer, _ in decided.layers_to_merge()])
+    layers_with_paths = [(path, layer) for path, layer, _ in decided.layers_to_merge()]
+    for optimizer in (choice.optimizer, *others.following):
+        require_dense_gradients(optimizer, layers_with_paths)
     all_transfers: list[StateTransfer | OtherOptimizers] = [*transfers.values(), others]
     merged: list[Any] = []
     changed: list[tuple[Any, type]] = []

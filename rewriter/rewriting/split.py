@@ -124,10 +124,10 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
 
     Raises:
         ModelError: ``model`` is no Keras model, or was not made under the ``tf.distribute`` strategy that is active;
-            or ``inputs`` is no batch that it takes.
+            or ``inputs`` is no batch that it takes; or, at the end, a layer cannot be merged again after what was done
+            inside, as when it was quantized or given LoRA weights: then the model stays in standard form.
         OptimizerError: The state of the optimizer cannot be split, or that of one given inside cannot be kept: then
-            the model stays in standard form. So it does, with a ModelError, where a layer cannot be merged again after
-            what was done inside, as when it was quantized or given LoRA weights.
+            the model stays in standard form.
         DifferenceError: A layer computes something else in standard form. The model is as it was.
     """
     require_layers(model)

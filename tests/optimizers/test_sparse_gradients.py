@@ -73,3 +73,12 @@ def test_of_dense_inputs_it_is_kept(name):
     rewriter.rewrite(model, optimizer="keep")
     for ours, theirs in zip(train(model, sparse=False), train(plain, sparse=False), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_so_is_one_beside_the_models_own():
+    """A loop's own optimizer, which would follow the weights."""
+    model, own = build(OPTIMIZERS["current SGD"]), OPTIMIZERS["SGD with momentum"]()
+    own.apply_gradients([(tf.ones_like(each), each) for each in model.trainable_variables])
+    with pytest.raises(rewriter.OptimizerError, match=r"^hidden reads a sparse tensor"):
+        rewriter.rewrite(model, optimizer="keep")
+    assert not rewriter.is_rewritten(model)

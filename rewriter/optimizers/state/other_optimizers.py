@@ -88,6 +88,11 @@ class OtherOptimizers:
             transfer.roll_back()
 
     @property
+    def following(self) -> list[Any]:
+        """Those whose state follows."""
+        return [transfer.optimizer for transfer in self._following]
+
+    @property
     def replaced(self) -> list[Replaced]:
         """The slots that those had which follow."""
         return [each for transfer in self._following for each in transfer.replaced]
