@@ -27,6 +27,8 @@ import rewriter
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    Compared = dict[str, tuple[Callable[[], Any], Callable[[], Any]]]
+
 ROUNDS = 15
 # The widths of the layers, that of the input first, and the batch.
 NETWORKS = {
@@ -49,7 +51,7 @@ def joint() -> Any:
 
 
 # What the rewritten model trains with, and what the original trains with.
-COMPARED: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+COMPARED: Compared = {
     "joint momentum / SGD with momentum": (joint, sgd),
     "the same SGD": (sgd, sgd),
     "centered joint momentum / SGD with momentum": (lambda: rewriter.keras3.Centered(joint()), sgd),
@@ -67,32 +69,36 @@ def perceptron(widths: tuple[int, ...]) -> Any:
     return model
 
 
-def measure(network: str, rounds: int) -> dict[str, float]:
+def measure(widths: tuple[int, ...], batch_size: int, rounds: int, compared: Compared) -> dict[str, float]:
     """Return, for one network, the median over the rounds of each ratio."""
-    widths, batch_size = NETWORKS[network]
     steps: dict[Any, Callable[[], Any]] = {}
     batch = batch_for(perceptron(widths), batch_size)
-    for name, (rewritten, original) in COMPARED.items():
+    for name, (rewritten, original) in compared.items():
         if original not in steps:
             steps[original] = training_step(perceptron(widths), original(), batch)
         model, optimizer = perceptron(widths), rewritten()
         rewriter.rewrite(model, optimizer, check=False)
         steps[name] = training_step(model, optimizer, batch)
     taken = time_in_turn(steps, rounds)
-    return {name: taken.ratio(name, original).median for name, (_, original) in COMPARED.items()}
+    return {name: taken.ratio(name, original).median for name, (_, original) in compared.items()}
 
 
-def main(rounds: int = ROUNDS, networks: Iterable[str] = tuple(NETWORKS)) -> None:
+def print_costs(networks: dict[str, tuple[tuple[int, ...], int]], rounds: int, compared: Compared) -> None:
     """Print the ratios of each network, and their geometric means."""
     logging.getLogger("rewriter").setLevel(logging.ERROR)
     print(f"Keras {keras.__version__} on {keras.config.backend()}, medians of {rounds} rounds")
     ratios = {}
-    for network in networks:
-        ratios[network] = measure(network, rounds)
+    for network, (widths, batch_size) in networks.items():
+        ratios[network] = measure(widths, batch_size, rounds, compared)
         print(f"{network}: {', '.join(f'{name} {ratio:.2f}' for name, ratio in ratios[network].items())}", flush=True)
-    for name in COMPARED:
+    for name in compared:
         logs = [math.log(of[name]) for of in ratios.values()]
         print(f"{name}, geometric mean: {math.exp(sum(logs) / len(logs)):.2f}")
+
+
+def main(rounds: int = ROUNDS, names: Iterable[str] = tuple(NETWORKS)) -> None:
+    """Print the costs on some networks."""
+    print_costs({name: NETWORKS[name] for name in names}, rounds, COMPARED)
 
 
 if __name__ == "__main__":

@@ -68,7 +68,11 @@ class Part:
         ops = ops_of(value)
         if self.transposed:
             value = ops.transpose(value, self.order)
-        return value if tuple(value.shape) == (self.rows, self.units) else ops.reshape(value, (-1, self.units))
+        if tuple(value.shape) == (self.rows, self.units):
+            return value
+        if tuple(value.shape) == (self.units,):
+            return ops.expand_dims(value, 0)  # eagerly a third of the time of reshape
+        return ops.reshape(value, (-1, self.units))
 
     def from_rows(self, rows: Any) -> Any:
         """Turn rows of the augmented kernel into the weight, the inverse of :meth:`to_rows`."""
@@ -78,7 +82,7 @@ class Part:
         if ordered == (self.rows, self.units):
             value = rows
         elif ordered == (self.units,) and len(rows.shape) == 2:  # noqa: PLR2004
-            value = ops.squeeze(rows, 0)  # eagerly a third of the time of reshape, in every call of a layer
+            value = ops.squeeze(rows, 0)  # likewise, in every call of a layer
         else:
             value = ops.reshape(rows, ordered)
         return ops.transpose(value, sorted(range(len(order)), key=order.__getitem__)) if self.transposed else value

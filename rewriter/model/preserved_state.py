@@ -102,6 +102,8 @@ def _runs_users_code(holder: Any) -> bool:
 
 
 def _is_users(value: Any) -> bool:
+    if type(value) in _PLAIN:
+        return False
     if isinstance(value, types.FunctionType):
         return not is_library_module(value.__module__)
     if isinstance(value, list | tuple | dict):

@@ -19,7 +19,7 @@ import numpy as np
 from ..adapters import keras
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from types import CodeType
 
 _FRAMEWORKS = ("builtins", "tf_keras", "tensorflow", "keras", "jax", "jaxlib", "torch", "numpy", "rewriter")
@@ -30,6 +30,7 @@ _CONTAINERS: tuple[type, ...] = (
 )
 _REFERENCES = "tensorflow.python.util.object_identity"  # where what variable.ref() returns has its class
 _HOLDS_NOTHING = (str, bytes, int, float, type)
+_PLAIN = frozenset({type(None), bool, int, float, str, bytes})  # most of what there is: left out first
 _BUILT_BY_KERAS = frozenset({"build", "__init__"})  # what these read is what the layer is made of
 
 
@@ -96,14 +97,19 @@ def _found_in(values: list[tuple[str, Any]], seen: dict[int, Any]) -> Iterator[t
 
     A loop and no recursion, as a chain of functions may be long.
     """
-    waiting = values[::-1]
+    waiting = _not_plain(values)
     while waiting:
         way, value = waiting.pop()
         if keras.is_variable(value) or _is_a_layer_by_itself(value):
             yield way, value
         elif not (id(value) in seen or _holds_nothing(value)):
             seen[id(value)] = value  # kept, so that its id stays its own
-            waiting += [(f"{way}{step}", each) for step, each in _members(value)][::-1]
+            waiting += [(f"{way}{step}", each) for step, each in _not_plain(_members(value))]
+
+
+def _not_plain(values: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """List those that may lead further, the last one first."""
+    return [named for named in values if type(named[1]) not in _PLAIN][::-1]
 
 
 def has_users_code(model: Any) -> bool:

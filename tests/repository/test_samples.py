@@ -182,12 +182,16 @@ def test_centered_costs_prints_a_table(capsys, monkeypatch):
 def test_the_samples_of_keras_3_run_on_jax():
     """Each in a process of its own, as the backend is chosen when Keras is imported."""
     env = {"KERAS_BACKEND": "jax"}
-    for arguments in (["on_jax.py"], ["backend_costs.py", "1", "784-256-256-10, batch 128"]):
+    for arguments in (
+        ["on_jax.py"],
+        ["backend_costs.py", "1", "784-256-256-10, batch 128"],
+        ["gpu_costs.py", "1", "8 x 2, batch 64"],
+    ):
         path = ROOT / "samples" / arguments[0]
         result = run([sys.executable, str(path), *arguments[1:]], env=env)
         assert result.returncode == 0, result.stderr
         last = result.stdout.splitlines()[-1]
-        assert re.fullmatch(r"on jax: loss 0\.\d+, same: .*|centered Adam, geometric mean: \d+\.\d\d", last)
+        assert re.fullmatch(r"on jax: loss 0\.\d+, same: .*|.*, geometric mean: \d+\.\d\d", last)
 
 
 def test_alternatives_prints_a_table(capsys, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import attr_value_pb2
 from tensorflow.python.eager import record
@@ -129,7 +130,7 @@ def twin_of(variable: Any) -> Any:
     the shapes of a tensor and its gradient.
     """
     with tf.init_scope(), tf.compat.v1.name_scope(None):
-        zero = tf.zeros((), stored_dtype(variable))
+        zero = np.zeros((), stored_dtype(variable).as_numpy_dtype)
         return tf.Variable(zero, trainable=True, name="twin", shape=tf.TensorShape(None))
 
 
@@ -168,12 +169,12 @@ def statistic_like(variable: Any, name: str, shape: Sequence[int], decay: float 
             add; ``None`` if all replicas have the same.
     """
     inner = stored_variable(variable)
-    dtype = tf.float64 if stored_dtype(variable) == tf.float64 else tf.float32
+    zeros = np.zeros(shape, np.float64 if stored_dtype(variable) == tf.float64 else np.float32)
     same = decay is None
     aggregation = tf.VariableAggregation.ONLY_FIRST_REPLICA if same else tf.VariableAggregation.SUM
     with tf.init_scope(), strategy_scope(inner), tf.compat.v1.name_scope(None), made_quickly():
         return tf.Variable(
-            tf.zeros(shape, dtype),
+            zeros,
             trainable=False,
             name=f"{name}/{inner.name.partition(':')[0]}",
             synchronization=tf.VariableSynchronization.ON_READ,
