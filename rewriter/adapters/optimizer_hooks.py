@@ -74,6 +74,10 @@ class JointHooks:
         """Do what comes before the steps of all variables, on each replica, given those that move."""
         raise NotImplementedError
 
+    def _rewriter_warn_of_uncalled(self, variables: Sequence[Any]) -> None:
+        """Warn, once, of variables that move while nothing was seen of their layers."""
+        raise NotImplementedError
+
     def _rewriter_after_steps(self) -> None:
         """Do what comes after the steps of all variables, on each replica."""
         raise NotImplementedError

@@ -1,24 +1,58 @@
-"""What ``model.load_weights`` of a rewritten model reads besides: a legacy ``.h5`` of the plain model's weights."""
+"""What ``model.load_weights`` of a rewritten model reads besides: files of the plain model, with its optimizer."""
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+import warnings
+from typing import TYPE_CHECKING, Any
 
 import h5py
 
+from rewriter.core.errors import OptimizerError
 from rewriter.core.layout import AUGMENTED_KERNEL
 
 from ..adapters import keras
+from ..model.augmented_layers import FormNoticed, asked_for_form
 from ..rewriting.model_methods import do_with
 from ..rewriting.split import standard_form
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 def _load_weights(model: Any, filepath: Any, *args: Any, **options: Any) -> Any:
-    """Load weights as Keras does; in standard form where the file has them so, as it goes by how many a layer has."""
-    if not _is_plain_legacy(filepath):
+    """Load weights as Keras does; in standard form where the file has them so, as Keras would load the plain model."""
+
+    def load() -> Any:
         return type(model).load_weights(model, filepath, *args, **options)
-    with standard_form(model):
-        return type(model).load_weights(model, filepath, *args, **options)
+
+    if not (_is_plain_legacy(filepath) or _loads_standard_form(model, load)):
+        return load()
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OptimizerError):  # its state cannot be split, so that in the file is not for it
+            stack.enter_context(standard_form(model))
+        return load()
+
+
+def _loads_standard_form(model: Any, load: Callable[[], Any]) -> bool:
+    """Tell whether Keras's own way of loading would give merged layers the weights of the standard form.
+
+    It is asked of the first of them. What is loaded before will be loaded again.
+    """
+    held = vars(model)
+    optimizer = held.get("optimizer")
+    try:
+        held["optimizer"] = None  # of another form its state would be an error, or skipped with a warning
+        with warnings.catch_warnings(), asked_for_form():
+            warnings.simplefilter("ignore")
+            load()
+    except FormNoticed as noticed:
+        return noticed.is_standard
+    except Exception:  # noqa: BLE001  it will be raised again
+        return False
+    finally:
+        held["optimizer"] = optimizer
+    return False
 
 
 def _is_plain_legacy(path: Any) -> bool:

@@ -65,6 +65,7 @@ _VIEWS: contextvars.ContextVar[Mapping[int, tuple[Any, dict[str, Any]]]] = conte
 
 # The key under which a config says of which layer it is, where that is asked for.
 CONFIGURED = "configured_layer"
+_ASKED: contextvars.ContextVar[bool] = contextvars.ContextVar("asked for the form", default=False)
 _TO_SET = "Set weights inside `with rewriter.standard_form(model):`, or assign to the layer's augmented_kernel."
 _SIGNED: contextvars.ContextVar[bool] = contextvars.ContextVar("signed", default=False)
 
@@ -186,7 +187,10 @@ class Augmented(LayerBase):
         """Load the weights of an augmented layer, or of the standard layer it stands for, stacked here."""
         weights = keras.own_weights(self)
         layouts = layouts_in(self)
-        if len(store) == len(weights) + sum(len(layout.parts) - 1 for layout in layouts):
+        in_standard_form = len(store) == len(weights) + sum(len(layout.parts) - 1 for layout in layouts)
+        if layouts and _ASKED.get():
+            raise FormNoticed(in_standard_form)
+        if in_standard_form and layouts:
             store = _stack_store(store, layouts)
         super().load_own_variables(store)  # type: ignore[misc]
 
@@ -220,10 +224,35 @@ class Augmented(LayerBase):
         return standard_class(self)
 
 
+class FormNoticed(BaseException):
+    """In which form a merged layer was to load its weights. Keras skips layers that raise an ``Exception``, if asked.
+
+    Attributes:
+        is_standard: Whether it is the standard form.
+    """
+
+    def __init__(self, is_standard: bool) -> None:
+        super().__init__()
+        self.is_standard = is_standard
+
+
+@contextlib.contextmanager
+def asked_for_form() -> Iterator[None]:
+    """Inside, the first merged layer that is to load weights loads none, and raises :class:`FormNoticed`."""
+    token = _ASKED.set(True)
+    try:
+        yield
+    finally:
+        _ASKED.reset(token)
+
+
 def _stack_store(store: Mapping[str, Any], layouts: Sequence[Layout]) -> dict[str, Any]:
     """Turn the stored weights of a standard layer, numbered in order, into those of its augmented layer."""
     stacked = {part.position for layout in layouts for part in layout.parts}
     values = [store[str(index)] for index in range(len(store)) if index not in stacked]
+    for part in (part for layout in layouts for part in layout.parts):
+        if (stored := tuple(store[str(part.position)].shape)) != part.shape:
+            raise ValueError(f"{part.name} has shape {part.shape}, and the file has one of shape {stored}.")
     for place, layout in sorted(zip(places_among_weights(layouts), layouts, strict=True), key=lambda each: each[0]):
         values.insert(place, layout.stack([store[str(part.position)][()] for part in layout.parts]))
     return {str(index): value for index, value in enumerate(values)}
@@ -304,14 +333,26 @@ def _view(attribute: str) -> property:
                 if shared is None and keras.current_graph() is None:
                     # exclude_from_weight_decay asks each variable that it is given for its key.
                     keras.set_key(view, ViewKey(keras.variable_key(None, kernel), attribute))
+                    _refuse_to_assign(view, f"{attribute} of {self.name}")
                 return view
         raise AttributeError(f"{self.name} is not built, so it has no {attribute} yet")
 
     def assign(self: Any, _: Any) -> None:
         # Not an AttributeError: Keras would replace it by one that says the name conflicts with a property.
-        raise ModelError(f"{attribute} of {self.name} is a view of a merged variable, to read. {_TO_SET}")
+        _refuse(f"{attribute} of {self.name}")
 
     return property(view, assign, doc=f"The {attribute}: a slice of an augmented kernel, in its own shape.")
+
+
+def _refuse(what: str, *_: Any, **__: Any) -> None:
+    raise ModelError(f"{what} is a view of a merged variable, to read. {_TO_SET}")
+
+
+def _refuse_to_assign(view: Any, what: str) -> None:
+    """Have a view that is a tensor say why it is not to be assigned to, where the tensor can hold that."""
+    for method in ("assign", "assign_add", "assign_sub"):
+        with contextlib.suppress(AttributeError):  # an array of JAX
+            setattr(view, method, functools.partial(_refuse, what))
 
 
 def _call_with_shared_views(standard: Any) -> Callable[..., Any]:

@@ -211,7 +211,8 @@ class Observers:
             log.warning(
                 "%s moves %s, and has seen no call in training of the layers that they are of, so it knows nothing of "
                 "what these read. A model that is called with training=False, or where no gradient is taken, is not "
-                "seen; nor are calls in a function that was traced before.",
+                "seen; nor are calls before the optimizer is built, as optimizer.build(model.trainable_variables) "
+                "does, or in a function that was traced before.",
                 original_class(type(optimizer)).__name__,
                 listed(names if len(names) <= _NAMED else [*names[:_NAMED], f"{len(names) - _NAMED} more"]),
             )

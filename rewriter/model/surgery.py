@@ -36,7 +36,6 @@ def merge(layer: Any, cls: type, layouts: Sequence[Layout], reuse: Sequence[Any]
     if reuse:
         for kernel, layout in zip(kernels, layouts, strict=True):
             kernel.assign(_stack(weights, layout))
-    mark(layer, kernels, layouts)
     held = {
         id(weights[part.attribute]): (kernel, layout, part.attribute)
         for kernel, layout in zip(kernels, layouts, strict=True)
@@ -52,7 +51,12 @@ def merge(layer: Any, cls: type, layouts: Sequence[Layout], reuse: Sequence[Any]
         NewWeight(layout.attribute, kernel, place)
         for kernel, layout, place in zip(kernels, layouts, places_among_weights(layouts), strict=True)
     ]
-    keras.exchange_weights(layer, cls, list(weights), sorted(new, key=lambda weight: weight.position), loss_on_rows)
+    mark(layer, kernels, layouts)
+    try:
+        keras.exchange_weights(layer, cls, list(weights), sorted(new, key=lambda weight: weight.position), loss_on_rows)
+    except BaseException:
+        detach(layer)
+        raise
 
 
 def _stack(weights: dict[str, Any], layout: Layout) -> Any:
@@ -98,10 +102,14 @@ def separate(layer: Any, cls: type) -> None:
     def loss_on_weight(loss: Any) -> Any:
         return functools.partial(loss.function, weights[loss.attribute]) if isinstance(loss, RowLoss) else loss
 
-    detach(layer)
     parts = sorted((part for layout in layouts for part in layout.parts), key=lambda part: part.position)
     new = [NewWeight(part.attribute, weights[part.attribute], part.position) for part in parts]
-    keras.exchange_weights(layer, cls, [layout.attribute for layout in layouts], new, loss_on_weight)
+    detach(layer)
+    try:
+        keras.exchange_weights(layer, cls, [layout.attribute for layout in layouts], new, loss_on_weight)
+    except BaseException:
+        attach_to_layer(layer, layouts)
+        raise
 
 
 def _separated(kernel: Any, layout: Layout) -> dict[str, Any]:

@@ -40,6 +40,12 @@ def require_positive(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be a finite number > 0, got {value!r}.")
 
 
+def require_decay(name: str, value: Any) -> None:
+    """Raise ``ValueError`` unless a hyperparameter is a number of at least 0 and below 1, as its bias is corrected."""
+    if not (_is_number(value, 0, 1) and value < 1):
+        raise ValueError(f"{name} must be a number in [0, 1), got {value!r}.")
+
+
 def require_learning_rate(value: Any, name: str = "learning_rate") -> None:
     """Raise ``ValueError`` unless a learning rate, or what is like one, is a number of at least 0 or a schedule."""
     if not (isinstance(value, keras.Schedule) or _is_number(value, 0)):

@@ -103,6 +103,16 @@ class LayerMoments:
         count = keras.ops.convert_to_tensor(observer.told)[0]
         return total * keras.ops.divide_no_nan(keras.replicas_of_loss() * keras.ops.ones_like(count), count)
 
+    def has_measured(self, optimizer: Any, variable: Any) -> Any:
+        """Tell whether a step has measured a variable's layer: a scalar of truth.
+
+        Args:
+            optimizer: The optimizer.
+            variable: An augmented kernel that it trains, of a layer that can be measured.
+        """
+        told = self.observers.of[keras.variable_key(optimizer, variable)].told
+        return keras.ops.convert_to_tensor(told)[0] > 0
+
     def begin_step(self) -> None:
         """Share the sums over the replicas, so that all take the same step; called before it."""
         keras.count_moments(self._told_by())

@@ -83,6 +83,11 @@ class ObservingRule(OptimizerBase):
             return observer.flow.beside_units(mean, layout.units)
         return keras.ops.reshape(observer.flow.above_biases(mean, 1), (-1, 1))
 
+    def _rewriter_has_measured(self, variable: Any) -> Any:
+        """Tell whether a step has measured the moments of a layer, which can be measured: a scalar of truth."""
+        moments: LayerMoments = vars(self)[_MOMENTS]
+        return moments.has_measured(self, variable)
+
     @property
     def _rewriter_period(self) -> int:
         """After how many steps what a step costs repeats: some measure, or decompose, and those between do not."""
@@ -93,13 +98,17 @@ class ObservingRule(OptimizerBase):
 
     # AutoGraph reads these in a user's own loop, and knows no assignment in a condition.
     def _rewriter_before_steps(self, variables: Sequence[Any]) -> None:
+        self._rewriter_warn_of_uncalled(variables)
         means, moments = _means_of(self), vars(self).get(_MOMENTS)
         if means is not None:
-            means.observers.warn_of_uncalled(self, variables)
             means.share()
         if moments is not None:
-            moments.observers.warn_of_uncalled(self, variables)
             moments.begin_step()
+
+    def _rewriter_warn_of_uncalled(self, variables: Sequence[Any]) -> None:
+        for kept in (_means_of(self), vars(self).get(_MOMENTS)):
+            if kept is not None:
+                kept.observers.warn_of_uncalled(self, variables)
 
     def _rewriter_after_steps(self) -> None:
         means, moments = _means_of(self), vars(self).get(_MOMENTS)

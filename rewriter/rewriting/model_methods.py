@@ -1,8 +1,10 @@
-"""What ``save``, ``load_weights`` and ``compile`` of a rewritten model do beside what Keras does."""
+"""What ``save``, ``load_weights``, ``set_weights`` and ``compile`` of a rewritten model do beside what Keras does."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+
+from rewriter.core.errors import ModelError
 
 from ..optimizers.observed_model import build_if_observing
 
@@ -46,7 +48,15 @@ def take_over_methods(model: Any, origin: dict[str, Any] | None = None) -> None:
         type(model).compile(model, *args, **options)
         build_if_observing(model)
 
-    for method in (save, load_weights, compile):
+    def set_weights(weights: Any) -> None:
+        if len(weights) != len(model.weights):
+            raise ModelError(
+                f"{model.name} is merged and has {len(model.weights)} weights, and was given {len(weights)}: those of "
+                "the standard form? Set them inside `with rewriter.standard_form(model):`."
+            )
+        type(model).set_weights(model, weights)
+
+    for method in (save, load_weights, compile, set_weights):
         method.__doc__ = getattr(type(model), method.__name__).__doc__
         # Past Keras's attribute tracking.
         object.__setattr__(model, method.__name__, method)
@@ -59,5 +69,5 @@ def origin_of(model: Any) -> dict[str, Any]:
 
 def give_back_methods(model: Any) -> None:
     """Give the methods back to Keras, and forget the model's origin."""
-    for name in ("save", "load_weights", "compile", _ORIGIN):
+    for name in ("save", "load_weights", "compile", "set_weights", _ORIGIN):
         vars(model).pop(name, None)

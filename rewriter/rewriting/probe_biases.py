@@ -48,8 +48,9 @@ class ProbeBiases:
             for target, value in zip(_targets(*each), of_devices, strict=True)
             if target.rows is None
         ]
-        self._assign([[_numbers(place, each[-1].shape)] * len(kept[place]) for place, each in enumerate(self._biases)])
+        probes = [[_numbers(place, each[-1].shape)] * len(kept[place]) for place, each in enumerate(self._biases)]
         try:
+            self._assign(probes)
             yield
         finally:
             for reference, value in alone:

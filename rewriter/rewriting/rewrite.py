@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rewriter.core import hints, progress
 from rewriter.core.errors import DifferenceError, SelectorError
 from rewriter.core.flags import require_flags
-from rewriter.core.layout import layout_of, layouts_in
+from rewriter.core.layout import is_merged, layout_of, layouts_in
 from rewriter.core.log import log, log_lines, warn
 
 from ..adapters import keras
@@ -222,8 +222,8 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
                 cls = augmented_class(standard_class(layer), exact, tuple(map(pair_of, layouts)))
                 alone = id(layer) not in seen
                 with checked_layer(layer, layouts, path, alone) if check else contextlib.nullcontext():
+                    merged.append(layer)  # before: what is interrupted between the two is to be undone too
                     surgery.merge(layer, cls, layouts)
-                    merged.append(layer)
             invalidate_traces(alive, replaced)  # before the model is run again
             changed += slice_outside_loops(model) if merged else []
         changed += _set_exact((decision.target for decision in decided.merged), exact)
@@ -237,8 +237,7 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
         _undo(merged, changed, all_transfers, choice)
         invalidate_gone(model, replaced, alive)
         raise
-    # From here on the model is rewritten, so nothing below may raise.
-    _report(decided, model, choice, targets, others.lines)
+    # From here on the model is rewritten. What could raise, a handler of the log for example, comes last.
     replaced_optimizer = choice.optimizer is not None and choice.optimizer is not keras.optimizer_of(model)
     if choice.optimizer is not None:
         # Also one that stays: what compile was given may have been wrapped in a loss scale, which no file would say.
@@ -251,6 +250,7 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
         start_from(choice.optimizer, model, lambda: look(model, inputs))
     if merged or replaced_optimizer or changed or knows_rows or choice.centers:
         invalidate_holders(model, replaced, alive)  # functions hold the optimizer too
+    _report(decided, model, choice, targets, others.lines)
 
 
 def _report(
@@ -300,7 +300,7 @@ def _undo(
         uncenter(choice.optimizer)
     for layer, cls in changed:
         keras.set_class(layer, cls)
-    for layer in reversed(merged):
+    for layer in filter(is_merged, reversed(merged)):
         surgery.separate(layer, standard_class(layer))
     for transfer in transfers:
         transfer.roll_back()

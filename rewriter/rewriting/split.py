@@ -165,7 +165,7 @@ def standard_form(model: Any, check: bool = False, inputs: Any = None) -> Iterat
         if keras.optimizer_of(model) is optimizer:
             transfer.move(model, reuse=state)
         elif keras.optimizer_of(model) is standard:
-            if _steps(standard) != steps:
+            if _steps(standard) > steps:
                 log.warning(
                     "%s: %d steps were made in standard form, under another optimizer; the weights keep them, and %s "
                     "goes on from where it was.",
@@ -306,8 +306,8 @@ def _separate_all(
                     others.before_separate(layer, layout)
                 alone = id(layer) not in seen
                 with checked_layer(layer, layouts, found.paths[0], alone) if check else contextlib.nullcontext():
+                    separated.append(before)  # before: what is interrupted between the two is to be undone too
                     surgery.separate(layer, standard_class(layer))
-                    separated.append(before)
             traces = invalidate_traces(alive, replaced)  # before the model is run again
         # After the layers: slots are made in the order of the variables that the model has now.
         choice = choose_standard_optimizer(model)
@@ -321,8 +321,7 @@ def _separate_all(
         if not keep:
             invalidate_traces(alive, (*transfer.replaced, *others.replaced))
     except BaseException:
-        for each in separated:
-            each.merge_again()
+        _go_back(model, separated, None if given is not None else own)
         center_again(suspended)
         transfer.roll_back()
         others.roll_back()
@@ -331,6 +330,15 @@ def _separate_all(
         invalidate_gone(model, replaced, alive)
         raise
     return separated, traces, suspended
+
+
+def _go_back(model: Any, separated: Iterable[_Separated], optimizer: Any) -> None:
+    """Give layers the form they had, those that have lost it, and the model the optimizer it had."""
+    for each in separated:
+        if not (each.layouts and is_merged(each.layer)):
+            each.merge_again()
+    if optimizer is not None and keras.optimizer_of(model) is not optimizer:
+        keras.set_optimizer(model, optimizer)
 
 
 def _give(model: Any, optimizer: Any) -> None:

@@ -82,9 +82,9 @@ def test_autograph_reads_its_step(rule, caplog):
 
 # Each setting with what is illegal, and what the error says is legal.
 ILLEGAL = {
-    ("SOAP", "beta_1"): (1.5, "a number in [0, 1]"),
-    ("SOAP", "beta_2"): (-0.1, "a number in [0, 1]"),
-    ("SOAP", "epsilon"): (-1.0, "a finite number >= 0"),
+    ("SOAP", "beta_1"): (1.0, "a number in [0, 1)"),
+    ("SOAP", "beta_2"): (-0.1, "a number in [0, 1)"),
+    ("SOAP", "epsilon"): (0.0, "a finite number > 0"),
     ("SOAP", "every"): (0, "a whole number >= 1"),
     ("SOAP", "largest"): (2.5, "a whole number >= 1"),
     ("Muon", "momentum"): (2, "a number in [0, 1]"),
@@ -102,7 +102,7 @@ ILLEGAL = {
     ("QuasiDiagonal", "every"): (-3, "a whole number >= 1"),
     ("SOAP", "learning_rate"): (10**400, "a finite number >= 0 or a LearningRateSchedule"),
     ("KFAC", "momentum"): (np.True_, "a number in [0, 1]"),
-    ("KFAC", "beta_1"): (tf.constant(True), "a number in [0, 1]"),
+    ("KFAC", "beta_1"): (tf.constant(True), "a number in [0, 1)"),
 }
 
 

@@ -85,6 +85,40 @@ def test_a_model_that_is_called_in_a_function_of_its_own(every):
     assert furthest(seen(model), expected_of(plain, steps[::every])) <= 1e-10
 
 
+def jacobian(model, x, **mode):
+    with tf.GradientTape() as tape:
+        outputs = model(x, **mode)
+    return tape.jacobian(outputs, model.trainable_variables)
+
+
+def of_each_example(model, x, **mode):
+    def gradients(example):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(model(example[tf.newaxis], **mode) ** 2)
+        return tape.gradient(loss, model.trainable_variables)
+
+    return tf.vectorized_map(gradients, x)
+
+
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize("found", [jacobian, of_each_example])
+def test_what_is_vectorized_is_not_measured(found, traced):
+    """TensorFlow has an error of its own for it, which names nothing."""
+    model, plain = dense(Asking())
+    x = tf.constant(numbers(6, 5))
+
+    def of(model, **mode):
+        called = tf.function(lambda: found(model, x, **mode)) if traced else lambda: found(model, x, **mode)
+        return called()
+
+    with pytest.raises(rewriter.RewriterError, match=r"Asking measures .*kernel.* training=False"):
+        of(model)
+    kernel, bias, *_ = of(plain)
+    merged, *_ = of(model, training=False)
+    np.testing.assert_array_equal(merged[..., :-1, :], kernel)
+    np.testing.assert_array_equal(merged[..., -1, :], bias)
+
+
 def test_several_steps_in_one_execution_and_clipping():
     model, plain = dense(Asking(global_clipnorm=1e-3), steps_per_execution=3)
     steps = drawn(6)

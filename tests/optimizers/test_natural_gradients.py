@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras
 from tf_keras import layers
 
@@ -54,6 +55,26 @@ def test_a_hundred_steps_are_those_of_the_paper(way, name):
     rule, settings, oracle, of_oracle = CASES[name]
     model = rewritten(network(), rule(RATE, **settings), **WAYS[way])
     assert furthest(model, oracle(2, RATE, **of_oracle), 100) <= 1e-9
+
+
+@pytest.mark.parametrize("name", ["plain", "unbound", "quasi-diagonal, always"])
+def test_built_in_its_first_step_it_begins_with_the_next(name, caplog):
+    """In an eager loop the first call is over when the optimizer is built: it had inverted nothing, and kept that."""
+    cls, settings, oracle, of_oracle = CASES[name]
+    model, rule = network(), cls(RATE, **settings)
+    rewriter.rewrite(model, "keep")
+    weights, oracle = [kernel.numpy() for kernel in model.trainable_variables], oracle(2, RATE, **of_oracle)
+    for step, (x, y) in enumerate(batches(25)):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((model(x, training=True) - y) ** 2)
+        pairs = zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables, strict=True)
+        rule.apply_gradients(pairs)
+        if step:
+            moved = oracle.step(passed(weights, x, y))
+            weights = [weight - each for weight, each in zip(weights, moved, strict=True)]
+        for kernel, weight in zip(model.trainable_variables, weights, strict=True):
+            assert np.abs(kernel.numpy() - weight).max() <= 1e-9
+    assert [each.message.count("optimizer.build(model.trainable_variables)") for each in caplog.records] == [1]
 
 
 def test_the_damping_may_follow_a_schedule():

@@ -76,6 +76,22 @@ def test_xla_on_a_cpu_is_warned_of(way, width, monkeypatch, caplog):
     assert all("compile(jit_compile=False)" in each for each in said)
 
 
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("power", [-28, 36, 60])
+def test_the_scale_of_the_loss_does_not_matter(power, way):
+    """The factors have squares of gradients, and a decomposition squares these: it gave NaN where they left float32."""
+    trained = []
+    for scale in (1.0, 2.0**power):
+        model = network()
+        rewriter.rewrite(model, rewriter.SOAP(RATE, every=2, epsilon=1e-25 * scale))
+        model.compile(model.optimizer, lambda y, outputs, scale=scale: scale * (y - outputs) ** 2, **WAYS[way])
+        for x, y in batches(10):
+            model.train_on_batch(x.astype("float32"), y.astype("float32"))
+        trained.append(model.get_weights())
+    for one, other in zip(*trained, strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("centered", [False, True])
 def test_a_layer_that_is_merged_later_starts_anew(centered):
     """What Adam kept of a kernel and a bias is in other coordinates: divided by it, dead units took steps of 1e6."""

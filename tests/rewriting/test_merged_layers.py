@@ -37,3 +37,14 @@ def test_a_layer_with_several_kernels_is_there_several_times():
 def test_what_is_no_model_has_no_layers():
     with pytest.raises(rewriter.ModelError):
         rewriter.is_rewritten("model.keras")
+
+
+@pytest.mark.parametrize("method", ["assign", "assign_add", "assign_sub"])
+@pytest.mark.parametrize("attribute", ["kernel", "bias"])
+def test_a_view_says_that_it_is_to_be_read(attribute, method):
+    """As pruning and projections assign to a kernel: TensorFlow says that a tensor has no such method."""
+    model = MODELS["sequential"]()
+    rewriter.rewrite(model)
+    layer, *_ = (each.layer for each in rewriter.merged_layers(model))
+    with pytest.raises(rewriter.ModelError, match=f"{attribute} of {layer.name} is a view .*standard_form"):
+        getattr(getattr(layer, attribute), method)(0.0)

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras.src.backend.common.variables import AutocastScope
 
+from ..failed_changes import unchanged_on_failure
 from ..tensorflow_names import BOOKKEEPING, untrack
 from .classes import Dtype
 from .configs import set_class
@@ -235,7 +236,7 @@ def exchange_weights(
         loss: Gets each weight regularization loss of the layer, ``partial(loss, variable)``, and returns the one that
             takes its place.
     """
-    with _unlocked(layer):
+    with unchanged_on_failure(layer), _unlocked(layer):
         losses = []
         # Those of a frozen layer are listed there too: what thaws it goes through that list.
         listed = {id(each) for each in layer._trainable_variables}
@@ -260,9 +261,13 @@ def exchange_weights(
 @contextlib.contextmanager
 def _unlocked(layer: Any) -> Iterator[None]:
     locked = layer._tracker.locked
+    stored = {name: set(ids) for name, ids in layer._tracker.stored_ids.items()}
     layer._tracker.unlock()
     try:
         yield
+    except BaseException:
+        layer._tracker.stored_ids.update(stored)
+        raise
     finally:
         if locked:
             layer._tracker.lock()

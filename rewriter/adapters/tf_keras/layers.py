@@ -12,6 +12,7 @@ from tensorflow.python.ops.resource_variable_ops import ResourceVariable
 from tf_keras.src.mixed_precision.autocast_variable import AutoCastVariable, create_autocast_variable
 from tf_keras.src.saving.legacy.saved_model.load import RevivedLayer
 
+from ..failed_changes import unchanged_on_failure
 from ..tensorflow_names import BOOKKEEPING, untrack
 from .configs import set_class
 from .distribution import has_strategy, strategy_scope
@@ -235,13 +236,14 @@ def exchange_weights(
         loss: Gets each weight regularization loss of the layer, ``partial(loss, variable)`` where Keras made it, and
             returns the one that takes its place: itself, to leave it.
     """
-    # Losses first, while the layer still has the variables that they are made of.
-    _replace_weight_losses(layer, loss)
-    for attribute in old:
-        drop_weight(layer, attribute)
-    set_class(layer, cls)
-    for weight in new:
-        _add_weight(layer, *weight)
+    with unchanged_on_failure(layer):
+        # Losses first, while the layer still has the variables that they are made of.
+        _replace_weight_losses(layer, loss)
+        for attribute in old:
+            drop_weight(layer, attribute)
+        set_class(layer, cls)
+        for weight in new:
+            _add_weight(layer, *weight)
 
 
 def drop_weight(layer: Any, attribute: str) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ...adapters import keras
-from ..hyperparameters import require_number, scalar
+from ..hyperparameters import require_decay, require_number, scalar
 from ..joint_optimizer import JointOptimizer
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ class AdamForOthers(JointOptimizer):
 
     Args:
         learning_rate: As in every joint optimizer.
-        beta_1: β₁, in [0, 1].
-        beta_2: β₂, in [0, 1].
+        beta_1: β₁, in [0, 1).
+        beta_2: β₂, in [0, 1).
         epsilon: ε, at least 0.
         **kwargs: The settings of every joint optimizer.
 
@@ -63,8 +63,8 @@ class AdamForOthers(JointOptimizer):
         epsilon: float = 1e-7,
         **kwargs: Any,
     ) -> None:
-        require_number("beta_1", beta_1, 0, 1)
-        require_number("beta_2", beta_2, 0, 1)
+        require_decay("beta_1", beta_1)
+        require_decay("beta_2", beta_2)
         require_number("epsilon", epsilon, 0)
         super().__init__(learning_rate, **kwargs)
         self.beta_1 = beta_1

@@ -68,8 +68,8 @@ class KFAC(NaturalGradient):
         positions: ``"expand"`` takes each position of an example for an example of its own; ``"reduce"`` the mean of
             what is read over an example's positions and the sum of what flows back.
         output_factor: Whether there is a factor ``B``.
-        beta_1: Of AdamW, in [0, 1].
-        beta_2: Of AdamW, in [0, 1].
+        beta_1: Of AdamW, in [0, 1).
+        beta_2: Of AdamW, in [0, 1).
         epsilon: Of AdamW, at least 0.
         name: Name of the optimizer.
         **kwargs: The settings of every :class:`rewriter.JointOptimizer`, weight decay among them.
@@ -177,12 +177,14 @@ class KFAC(NaturalGradient):
         ops, dtype = keras.ops, factors[0].dtype
         damping = self.damping(self.iterations) if isinstance(self.damping, keras.Schedule) else self.damping
         root = ops.sqrt(scalar(damping, dtype))
+        # Zeros of a layer that has not been measured: it stays as it is.
+        known = 1 - ops.cast(ops.equal(factors[0][-1, -1], 0), dtype)
         if not self.output_factor:
-            return [_inverse(factors[0], ops.square(root))]
+            return [known * _inverse(factors[0], ops.square(root))]
         spread = ops.sqrt(ops.divide_no_nan(_mean_square(factors[0]), _mean_square(factors[1])))
         # Of a layer to which nothing flows back, or that reads nothing.
         spread = ops.where(spread > 0, spread, ops.ones_like(spread))
-        return [_inverse(factors[0], root * spread), _inverse(factors[1], root / spread)]
+        return [known * _inverse(factors[0], root * spread), _inverse(factors[1], root / spread)]
 
 
 def _mean_square(factor: Any) -> Any:

@@ -57,8 +57,8 @@ class Muon(AdamForOthers):
         newton_schulz_steps: How many Newton-Schulz steps there are, at least 1.
         products: In which dtype they multiply: ``"float32"``, of float64 layers float64, or ``"bfloat16"``, which on a
             GPU is faster.
-        beta_1: Of AdamW, in [0, 1].
-        beta_2: Of AdamW, in [0, 1].
+        beta_1: Of AdamW, in [0, 1).
+        beta_2: Of AdamW, in [0, 1).
         epsilon: Of AdamW, at least 0.
         include: Selectors of the merged layers to orthogonalize, as in :func:`rewriter.plan`; ``None`` means all.
         exclude: Selectors of merged layers to leave to AdamW.

@@ -93,6 +93,8 @@ class NaturalGradient(AdamForOthers):
     ) -> None:
         """Give slots new values in the first step of a layer and every so many from there, in one condition for all.
 
+        Its first step is the first that has measured it: an optimizer that is built in a step has seen nothing then.
+
         Args:
             every: After how many steps.
             variables: The augmented kernels; a layer that came later has all refreshed in its own steps too.
@@ -111,8 +113,8 @@ class NaturalGradient(AdamForOthers):
             lambda: [read(each) for each in variables],
             lambda of_all: [value for given in of_all for value in make(given)],
         )
-        for count in counts:
-            count.assign_add(ops.ones((), count.dtype))
+        for variable, count in zip(variables, counts, strict=True):
+            count.assign_add(ops.cast(self._rewriter_has_measured(variable), count.dtype))
 
     def moment(self, name: str, variable: Any) -> Any:
         """Return a moment of a layer, as :meth:`statistic` does, of a loss that is a negative log-likelihood.

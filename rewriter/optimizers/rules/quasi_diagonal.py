@@ -54,8 +54,8 @@ class QuasiDiagonal(NaturalGradient):
             and damping belong: 1 of a cross-entropy, ``d / 2`` of a mean squared error over ``d`` outputs.
         decay: How much of the moments of one step counts in the next, in [0, 1].
         every: After how many steps the moments are measured, at least 1. Fewer cost more, and follow faster.
-        beta_1: Of AdamW, in [0, 1].
-        beta_2: Of AdamW, in [0, 1].
+        beta_1: Of AdamW, in [0, 1).
+        beta_2: Of AdamW, in [0, 1).
         epsilon: Of AdamW, at least 0.
         name: Name of the optimizer.
         **kwargs: The settings of every :class:`rewriter.JointOptimizer`, weight decay among them.

@@ -6,10 +6,11 @@ With ``G`` the gradient of ``W*``, of shape ``(rows, units)``, and in every step
     Q_L, Q_R: eigenvectors of L and R
     W* ← W* - Q_L · Adam(Q_Lᵀ G Q_R) · Q_Rᵀ
 
-The eigenvectors are found by a decomposition in the first step, and every so many steps brought up to date by one step
-of orthogonal iteration, ``Q ← QR(L Q)``. The first moment goes with them, into the new coordinates; the second stays,
-as in the paper. Between those steps it is kept in the coordinates of the basis, where the paper turns it in every step:
-the same numbers, two products less.
+The eigenvectors are found by a decomposition in the first step, that of the largest eigenvalue first, and every so many
+steps brought up to date by one step of orthogonal iteration, ``Q ← QR(L Q)``. The first gradient of a layer with more
+rows than units has a null space, in which rounding chooses among bases that are as good as each other. The first
+moment goes with the basis into the new coordinates; the second stays, as in the paper. Between those steps it is kept
+in the coordinates of the basis, where the paper turns it in every step: the same numbers, two products less.
 
 Unlike the authors' code it moves in the first step, and the gradient of a step is in the preconditioner by which it is
 multiplied. So in its own eigenbasis the first gradient ``U Σ Vᵀ`` is diagonal, and the first step is ``U Vᵀ``.
@@ -27,7 +28,7 @@ import numpy as np
 from rewriter.core.log import log
 
 from ...adapters import keras
-from ..hyperparameters import require_count
+from ..hyperparameters import require_count, require_positive, scalar
 from .adam import AdamForOthers
 from .gradient_products import GradientProducts, turned
 from .matrices import finite_or_identity
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 # The slots of both axes of W*: G times itself, summed over the other axis, and the eigenvectors of that.
 _OF_AXES = (("row_factor", "row_basis"), ("unit_factor", "unit_basis"))
+_FAR = 2.0**50  # numbers as far from one have squares near the largest and smallest of float32
 _LONG = 512  # XLA took 1.7 s for the eigenvectors of so many rows on two cores, 9.6 s for twice as many
 _MOMENTS = ("first_moment", "second_moment")
 _BASES = tuple(basis for _, basis in _OF_AXES)
@@ -54,11 +56,11 @@ class SOAP(AdamForOthers):
 
     Args:
         learning_rate: η, a number of at least 0 or a ``LearningRateSchedule``. That of Adam is a good start.
-        beta_1: Decay of the first moment, in [0, 1].
-        beta_2: Decay of the second moment and of the preconditioner, in [0, 1].
-        epsilon: What is added to the root of the second moment, at least 0.
+        beta_1: Decay of the first moment, in [0, 1).
+        beta_2: Decay of the second moment and of the preconditioner, in [0, 1).
+        epsilon: What is added to the root of the second moment, above 0: of the first gradient all but a diagonal is 0.
         every: After how many steps the eigenvectors are brought up to date, at least 1. Fewer cost more, and follow
-            faster.
+            faster; the second moment stays, in which the new axes may have seen little, so single steps are longer.
         largest: An axis with more rows or units keeps its own coordinates, at least 1. Products with a matrix of an
             axis's size in every step are what the rule costs.
         name: Name of the optimizer.
@@ -92,6 +94,7 @@ class SOAP(AdamForOthers):
         name: str = "SOAP",
         **kwargs: Any,
     ) -> None:
+        require_positive("epsilon", epsilon)
         require_count("every", every)
         require_count("largest", largest)
         super().__init__(learning_rate, beta_1, beta_2, epsilon, name=name, **kwargs)
@@ -234,8 +237,16 @@ def _refreshed(factor: Any, basis: Any, first: Any) -> Any:
 
     That of the largest eigenvalue comes first, as the iteration has them.
     """
-    ops, factor = keras.ops, finite_or_identity(factor)
+    ops, factor = keras.ops, _with_finite_squares(finite_or_identity(factor))
     return ops.cond(first, lambda: ops.flip(ops.eigh(factor)[1], 1), lambda: ops.qr(ops.matmul(factor, basis))[0])
+
+
+def _with_finite_squares(factor: Any) -> Any:
+    """Multiply a factor by a power of two, which rounds nothing, where the squares of its numbers leave float32."""
+    ops, size = keras.ops, keras.ops.trace(factor)
+    far, near = scalar(_FAR, factor.dtype), scalar(1 / _FAR, factor.dtype)
+    down = ops.where(size > far, scalar(_FAR**-1.5, factor.dtype), ops.ones_like(size))
+    return factor * ops.where(size < near, scalar(_FAR**1.5, factor.dtype), down)
 
 
 # An .h5 file names the optimizer inside a LossScaleOptimizer by nothing but its class.

@@ -101,7 +101,11 @@ class OptimizerBase(JointHooks, tf_keras.optimizers.Optimizer):
         pairs = list(grads_and_vars)
         moved = [variable for gradient, variable in pairs if gradient is not None]
         tf.autograph.experimental.do_not_convert(self._rewriter_before_steps)(moved)
+        # In a graph all is traced once more with what was built.
+        is_late = tf.executing_eagerly() and not getattr(self, "_built", False)
         result = super().apply_gradients(pairs, name, skip_gradients_aggregation, **kwargs)
+        if is_late:
+            self._rewriter_warn_of_uncalled(moved)
         self._rewriter_after_steps()
         return result
 

@@ -58,6 +58,12 @@ def in_part_of_a_graph() -> bool:
     return isinstance(current_graph(), _PARTS_OF_A_GRAPH)
 
 
+def is_vectorized() -> bool:
+    """Tell whether what is traced now will be vectorized: it is for a Jacobian, or in ``tf.vectorized_map``."""
+    # TensorFlow keeps no other sign of it.
+    return "loop_body" in tf.get_current_name_scope().split("/")
+
+
 def for_way_back(tensor: Any) -> Any:
     """Return a tensor as what is traced now may use it on its way back: a branch in a loop, only what is its own."""
     return tf.identity(tensor) if in_part_of_a_graph() else tensor

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from ..graphs.context import current_graph, from_outside, goes_back_through_loop
+from rewriter.core.derived_classes import original_class
+from rewriter.core.errors import RewriterError
+
+from ..graphs.context import current_graph, from_outside, goes_back_through_loop, is_vectorized
 from ..loss_scale import scale_for
 from .statistics import do_if, share_over_replicas, statistic_like
 
@@ -34,6 +37,7 @@ def carried(
         def gradient(of_tensor: Any, of_token: Any) -> Any:
             del of_token  # which only has this come after the results
             if waiting:
+                _require_not_vectorized(optimizer, told)
                 measure = waiting.pop()
                 *held_sums, held_told = map(_Outside, statistics)
                 count, due, last_scale = tf.unstack(held_told.read())
@@ -65,6 +69,17 @@ def carried(
 
     result, token = carry(tensor)
     return result, (token, waiting)
+
+
+def _require_not_vectorized(optimizer: Any, told: Any) -> None:
+    """Raise ``RewriterError`` where TensorFlow would vectorize what is measured: then it fails, far from its cause."""
+    if is_vectorized():
+        _, _, kernel = told.name.partition(":")[0].partition("/")
+        raise RewriterError(
+            f"{original_class(type(optimizer)).__name__} measures what flows back to {kernel}, and TensorFlow cannot "
+            "vectorize that, for a Jacobian or in tf.vectorized_map. Call the model with training=False there: then "
+            "it measures nothing."
+        )
 
 
 class _Outside:
@@ -213,7 +228,9 @@ def forget_moments(moments: Sequence[tuple[Sequence[Any], Any]], decay: float, e
         do_if(tf.reduce_any([due > 0 for _, due, _ in told_now]), forget)
     next_due = tf.equal(steps % every, 0)
     for (_, told), (count, _, scale), weight in zip(moments, told_now, weights, strict=True):
-        told.assign(tf.stack([weight * count, tf.cast(next_due, told.dtype), scale]), read_value=False)
+        # An optimizer that was built in its first step has seen nothing in that.
+        due = tf.cast(next_due | (count == 0), told.dtype)
+        told.assign(tf.stack([weight * count, due, scale]), read_value=False)
 
 
 def replicas_of_loss() -> int:
