@@ -129,9 +129,9 @@ def test_the_log_names_what_gets_adam(caplog):
         rewriter.rewrite(model, rewriter.Muon(exclude="skip"))
     lines = [each.getMessage() for each in caplog.records if "AdamW" in each.getMessage()]
     assert lines == [
-        "Muon: AdamW for second, which gives an output",
-        "Muon: AdamW for skip, which gives an output",
-        "Muon: AdamW for first, which gives an output",
+        "Muon: AdamW for second, from which an output is reached through no merged layer",
+        "Muon: AdamW for skip, from which an output is reached through no merged layer",
+        "Muon: AdamW for first, from which an output is reached through no merged layer",
     ]
 
 

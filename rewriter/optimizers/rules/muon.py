@@ -257,7 +257,7 @@ class Muon(AdamForOthers):
 def _why_left(layer: Any, layout: Layout, giving: frozenset[int], chosen: frozenset[int]) -> str:
     """Say why a layer is left to AdamW; nothing if it is not."""
     if id(layer) in giving:
-        return "which gives an output"
+        return "from which an output is reached through no merged layer"
     if id(layer) not in chosen:
         return "left out by include= or exclude="
     return "whose units read different inputs" if layout.flow is not None and layout.flow.by_unit else ""
