@@ -209,7 +209,7 @@ def test_a_rule_of_ones_own_is_checked():
 
 
 def test_the_state_of_another_form_is_not_taken_for_that_of_this_one(tmp_path):
-    """Of two layers it has as many variables. The weights are loaded; by the model's own load_weights the state is too."""
+    """Of two layers it has as many variables. The weights are loaded; by its own load_weights the state is too."""
     plain, model = (network(layers.Dense(5)) for _ in range(2))
     plain.fit(X, Y, verbose=0)
     plain.save_weights(tmp_path / "plain.weights.h5")
