@@ -26,7 +26,8 @@ def _load_weights(model: Any, filepath: Any, *args: Any, **options: Any) -> Any:
     def load() -> Any:
         return type(model).load_weights(model, filepath, *args, **options)
 
-    if not (_is_plain_legacy(filepath) or _loads_standard_form(model, load)):
+    by_layers = str(filepath).endswith((".keras", ".weights.h5", ".weights.json"))
+    if not (_loads_standard_form(model, load) if by_layers else _is_plain_legacy(filepath)):
         return load()
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OptimizerError):  # its state cannot be split, so that in the file is not for it
@@ -40,9 +41,9 @@ def _loads_standard_form(model: Any, load: Callable[[], Any]) -> bool:
     It is asked of the first of them. What is loaded before will be loaded again.
     """
     held = vars(model)
-    optimizer = held.get("optimizer")
+    before = {name: held[name] for name in ("optimizer",) if name in held}
     try:
-        held["optimizer"] = None  # of another form its state would be an error, or skipped with a warning
+        held.update(dict.fromkeys(before))  # of another form its state would be an error, or skipped with a warning
         with warnings.catch_warnings(), asked_for_form():
             warnings.simplefilter("ignore")
             load()
@@ -51,7 +52,7 @@ def _loads_standard_form(model: Any, load: Callable[[], Any]) -> bool:
     except Exception:  # noqa: BLE001  it will be raised again
         return False
     finally:
-        held["optimizer"] = optimizer
+        held.update(before)
     return False
 
 

@@ -65,7 +65,7 @@ class Timings:
 
 
 def time_in_turn(functions: Functions, rounds: int = 15, calls: int | None = None, what: str = "measuring") -> Timings:
-    """Time functions in turn.
+    """Time functions in turn, after some calls of each that are not timed.
 
     Args:
         functions: What is timed, by name. Each call must return only when its work is done. Of one with a ``period``,
@@ -75,6 +75,9 @@ def time_in_turn(functions: Functions, rounds: int = 15, calls: int | None = Non
         calls: Calls in a turn, at least; ``None`` makes it as many as take about a tenth of a second, for each.
         what: What to call it while it is under way.
     """
+    for function in functions.values():
+        for _ in range(_WARM_UP):
+            function()
     counts = {
         name: _whole_periods(calls or _calls_in_a_round(function), function) for name, function in functions.items()
     }
@@ -104,8 +107,6 @@ def _whole_periods(calls: int, function: Callable[[], Any]) -> int:
 
 
 def _calls_in_a_round(function: Callable[[], Any]) -> int:
-    for _ in range(_WARM_UP):
-        function()
     start = time.perf_counter()
     function()
     return max(1, round(_ROUND / (time.perf_counter() - start)))
