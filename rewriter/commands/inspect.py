@@ -67,10 +67,12 @@ class Inspected:
             now, then, name, arrow = self.after, self.before, "exported", ", exported"
         columns = {head: {"": state.total or 0, **state.layers} for head, state in (("state", now), (name, then))}
         described = [] if self.manifest is None else ["", *render(self.manifest)]
-        first = f"{self.plan.summary()}; optimizer state {now}{arrow} {then}"
+        # Where nothing can be merged the model stays as it is, its optimizer too.
+        stays = not (self.plan.merges or self.plan.merged)
+        becomes = "" if stays else f"{arrow} {then}"
         return [
-            *self.plan.parts(width, columns, self.full, first),
-            *self.centering,
+            *self.plan.parts(width, columns, self.full, f"{self.plan.summary()}; optimizer state {now}{becomes}"),
+            *(() if stays else self.centering),
             *self.lost,
             *described,
         ]

@@ -233,6 +233,7 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
         invalidate_traces(alive, [each for transfer in all_transfers for each in transfer.replaced])
         targets = [decision.target for decision in (*decided.merges, *decided.merged)]
         knows_rows = weight_decay.exclude_rows(keras.inner_optimizer(choice.optimizer), targets)
+        warnings = _name_warnings(model, choice, targets)  # before the model has the optimizer, which is asked apart
     except BaseException:
         _undo(merged, changed, all_transfers, choice)
         invalidate_gone(model, replaced, alive)
@@ -250,11 +251,17 @@ def _apply(decided: Plan, model: Any, choice: OptimizerChoice, check: bool, inpu
         start_from(choice.optimizer, model, lambda: look(model, inputs))
     if merged or replaced_optimizer or changed or knows_rows or choice.centers:
         invalidate_holders(model, replaced, alive)  # functions hold the optimizer too
-    _report(decided, model, choice, targets, others.lines)
+    _report(decided, model, choice, others.lines, warnings)
+
+
+def _name_warnings(model: Any, choice: OptimizerChoice, targets: Iterable[Any]) -> list[str]:
+    """List warnings about code that goes by the names of variables that are gone, each once."""
+    gone = [Renamed.by(layout) for target in targets for layout in layouts_in(target)]
+    return [*dict.fromkeys(warnings_of(model, choice.optimizer, gone))]
 
 
 def _report(
-    decided: Plan, model: Any, choice: OptimizerChoice, targets: Iterable[Any], of_others: Sequence[Message]
+    decided: Plan, model: Any, choice: OptimizerChoice, of_others: Sequence[Message], warnings: Iterable[str]
 ) -> None:
     """Log what was done, what became of the optimizer, and which code may not expect merged layers."""
     names = summary_of(decided.renamed)
@@ -267,8 +274,7 @@ def _report(
         *lines_of_rule(choice.optimizer, model),
     )
     log_lines(lines)
-    gone = [Renamed.by(layout) for target in targets for layout in layouts_in(target)]
-    for line in dict.fromkeys(warnings_of(model, choice.optimizer, gone)):
+    for line in warnings:
         log.warning("%s", line)
     if choice.centers or is_joint(choice.optimizer) or is_centered(choice.optimizer):
         warn_of_plain_optimizers(model)
