@@ -55,7 +55,7 @@ def _refusing_tensors(exclude: Callable[..., None]) -> Callable[..., None]:
     def checked(optimizer: Any, var_list: Any = None, var_names: Any = None) -> None:
         variables = None if var_list is None else list(var_list)
         for each in variables or ():
-            if not hasattr(each, "assign"):
+            if not isinstance(each, keras.Variable):
                 raise OptimizerError(
                     "exclude_from_weight_decay takes variables in var_list, got a tensor of shape "
                     f"{tuple(getattr(each, 'shape', ()))}. The bias of a merged layer is a row of W*, which Keras 3 "
