@@ -41,6 +41,7 @@ from .pairs import DENSE, Pair, layouts_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from rewriter.core.layout import Layout
 
@@ -71,13 +72,17 @@ _SIGNED: contextvars.ContextVar[bool] = contextvars.ContextVar("signed", default
 
 
 @contextlib.contextmanager
-def signed_configs() -> Iterator[None]:
-    """Inside, the config of an augmented layer has the layer's ``id`` under the key ``CONFIGURED``."""
-    token = _SIGNED.set(True)
+def _true_inside(variable: contextvars.ContextVar[bool]) -> Iterator[None]:
+    token = variable.set(True)
     try:
         yield
     finally:
-        _SIGNED.reset(token)
+        variable.reset(token)
+
+
+def signed_configs() -> AbstractContextManager[None]:
+    """Inside, the config of an augmented layer has the layer's ``id`` under the key ``CONFIGURED``."""
+    return _true_inside(_SIGNED)
 
 
 def _views_of(layer: Any) -> dict[str, Any] | None:
@@ -236,14 +241,9 @@ class FormNoticed(BaseException):
         self.is_standard = is_standard
 
 
-@contextlib.contextmanager
-def asked_for_form() -> Iterator[None]:
+def asked_for_form() -> AbstractContextManager[None]:
     """Inside, the first merged layer that is to load weights loads none, and raises :class:`FormNoticed`."""
-    token = _ASKED.set(True)
-    try:
-        yield
-    finally:
-        _ASKED.reset(token)
+    return _true_inside(_ASKED)
 
 
 def _stack_store(store: Mapping[str, Any], layouts: Sequence[Layout]) -> dict[str, Any]:
