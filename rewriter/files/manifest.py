@@ -10,7 +10,8 @@ from rewriter.core.layout import layouts_in
 from rewriter.version import __version__
 
 from ..adapters import keras
-from ..model.augmented_layers import is_exact, standard_class
+from ..model.augmented_layers import standard_class
+from ..model.layer_views import is_exact
 from ..model.pairs import pair_of
 from ..model.walk import locate_layers
 from ..rewriting.model_methods import origin_of

@@ -19,24 +19,22 @@ import contextvars
 import copyreg
 import functools
 import inspect
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rewriter.core.derived_classes import base_of, derived_class
 from rewriter.core.errors import ModelError
 from rewriter.core.layout import (
-    ViewKey,
     augmented_kernels,
     is_merged,
     layouts_in,
     places_among_weights,
-    standard_weights,
 )
 
 from ..adapters import LayerBase, keras
 from . import surgery
-from .flowing_back import before_activation, measured_calls
-from .input_observation import seen_by, tell_of_loop, twinned
+from .layer_views import HOW_TO_SET, is_exact, shared_views, view_property
+from .observation.flowing_back import before_activation, measured_calls
+from .observation.inputs import seen_by, tell_of_loop, twinned
 from .pairs import DENSE, Pair, layouts_for
 
 if TYPE_CHECKING:
@@ -46,8 +44,6 @@ if TYPE_CHECKING:
     from rewriter.core.layout import Layout
 
     from ..adapters.capabilities import Fused
-    from .flowing_back import Measured
-    from .input_observation import Seen
 
 # Files of users name this module and the classes in it: these are names, not places, and stay when the module moves.
 MODULE_IN_FILES = f"{keras.LIBRARY}.augmented"
@@ -58,16 +54,9 @@ _STANDARD_CLASS = "standard_class"
 _EXACT = "exact_gradients"
 _PAIRS = "augmented_pairs"
 
-# The views of the calls under way, by layer, and the graph that each were made in. A context variable, because replicas
-# of a layer run in threads.
-_VIEWS: contextvars.ContextVar[Mapping[int, tuple[Any, dict[str, Any]]]] = contextvars.ContextVar(
-    "views", default=MappingProxyType({})
-)
-
 # The key under which a config says of which layer it is, where that is asked for.
 CONFIGURED = "configured_layer"
 _ASKED: contextvars.ContextVar[bool] = contextvars.ContextVar("asked for the form", default=False)
-_TO_SET = "Set weights inside `with rewriter.standard_form(model):`, or assign to the layer's augmented_kernel."
 _SIGNED: contextvars.ContextVar[bool] = contextvars.ContextVar("signed", default=False)
 
 
@@ -83,54 +72,6 @@ def _true_inside(variable: contextvars.ContextVar[bool]) -> Iterator[None]:
 def signed_configs() -> AbstractContextManager[None]:
     """Inside, the config of an augmented layer has the layer's ``id`` under the key ``CONFIGURED``."""
     return _true_inside(_SIGNED)
-
-
-def _views_of(layer: Any) -> dict[str, Any] | None:
-    """Find the views of a layer that a call under way has made, if they can be used in what is traced now."""
-    graph, views = _VIEWS.get().get(id(layer), (None, None))
-    return views if views is not None and keras.is_usable_here(graph) else None
-
-
-def _fresh_views(layer: Any) -> dict[str, Any]:
-    """Take a layer's augmented kernels apart, so that graphs compute with the parts as they do unmerged.
-
-    TensorFlow would fold the transposition of a view into the product that reads it, and on some processors that
-    product rounds otherwise. It does not look behind an operation that states the shape.
-    """
-    views = standard_weights(layer)
-    if not views or not is_exact(layer) or keras.graphs is None:
-        return views
-    transposed = [part for layout in layouts_in(layer) for part in layout.parts if part.transposed]
-    stated = {part.attribute: keras.graphs.with_shape(views[part.attribute], part.shape) for part in transposed}
-    return {**views, **stated}
-
-
-@contextlib.contextmanager
-def _shared_views(layer: Any, seen: Sequence[Seen] = (), measured: Sequence[Measured] = ()) -> Iterator[None]:
-    """Inside, all reads of the layer's views share one split, so that a call has one gradient concatenation.
-
-    What the call has seen is told with the views of the kernels that it reads.
-    """
-    if is_merged(layer):
-        # A cell that is called in a loop goes on with the views made before the loop.
-        made = _views_of(layer)
-        views = _fresh_views(layer) if made is None else made
-        for each in seen:
-            views = {**views, each.kernel: each.tell(views[each.kernel])}
-        for call in measured:
-            views = {**views, call.kernel: call.tie(views[call.kernel])}
-        fresh = {} if views is made else {id(layer): views}
-    else:
-        # As stored, so that what flows back is summed over the steps in that dtype, as it is without a merge: where
-        # precision is mixed, each read inside the loop casts.
-        with keras.autocast(None):
-            fresh = {id(each): _fresh_views(each) for each in keras.layers_below(layer)}
-    graph = keras.current_graph()
-    token = _VIEWS.set({**_VIEWS.get(), **{layer: (graph, views) for layer, views in fresh.items()}})
-    try:
-        yield
-    finally:
-        _VIEWS.reset(token)
 
 
 class Augmented(LayerBase):
@@ -184,7 +125,8 @@ class Augmented(LayerBase):
         layer: Any = self
         if is_merged(layer) and len(weights) != len(layer.weights):
             raise ModelError(
-                f"{layer.name} is merged and has {len(layer.weights)} weights, and was given {len(weights)}. {_TO_SET}"
+                f"{layer.name} is merged and has {len(layer.weights)} weights, and was given {len(weights)}. "
+                + HOW_TO_SET
             )
         super().set_weights(weights)  # type: ignore[misc]
 
@@ -263,13 +205,6 @@ def standard_class(layer: Any) -> type:
     return base_of(type(layer), Augmented) or type(layer)
 
 
-def is_exact(layer: Any) -> bool:
-    """Tell whether the gradients of a rewritten layer are those of its standard class bit for bit."""
-    # Of the class: a layer may have an attribute of its own of any name.
-    exact: bool = type(layer).exact_gradients
-    return exact
-
-
 def pairs_in(layer: Any) -> tuple[Pair, ...]:
     """Tell which weights of a rewritten layer are merged, or will be when it is built."""
     return _pairs_of(type(layer))
@@ -318,41 +253,8 @@ def _body(standard: Any, exact: bool, pairs: tuple[Pair, ...]) -> dict[str, Any]
         _EXACT: exact,
         _PAIRS: pairs,
         "call": call,
-        **{attribute: _view(attribute) for attribute in attributes},
+        **{attribute: view_property(attribute) for attribute in attributes},
     }
-
-
-def _view(attribute: str) -> property:
-    def view(self: Any) -> Any:
-        shared = _views_of(self)
-        for layout in layouts_in(self):
-            if attribute in layout.attributes:
-                kernel = getattr(self, layout.attribute)
-                view = (shared or _fresh_views(self))[attribute]
-                view = view if view.dtype == kernel.dtype else keras.ops.cast(view, kernel.dtype)
-                if shared is None and keras.current_graph() is None:
-                    # exclude_from_weight_decay asks each variable that it is given for its key.
-                    keras.set_key(view, ViewKey(keras.variable_key(None, kernel), attribute))
-                    _refuse_to_assign(view, f"{attribute} of {self.name}")
-                return view
-        raise AttributeError(f"{self.name} is not built, so it has no {attribute} yet")
-
-    def assign(self: Any, _: Any) -> None:
-        # Not an AttributeError: Keras would replace it by one that says the name conflicts with a property.
-        _refuse(f"{attribute} of {self.name}")
-
-    return property(view, assign, doc=f"The {attribute}: a slice of an augmented kernel, in its own shape.")
-
-
-def _refuse(what: str, *_: Any, **__: Any) -> None:
-    raise ModelError(f"{what} is a view of a merged variable, to read. {_TO_SET}")
-
-
-def _refuse_to_assign(view: Any, what: str) -> None:
-    """Have a view that is a tensor say why it is not to be assigned to, where the tensor can hold that."""
-    for method in ("assign", "assign_add", "assign_sub"):
-        with contextlib.suppress(AttributeError):  # an array of JAX
-            setattr(view, method, functools.partial(_refuse, what))
 
 
 def _call_with_shared_views(standard: Any) -> Callable[..., Any]:
@@ -361,7 +263,7 @@ def _call_with_shared_views(standard: Any) -> Callable[..., Any]:
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         inputs = args[0] if args else kwargs.get(parameters[0]) if parameters else None
         seen, measured = ((), ()) if inputs is None else (seen_by(self, inputs), measured_calls(self, inputs))
-        with _shared_views(self, seen, measured), before_activation(self, measured):
+        with shared_views(self, seen, measured), before_activation(self, measured):
             # Bound, so that where it is a tf.function the traces of this layer are its own, and can be forgotten.
             outputs = standard.call.__get__(self, standard)(*args, **kwargs)
         if inputs is None:

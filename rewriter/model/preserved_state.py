@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..adapters import keras
-from .input_observation import unobserved
+from .observation.inputs import unobserved
 from .variable_holders import (
     held_variables,
     is_library_module,

@@ -10,8 +10,8 @@ from rewriter.core.flags import require_flags
 from rewriter.core.layout import layout_of
 
 from ..adapters import keras
-from ..model.flowing_back import INPUT_MOMENT, MomentsObserver, can_be_measured, shape_of_moment
-from ..model.input_observation import Observers
+from ..model.observation.flowing_back import INPUT_MOMENT, MomentsObserver, can_be_measured, shape_of_moment
+from ..model.observation.inputs import Observers
 from .hyperparameters import require_count, require_number
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rewriter.core.layout import layout_of
 
 from ..adapters import keras
-from ..model.input_observation import Observer, Observers
+from ..model.observation.inputs import Observer, Observers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

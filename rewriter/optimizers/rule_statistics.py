@@ -9,7 +9,7 @@ from rewriter.core.layout import layout_of
 from rewriter.core.suggestions import closest, did_you_mean
 
 from ..adapters import OptimizerBase, keras
-from ..model.flowing_back import MOMENTS
+from ..model.observation.flowing_back import MOMENTS
 from .hyperparameters import require_number, require_one_of
 from .layer_moments import LayerMoments, RunningMean
 from .layer_statistics import LayerStatistics

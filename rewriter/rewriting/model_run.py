@@ -14,7 +14,7 @@ from rewriter.core.errors import ModelError, first_line
 
 from ..adapters import keras
 from ..model import example_inputs
-from ..model.input_observation import observing_all
+from ..model.observation.inputs import observing_all
 from ..model.preserved_state import preserved
 from ..model.walk import locate_layers
 from .comparison import arrays_of

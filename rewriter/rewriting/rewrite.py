@@ -18,7 +18,8 @@ from rewriter.core.log import log, log_lines, warn
 
 from ..adapters import keras
 from ..model import surgery
-from ..model.augmented_layers import augmented_class, is_exact, pairs_in, standard_class
+from ..model.augmented_layers import augmented_class, pairs_in, standard_class
+from ..model.layer_views import is_exact
 from ..model.pairs import pair_of
 from ..model.recurrent_loops import slice_outside_loops
 from ..model.walk import locate_layers

@@ -9,7 +9,7 @@ from tf_keras import layers
 import rewriter
 from arrays import bits
 from rewriter.adapters.tf_keras.fused.product import _LARGE
-from rewriter.model.augmented_layers import is_exact
+from rewriter.model.layer_views import is_exact
 
 LARGE = 400  # fan_in and units of a kernel for which the number of rows decides how dx is made
 assert LARGE**2 > _LARGE

@@ -31,7 +31,7 @@ from .coordinates import mean_outputs
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ...model.input_observation import Observer
+    from ...model.observation.inputs import Observer
 
 # The optimizers whose step does not grow with the gradient.
 _NORMALIZED = ("Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Adamax", "Nadam", "Lion")

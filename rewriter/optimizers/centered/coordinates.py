@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ...adapters import keras
 
 if TYPE_CHECKING:
-    from ...model.input_observation import Observer
+    from ...model.observation.inputs import Observer
 
 
 def changed_gradient(observer: Observer, gradient: Any, sign: int = -1) -> Any:

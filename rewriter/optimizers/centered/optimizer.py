@@ -39,7 +39,7 @@ from .state import State
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ...model.input_observation import Observer
+    from ...model.observation.inputs import Observer
     from ...model.selectors import Selectors
 
 _STATE = "_rewriter_centered"

@@ -27,7 +27,7 @@ import numpy as np
 from rewriter.core.flags import require_flags
 
 from ...adapters import keras
-from ...model.flowing_back import INPUT_MOMENT, OUTPUT_MOMENT
+from ...model.observation.flowing_back import INPUT_MOMENT, OUTPUT_MOMENT
 from ..hyperparameters import require_count, require_learning_rate, require_one_of, scalar
 from ..layer_moments import RunningMean
 from .matrices import finite_or_identity, inverse_cholesky

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from rewriter.core.layout import layout_of
 
 from ...adapters import keras
-from ...model.flowing_back import INPUT_MOMENT, can_be_measured
+from ...model.observation.flowing_back import INPUT_MOMENT, can_be_measured
 from ..hyperparameters import require_number, require_positive, scalar
 from .adam import AdamForOthers
 

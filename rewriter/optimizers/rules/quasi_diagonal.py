@@ -21,7 +21,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...adapters import keras
-from ...model.flowing_back import UNIT_MOMENTS
+from ...model.observation.flowing_back import UNIT_MOMENTS
 from ..hyperparameters import require_number
 from ..layer_moments import RunningMean
 from .natural_gradient import NaturalGradient

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rewriter.core.layout import layouts_in
 
-from ..adapters import keras
-from .input_observation import may_skip_steps, observers_of
+from ...adapters import keras
+from .inputs import may_skip_steps, observers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

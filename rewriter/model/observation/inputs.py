@@ -20,7 +20,7 @@ from rewriter.core.layout import is_merged, layouts_in
 from rewriter.core.log import log
 from rewriter.core.messages import listed
 
-from ..adapters import keras
+from ...adapters import keras
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
