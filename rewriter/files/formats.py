@@ -80,13 +80,7 @@ def format_of(path: Path) -> Format:
     Args:
         path: A file or folder.
     """
-    try:
-        folder = stat.S_ISDIR(path.stat().st_mode)
-    except FileNotFoundError as error:
-        raise FileError(f"{path}: no such file or folder.") from error
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read: {error.strerror}.") from error
-    if folder:
+    if _is_folder(path):
         if (path / _SAVED_MODEL).is_file():
             return Format.SAVED_MODEL
         raise FileError(f"{path}: this folder is no SavedModel, it has no {_SAVED_MODEL}.")
@@ -105,6 +99,21 @@ def format_of(path: Path) -> Format:
     if archive and path.suffix != ".keras":
         raise FileError(f"{path}: this is a zip archive; if it is a Keras model, give it the ending .keras.")
     return Format.KERAS if archive else Format.H5
+
+
+def _is_folder(path: Path) -> bool:
+    """Tell whether a path is a folder and no file; ``FileError`` where there is neither."""
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except FileNotFoundError as error:
+        if path.with_name(f"{path.name}.index").is_file():
+            raise FileError(
+                f"{path}: this is a checkpoint of TensorFlow's, which has weights and no model. Load it into the model "
+                "with model.load_weights, then rewriter.save_model writes a file that has both."
+            ) from error
+        raise FileError(f"{path}: no such file or folder.") from error
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {error.strerror}.") from error
 
 
 def digest(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from rewriter.core.suggestions import closest, did_you_mean
@@ -72,6 +73,14 @@ def require_count(name: str, value: Any, optional: bool = False) -> None:
         return
     if not (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         raise ValueError(f"{name} must be a whole number >= 1{' or None' if optional else ''}, got {value!r}.")
+
+
+def names_in(name: str, value: Any) -> list[str] | None:
+    """List names, given as one or as several; ``None`` for ``None``, and ``ValueError`` for what is neither."""
+    names = [value] if isinstance(value, str) else value
+    if not (names is None or (isinstance(names, Iterable) and all(isinstance(each, str) for each in names))):
+        raise ValueError(f"{name} must be names, or None, got {value!r}.")
+    return None if names is None else list(names)
 
 
 def require_one_of(name: str, value: Any, legal: Collection[Any]) -> None:

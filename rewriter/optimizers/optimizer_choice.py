@@ -33,7 +33,13 @@ JOINT = JointMomentum.__name__  # whatever the model has, as far as it can start
 
 def is_word(optimizer: Any) -> bool:
     """Tell whether something stands for an optimizer and is none: ``None``, or a word."""
-    return optimizer is None or (isinstance(optimizer, str) and optimizer in (KEEP, CENTERED, *RULES))
+    return optimizer is None or _word(optimizer) is not None
+
+
+def _word(optimizer: Any) -> str | None:
+    """Return the word that stands for an optimizer, which may be written in upper or lower case, as Keras's names."""
+    by_lower = {word.lower(): word for word in (KEEP, CENTERED, *RULES)}
+    return by_lower.get(optimizer.lower()) if isinstance(optimizer, str) else None
 
 
 @dataclass(frozen=True)
@@ -96,12 +102,13 @@ def choose_optimizer(
     """
     settings = {"learning_rate": learning_rate, "momentum": momentum}
     given = {name: value for name, value in settings.items() if value is not None}
-    if optimizer != KEEP:
+    word = _word(optimizer)
+    if word != KEEP:
         _require_at_most_one(model)
     if optimizer is None:
         return _choose_default(model, given)
-    if is_word(optimizer):
-        return _choose_by_name(model, optimizer, given)
+    if word is not None:
+        return _choose_by_name(model, word, given)
     current = keras.optimizer_of(model)
     if not keras.is_optimizer(optimizer):
         raise OptimizerError(

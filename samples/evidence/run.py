@@ -10,11 +10,11 @@ makes tables and pictures of the lines.
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import os
 import statistics
-import sys
 import time
 from pathlib import Path
 
@@ -198,4 +198,10 @@ def main(minutes: float, names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else math.inf, sys.argv[2:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("minutes", type=float, nargs="?", default=math.inf, help="when to stop; if not given, never")
+    parser.add_argument("names", nargs="*", metavar="name", help="a task or an optimizer; all, if none is named")
+    given = parser.parse_args()
+    if unknown := [name for name in given.names if name not in {*TASKS, *CONTESTANTS}]:
+        parser.error(f"{', '.join(unknown)}: no task and no optimizer; there are {', '.join([*TASKS, *CONTESTANTS])}")
+    main(given.minutes, given.names)

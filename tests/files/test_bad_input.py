@@ -153,6 +153,7 @@ BAD = {
         "variables/variables.index of this SavedModel is missing",
     ),
     "missing.keras": (lambda good, path: None, "no such file or folder"),
+    "checkpoint": (lambda good, path: path.with_name("checkpoint.index").touch(), "which has weights and no model"),
     "lambda.keras": (
         lambda good, path: copy(good, "lambda.keras", path),
         "it has a Lambda layer, 'lambda'. That would",

@@ -222,6 +222,14 @@ def test_a_file_with_a_frozen_layer_says_it_too(tmp_path, when):
         assert again.optimizer.adam_kernels == ["c/augmented_kernel"]
 
 
+def test_kernels_are_named_by_words():
+    """A word by itself is one name, and not its letters."""
+    assert rewriter.Muon(adam_kernels="head/augmented_kernel").adam_kernels == ["head/augmented_kernel"]
+    for wrong in (3, [3]):
+        with pytest.raises(ValueError, match="adam_kernels must be names, or None, got"):
+            rewriter.Muon(adam_kernels=wrong)
+
+
 def test_kernels_of_one_name_are_told_apart(tmp_path):
     def inner():
         return tf_keras.Sequential([layers.Dense(6, name="same")])

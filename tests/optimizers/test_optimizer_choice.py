@@ -117,6 +117,13 @@ def test_a_rule_by_name_says_its_rate_and_that_the_other_is_gone(caplog):
     assert said in caplog.messages
 
 
+@pytest.mark.parametrize(("word", "name"), [("soap", "SOAP"), ("KEEP", "SGD"), ("jointmomentum", "JointMomentum")])
+def test_a_word_may_be_in_upper_or_lower_case(word, name):
+    model = MODELS["sequential"]()
+    model.compile(optimizers.SGD(0.5), "mse")
+    assert type(rewriter.rewrite(model, word).optimizer).__name__ == name
+
+
 def test_what_is_centered_afterwards_says_what_stays(caplog):
     """Joint momentum and SGD have no second moments; what is centered already stays as it is."""
     caplog.set_level("INFO", "rewriter")

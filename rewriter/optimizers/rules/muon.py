@@ -25,7 +25,7 @@ from rewriter.core.layout import layout_of
 
 from ...adapters import keras
 from ...model.selectors import select, several
-from ..hyperparameters import require_count, require_number, require_one_of, scalar
+from ..hyperparameters import names_in, require_count, require_number, require_one_of, scalar
 from .adam import AdamForOthers
 
 if TYPE_CHECKING:
@@ -113,8 +113,9 @@ class Muon(AdamForOthers):
         self.exclude = exclude
         self.output_layers = output_layers
         self._lines: list[str] = []
-        self._named = None if adam_kernels is None else frozenset(adam_kernels)
-        self._in_file = None if kernels is None else list(kernels)
+        named = names_in("adam_kernels", adam_kernels)
+        self._named = None if named is None else frozenset(named)
+        self._in_file = names_in("kernels", kernels)
         self._left: frozenset[Any] | None = None  # the keys of those
         self._names: dict[Any, str] = {}  # of all, by their keys
 
