@@ -11,14 +11,8 @@ from ..adapters import keras
 from ..model.output_layers import output_layers
 from ..model.walk import locate_layers
 from ..planning.centering import Centering, summary_of_centering
-from .centered.optimizer import (
-    FIRST_MOMENTS,
-    centered_slot,
-    is_centered,
-    observe,
-    observer_of,
-    state_of,
-)
+from .centered.moved_slots import FIRST_MOMENTS, centered_slot
+from .centered.optimizer import is_centered, observe, observer_of, state_of
 from .rule_statistics import ObservingRule, observe_for_rule
 from .rules.adam import AdamForOthers, KernelInModel
 from .rules.natural_gradient import NaturalGradient
@@ -68,12 +62,12 @@ def observe_model(optimizer: Any, model: Any) -> None:
     recall_layers(optimizer, model)
     # A model that is not built does not list its variables, and its layers may have theirs all the same.
     trained = keras.trained_variables(model) if model.built else [each for of in merged for each in of.layer.weights]
-    if isinstance(inner, ObservingRule):
-        observe_for_rule(inner, trained)
     state = state_of(inner)
     if state is not None:
         state.resolve(inner, model)
         observe(inner, trained)
+    elif isinstance(inner, ObservingRule):
+        observe_for_rule(inner, trained)
 
 
 def build_if_observing(model: Any) -> None:

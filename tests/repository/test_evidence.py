@@ -48,15 +48,20 @@ def test_tables_of_the_docs_are_made_of_the_runs(page):
 
 
 def test_seconds_and_twins_in_the_docs_are_those_of_the_runs():
-    """What SOAP and Muon take to the loss of AdamW, and what the bias in the matrix is worth."""
+    """What the rules take to the loss of AdamW, in seconds and in steps, and what the bias in the matrix is worth."""
     results = report.results_of(evidence_run.read_lines(), report.read_ratios())
     texts = [
         " ".join((ROOT / page).read_text("utf-8").split()) for page in ("README.md", "docs/how_to/choose_a_rule.md")
     ]
 
+    def reached(name):
+        return [each for each in results if each.optimizer.name == name and each.budget is not None]
+
     def seconds(name):
-        own = [each for each in results if each.optimizer.name == name]
-        return f"{statistics.geometric_mean(each.budget * each.step for each in own):.2f}"
+        return f"{statistics.geometric_mean(each.budget * each.step for each in reached(name)):.2f}"
+
+    def steps(name):
+        return statistics.geometric_mean(each.budget for each in reached(name))
 
     def twin(name):
         own = [each for each in results if each.optimizer.is_twin and each.optimizer.plain == name]
@@ -66,6 +71,19 @@ def test_seconds_and_twins_in_the_docs_are_those_of_the_runs():
     assert f"SOAP took {soap} of AdamW's seconds to AdamW's loss, Muon {muon}" in texts[0]
     assert f"SOAP took {soap} of its seconds and Muon {muon}" in texts[1]
     assert f"they took {seconds('centered SOAP')} and {seconds('centered Muon')}" in texts[1]
+    assert len(reached("K-FAC")) == len(reached("quasi-diagonal")) == 7
+    assert f"K-FAC took {seconds('K-FAC')} over the seven tasks on which it got there" in texts[1]
+    assert f"and the quasi-diagonal rule {seconds('quasi-diagonal')}" in texts[1]
+    least, *_, most = sorted(reached("SOAP"), key=lambda each: each.budget * each.step)
+    assert (least.task.name, most.task.name.split(",")[0]) == ("digits, autoencoder, tanh", "digits")
+    ends = (
+        f"SOAP from {least.budget * least.step:.2f} in the autoencoder to {most.budget * most.step:.2g} on the digits"
+    )
+    assert ends in texts[1]
+    of_steps = [f"{steps(name):.2f}" for name in ("SOAP", "Muon", "K-FAC")]
+    assert f"SOAP took {of_steps[0]} of AdamW's, Muon {of_steps[1]}, K-FAC {of_steps[2]} where it got there" in texts[1]
+    pays = [f"{1 / steps(name):.2g}" for name in ("SOAP", "Muon", "K-FAC")]
+    assert f"less than {pays[0]} of Adam's, Muon {pays[1]}, K-FAC {pays[2]}" in texts[1]
     assert f"training loss was {twin('quasi-diagonal')} times that of the twin" in texts[1]
     assert f"{twin('K-FAC')} for K-FAC, {twin('SOAP')} for SOAP and {twin('Muon')} for Muon" in texts[1]
 

@@ -6,6 +6,7 @@ The backend is that of ``KERAS_BACKEND``, given as the first argument, as it is 
 import json
 import os
 import sys
+import typing
 
 os.environ["KERAS_BACKEND"] = sys.argv[1]
 
@@ -202,6 +203,34 @@ def resumed(name):
     return max(float(np.abs(one - other).max()) for one, other in zip(*kernels, strict=True))
 
 
+@keras.saving.register_keras_serializable()
+class Asking(rewriter.keras3.JointOptimizer):
+    """Gradient descent that asks layers for more than centering does, and goes on from what it is told."""
+
+    slots: typing.ClassVar = {"velocity": "full"}
+
+    def update_layer(self, gradient, variable, layout):
+        del layout
+        velocity = self.slot("velocity", variable)
+        asked = sum(keras.ops.mean(self.statistic(name, variable)) for name in self.statistics)
+        velocity.assign(0.5 * velocity + gradient + 0.01 * asked)
+        variable.assign_sub(RATE * velocity)
+
+
+def resumed_asking(*statistics):
+    """Read by Keras itself: what the layers told the rule and what they told of its coordinates are not mixed up."""
+    Asking.statistics = dict.fromkeys(statistics, 0.75)
+    model = rewritten(centered(Asking()))
+    model.fit(X, Y, batch_size=ROWS, shuffle=False, verbose=0)
+    rewriter.save_model(model, f"{FOLDER}/{len(statistics)} asking.keras")
+    loaded = keras.models.load_model(f"{FOLDER}/{len(statistics)} asking.keras")
+    for each in (model, loaded):
+        each.fit(X, Y, batch_size=ROWS, shuffle=False, verbose=0)
+    variables = [(*of.weights, *of.optimizer.variables) for of in (model, loaded)]
+    kept = [[keras.ops.convert_to_numpy(each) for each in of] for of in variables]
+    return max(float(np.abs(one - other).max()) for one, other in zip(*kept, strict=True))
+
+
 def centered_later(name, accumulated=None):
     """Of a model that trains already: its step is traced by then, and its optimizer has slots. Then through a file."""
     make, rule = OPTIMIZERS[name]
@@ -268,6 +297,8 @@ WAYS = {
     "under a stand-in, joint": (under_a_stand_in, "joint"),
     "given to compile alone, momentum": (compiled_alone, "momentum"),
     **{f"resumed, {name}": (resumed, name) for name in ("schedule", "joint")},
+    "resumed, asking for the mean": (resumed_asking, "input_mean"),
+    "resumed, asking for more": (lambda name: resumed_asking(name, "output_moment"), "input_mean"),
 }
 if BACKEND != "tensorflow":  # Keras itself cannot there
     WAYS["recomputed, momentum"] = recomputed, "momentum"

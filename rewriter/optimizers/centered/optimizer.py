@@ -29,6 +29,7 @@ from ...adapters import CenteredBase, keras
 from ...model.selectors import several
 from ..hyperparameters import require_number
 from ..layer_statistics import LayerStatistics
+from ..rule_statistics import ObservingRule, observe_for_rule
 from ..state.slots import ELEMENTWISE, require_slots_for
 from ..wrong_optimizers import meant
 from . import coordinates
@@ -214,7 +215,12 @@ class Centered(CenteredBase):
 
 
 def observe(optimizer: Any, variables: Sequence[Any]) -> None:
-    """Have a centered optimizer add up what the layers of some variables see, and save that after all else."""
+    """Have a centered optimizer add up what the layers of some variables see, and save that after all else.
+
+    What a rule asks for itself comes before, always: files and layers know these by their order.
+    """
+    if isinstance(optimizer, ObservingRule):
+        observe_for_rule(optimizer, variables)
     statistics: LayerStatistics = vars(optimizer)[_STATE].statistics
     keras.put_last(optimizer, statistics.build(optimizer, variables, True, scales_bias_steps(optimizer)))
 
@@ -360,35 +366,6 @@ class Suspended(NamedTuple):
 def _attach(optimizer: Any, state: State) -> None:
     object.__setattr__(optimizer, _STATE, state)
     keras.set_class(optimizer, derived_class(Centered, type(optimizer)))
-
-
-# The slots that are sums or means of gradients, and so change with the coordinates; second moments stay as they are.
-FIRST_MOMENTS = {"momentums", "_momentums", "_m"}
-
-
-def uncentering(optimizer: Any, kernel: Any) -> Callable[[str, Any], Any]:
-    """Return what takes a slot of an augmented kernel into the coordinates of the weights, ``v_W + m ⊗ v_b``.
-
-    It takes the slot's name and the slot, with the mean of this moment. Slots of an optimizer that is not centered, and
-    second moments, it returns as they are.
-
-    Args:
-        optimizer: The optimizer.
-        kernel: The augmented kernel.
-    """
-    observer = observer_of(optimizer, kernel)
-    return lambda name, slot: _moved_slot(observer, name, slot, 1)
-
-
-def centered_slot(optimizer: Any, name: str, kernel: Any, slot: Any) -> Any:
-    """Return a slot of an augmented kernel in the coordinates in which its optimizer takes its steps."""
-    return _moved_slot(observer_of(optimizer, kernel), name, slot, -1)
-
-
-def _moved_slot(observer: Observer | None, name: str, slot: Any, sign: int) -> Any:
-    if observer is None or name not in FIRST_MOMENTS:
-        return slot
-    return coordinates.changed_gradient(observer, keras.ops.convert_to_tensor(slot), sign)
 
 
 # The current format imports this module by the public name, and the legacy ones look up the registered name. A loss

@@ -11,7 +11,8 @@ from rewriter.core.layout import is_merged, layout_of
 
 from ...adapters import keras
 from .. import weight_decay
-from ..centered.optimizer import centered_slot, is_centered, uncentering
+from ..centered.moved_slots import centered_slot, uncentering
+from ..centered.optimizer import is_centered
 from ..joint_optimizer import is_joint
 from ..rule_errors import initial_slot
 from . import slots
