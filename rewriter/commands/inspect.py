@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..adapters import keras
 from ..files.formats import read_manifest
 from ..files.manifest import render
 from ..files.reading import read_model
@@ -35,8 +36,9 @@ class Inspected:
         path: The file.
         plan: What a rewrite would do to each layer.
         manifest: What a rewritten file says of itself, ``None`` for a standard model.
-        before: The state of the optimizer in standard form.
+        before: The state of the optimizer in standard form, or as it is where it is to be another one.
         after: That of the optimizer a rewrite gives the model, or gave it already, in rewritten form.
+        stays: Whether the model is rewritten already and no other optimizer is asked for.
         centering: What a centered optimizer of the model makes of its layers, a line.
         lost: What of the model's optimizer a rewrite loses, a line each, unless it is told to keep it.
         full: Whether all layers are shown, as a tree.
@@ -47,6 +49,7 @@ class Inspected:
     manifest: dict[str, Any] | None
     before: StateSize
     after: StateSize
+    stays: bool
     centering: tuple[str, ...]
     lost: tuple[str, ...]
     full: bool
@@ -63,16 +66,16 @@ class Inspected:
     def parts(self, width: int) -> Parts:
         """Show the plan with the bytes of state of each layer, and what a rewritten file says of itself."""
         now, then, name, arrow = self.before, self.after, "rewritten", " →"
-        if self.plan.is_carried_out:
+        if self.stays:
             now, then, name, arrow = self.after, self.before, "exported", ", exported"
         columns = {head: {"": state.total or 0, **state.layers} for head, state in (("state", now), (name, then))}
         described = [] if self.manifest is None else ["", *render(self.manifest)]
-        # Where nothing can be merged the model stays as it is, its optimizer too.
-        stays = not (self.plan.merges or self.plan.merged)
-        becomes = "" if stays else f"{arrow} {then}"
+        # Where nothing can be merged the model is left alone, its optimizer too.
+        is_left = not (self.plan.merges or self.plan.merged)
+        becomes = "" if is_left else f"{arrow} {then}"
         return [
             *self.plan.parts(width, columns, self.full, f"{self.plan.summary()}; optimizer state {now}{becomes}"),
-            *(() if stays else self.centering),
+            *(() if is_left else self.centering),
             *self.lost,
             *described,
         ]
@@ -104,7 +107,9 @@ def inspect_file(
     if plot is not None:
         kernel_plot.draw(decided, plot)
     choice = choose_optimizer(model, optimizer)
-    lost = tuple(map(str, choice.lost)) if decided.merges else ()
-    before, after = state_sizes(decided, model, optimizer, inputs)
+    is_other = choice.centers or choice.optimizer is not keras.optimizer_of(model)
+    stays = decided.is_carried_out and not (is_other and optimizer is not None)
+    lost = tuple(map(str, choice.lost)) if decided.merges or (decided.merged and not stays) else ()
+    before, after = state_sizes(decided, model, None if stays else choice, inputs)
     centering = tuple(centering_lines(decided, choice))
-    return Inspected(path, decided, read_manifest(path), before, after, centering, lost, full)
+    return Inspected(path, decided, read_manifest(path), before, after, stays, centering, lost, full)

@@ -316,11 +316,16 @@ def _left_behind(inner: Any, standard: Any) -> Message:
 
 def _kept(model: Any, optimizer: Any) -> OptimizerChoice:
     slots.require_own(optimizer, list(filter(keras.is_variable, model.variables)), elementwise=not is_joint(optimizer))
-    replaced = (
-        () if optimizer is keras.optimizer_of(model) else lost_state(model, functools.partial(_is_possible, model))
-    )
+    own = keras.optimizer_of(model)
+    lost = () if _has_taken_over(optimizer, own) else lost_state(model, functools.partial(_is_possible, model))
     head = Outcome.OPTIMIZER(what=f"{name_of(optimizer)} kept")
-    return OptimizerChoice(optimizer, optimizer, (head, *kept_state(optimizer), *replaced))
+    return OptimizerChoice(optimizer, optimizer, (head, *kept_state(optimizer), *lost))
+
+
+def _has_taken_over(optimizer: Any, own: Any) -> bool:
+    """Tell whether an optimizer is a model's own, or goes on with its state: of its class, and of as many steps."""
+    one, other = map(keras.inner_optimizer, (optimizer, own))
+    return one is other or (type(one) is type(other) and keras.iterations_of(one) == keras.iterations_of(other))
 
 
 def _joint(model: Any, given: dict[str, Any], centers: bool) -> OptimizerChoice:

@@ -1,6 +1,7 @@
 """``--optimizer NAME``: rules on whole layers by their names, in each command that attaches one."""
 
 import json
+import re
 
 import pytest
 import tf_keras
@@ -68,6 +69,18 @@ def test_a_wrong_name_is_said(base, run, tmp_path, command):
         assert code == 2
         assert f"'{wrong}' is none of {', '.join(RULES)}" in said
         assert hint in said
+
+
+def test_inspect_says_what_another_one_makes_of_a_rewritten_model(base, run, tmp_path):
+    """As for a plain one: the state of now and that to be, and what is lost."""
+    output = tmp_path / "kept.keras"
+    assert run("rewrite", base, output, "--keep-optimizer")[0] == 0
+    _, kept, _ = run("inspect", output)
+    assert "under Adam, exported" in kept.splitlines()[0]
+    code, out, _ = run("inspect", output, "--optimizer", "SOAP")
+    assert code == 0
+    assert re.search(r"optimizer state [\d,]+ bytes under Adam → [\d,]+ bytes under SOAP$", out.splitlines()[0])
+    assert "state of Adam: lost" in out
 
 
 def test_a_name_is_taken_in_lower_case(base, run):

@@ -9,6 +9,7 @@ from tf_keras import layers, optimizers
 
 import rewriter
 from models import MODELS, fit
+from rewriter.optimizers.optimizer_choice import choose_optimizer
 from rewriter.optimizers.state.state_size import state_sizes
 
 
@@ -127,7 +128,7 @@ def test_of_a_rule_it_is_counted_before_it_is_given(rule):
     """What Muon keeps depends on which layers give the outputs: found in the model as it is, and written into files."""
     model = MODELS["functional"]()
     model.compile("adam", "mse")
-    _, after = state_sizes(rewriter.plan(model), model, rule)
+    _, after = state_sizes(rewriter.plan(model), model, choose_optimizer(model, rule))
     rewriter.rewrite(model, rule)
     _, again = state_sizes(rewriter.plan(model), model)
     fit(model)
@@ -143,7 +144,8 @@ def test_muon_in_loops_is_counted_before_it_is_given():
     model.compile("adam", "mse")
     sizes = []
     for _ in range(2):
-        sizes.append(state_sizes(rewriter.plan(model, layers="all"), model, None if sizes else "Muon")[1])
+        choice = None if sizes else choose_optimizer(model, "Muon")
+        sizes.append(state_sizes(rewriter.plan(model, layers="all"), model, choice)[1])
         rewriter.rewrite(model, "Muon", layers="all")
     assert sizes[0] == sizes[1]
     assert sizes[0].layers["dense"] >= 2 * 6 * 4  # both moments of Adam

@@ -281,3 +281,22 @@ def test_exclusions_are_said_again_of_a_model_that_was_read(tmp_path):
     fit(original)
     fit(model)
     assert standard_weights(model) == standard_weights(original)
+
+
+@pytest.mark.filterwarnings("error:.* lost,")
+def test_exclusions_are_said_again_of_a_plain_model_that_was_read(tmp_path):
+    """The optimizer is given its state before, and nothing is lost."""
+    original, model = pair(names=["bias"])
+    for each in (original, model):
+        fit(each)
+    model.save(tmp_path / "decayed.keras")
+    model = rewriter.load_model(tmp_path / "decayed.keras")
+    read = model.optimizer
+    optimizer = type(read).from_config(read.get_config())
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    optimizer.build(model.trainable_variables)
+    optimizer.set_weights(read.variables)
+    rewriter.rewrite(model, optimizer=optimizer)
+    fit(original)
+    fit(model)
+    assert standard_weights(model) == standard_weights(original)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ...planning.plan import Plan
+    from ..optimizer_choice import OptimizerChoice
 
 _ELSEWHERE = ""  # the path of what is trained and in no layer
 
@@ -59,31 +60,32 @@ class _Trained(NamedTuple):
 
 
 def state_sizes(
-    plan: Plan, model: Any, optimizer: str | None = None, inputs: Any = None
+    plan: Plan, model: Any, choice: OptimizerChoice | None = None, inputs: Any = None
 ) -> tuple[StateSize, StateSize]:
     """Count the optimizer state of a model before a rewrite and after it.
 
     Args:
         plan: The plan of the model.
         model: The model. It is left as it is, and nothing of the size of a state is allocated.
-        optimizer: The name of the rule that a rewrite is to give the model; ``None`` for what it gives by itself.
+        choice: The optimizer that a rewrite is to give the model; ``None`` for what it gives by itself.
         inputs: A batch that the model takes, for a rule that asks which layers give its outputs; ``None`` makes one.
 
     Returns:
         The count before and the count after; a model that is rewritten already, in whole, is counted as it will be
-        exported, and as it is.
+        exported, and as it is, or where a choice is given, as it is and as it will be.
     """
-    before = choose_standard_optimizer(model).optimizer
-    stays = plan.is_carried_out and optimizer is None
-    choice = None if stays else choose_optimizer(model, optimizer)
-    after = keras.optimizer_of(model) if choice is None else choice.optimizer
+    is_merged, current = plan.is_carried_out, keras.optimizer_of(model)
+    changes = is_merged and choice is not None
+    before = current if changes else choose_standard_optimizer(model).optimizer
+    choice = choice or (None if is_merged else choose_optimizer(model))
+    after = current if choice is None else choice.optimizer
     giving = frozenset[int]()
     inner = keras.inner_optimizer(after)
     if isinstance(inner, AdamForOthers) and inner.asks_for_output_layers and plan.merges:
         to_merge = {id(layer): layouts for _, layer, layouts in plan.layers_to_merge()}
         giving = output_layers(model, inputs, lambda layer: to_merge.get(id(layer)) or layouts_in(layer))
     return (
-        _count(before, _trained(plan, model, merged=False), giving),
+        _count(before, _trained(plan, model, merged=changes), giving),
         _count(after, _trained(plan, model, merged=True), giving, choice is not None and choice.centers),
     )
 
