@@ -74,4 +74,5 @@ def first_line(error: BaseException) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     headline = bool(lines) and lines[0].startswith("Exception encountered when calling")
     said = " ".join(lines[: 2 if headline else 1]).partition(" Inputs received:")[0]
+    said = re.sub(r"(?<=\.)[^.]*\bbelow:$", "", said)  # nothing is
     return said[:500] or type(error).__name__
