@@ -26,7 +26,7 @@ def model():
 @pytest.mark.parametrize(
     ("guess", "answer"),
     [
-        ({"optimizer": "Keep"}, "Did you mean 'keep'"),
+        ({"optimizer": "Kept"}, "Did you mean 'keep'"),
         ({"optimizer": "adam"}, r"make one, as in tf_keras\.optimizers\.Adam"),
         ({"optimizer": rewriter.JointMomentum}, r"Make one: JointMomentum\(\.\.\.\)"),
         ({"optimizer": keras.optimizers.SGD()}, r"one of Keras 3; make one of tf_keras\.optimizers"),
