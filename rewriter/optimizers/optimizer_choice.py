@@ -323,9 +323,9 @@ def _kept(model: Any, optimizer: Any) -> OptimizerChoice:
 
 
 def _has_taken_over(optimizer: Any, own: Any) -> bool:
-    """Tell whether an optimizer is a model's own, or goes on with its state: of its class, and of as many steps."""
+    """Tell whether an optimizer is a model's own, or goes on with its state: as many steps, and the same slots."""
     one, other = map(keras.inner_optimizer, (optimizer, own))
-    return one is other or (type(one) is type(other) and keras.iterations_of(one) == keras.iterations_of(other))
+    return one is other or (type(one) is type(other) and slots.have_same_state(one, other))
 
 
 def _joint(model: Any, given: dict[str, Any], centers: bool) -> OptimizerChoice:

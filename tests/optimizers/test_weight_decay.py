@@ -300,3 +300,14 @@ def test_exclusions_are_said_again_of_a_plain_model_that_was_read(tmp_path):
     fit(original)
     fit(model)
     assert standard_weights(model) == standard_weights(original)
+
+
+def test_a_state_of_as_many_steps_is_not_taken_for_that_of_the_model():
+    """It is another, and the model's own is lost."""
+    model = pair()[1]
+    fit(model)
+    other = type(model.optimizer).from_config(model.optimizer.get_config())
+    other.build(model.trainable_variables)
+    other.iterations.assign(model.optimizer.iterations)
+    with pytest.warns(UserWarning, match=r"state of AdamW?: lost"):
+        rewriter.rewrite(model, optimizer=other)

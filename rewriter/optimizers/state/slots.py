@@ -6,8 +6,11 @@ moment), so it is stacked and unstacked just as the weights are, and training go
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from rewriter.core import hints
 from rewriter.core.derived_classes import original_class
@@ -183,6 +186,18 @@ def require_slots_for(optimizer: Any, variables: Sequence[Any]) -> None:
 def has_slots_of(optimizer: Any, variables: Sequence[Any]) -> bool:
     """Tell whether an optimizer is built for any of some variables."""
     return any(place is not None for place in slot_places(optimizer, variables))
+
+
+def have_same_state(one: Any, other: Any) -> bool:
+    """Tell whether two optimizers of one class have taken as many steps and have equal slots, if both have any."""
+    if keras.iterations_of(one) != keras.iterations_of(other):
+        return False
+    lists = [() if each is None else each.lists.values() for each in map(keras.optimizer_slots, (one, other))]
+    pairs = zip(*(itertools.chain(*each) for each in lists), strict=False)
+    values = (
+        (keras.ops.convert_to_numpy(slot) for slot in pair) for pair in pairs if all(slot is not None for slot in pair)
+    )
+    return all(np.array_equal(*pair) for pair in values)
 
 
 def move(optimizer: Any, sources: Sequence[SlotSource], reuse: Slots | None = None) -> None:
