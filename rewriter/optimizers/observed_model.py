@@ -11,7 +11,7 @@ from ..adapters import keras
 from ..model.output_layers import output_layers
 from ..model.walk import locate_layers
 from ..planning.centering import Centering, summary_of_centering
-from .centered.moved_slots import FIRST_MOMENTS, centered_slot
+from .centered.moved_slots import MOVED, centered_slot
 from .centered.optimizer import is_centered, observe, observer_of, state_of
 from .rule_statistics import ObservingRule, observe_for_rule
 from .rules.adam import AdamForOthers, KernelInModel
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def start_from(optimizer: Any, model: Any, look: Callable[[], None]) -> None:
-    """Let a centered optimizer begin with the means of some inputs, and take its first moments there.
+    """Let a centered optimizer begin with the means of some inputs, and take its moments there.
 
     Args:
         optimizer: The optimizer, just centered.
@@ -39,8 +39,8 @@ def start_from(optimizer: Any, model: Any, look: Callable[[], None]) -> None:
         return
     for variable in keras.trained_variables(model):
         place = slots.index.get(keras.variable_key(inner, variable))
-        for name in FIRST_MOMENTS & slots.lists.keys():
-            if place is not None and observer_of(inner, variable) is not None:
+        if place is not None and observer_of(inner, variable) is not None:
+            for name in MOVED & slots.lists.keys():
                 slot = slots.lists[name][place]
                 slot.assign(centered_slot(inner, name, variable, slot))
 

@@ -9,7 +9,7 @@ import rewriter
 from arrays import bits
 from centered_oracle import Adam, Joint, Sgd, train
 from rewriter import Centered
-from rewriter.optimizers.centered.optimizer import is_centered
+from rewriter.optimizers.centered.optimizer import is_centered, observer_of
 
 RATE = float(np.float32(0.03))
 BOUNDARIES, RATES = [3, 37], [0.0, 0.01, 0.05]
@@ -115,25 +115,84 @@ def test_a_look_in_standard_form_changes_nothing_of_the_training(generator, rule
     assert is_centered(other.optimizer)
 
 
-def test_split_gives_the_optimizer_back_with_its_velocity_in_the_weights_coordinates(generator):
-    """As in NumPy: v_W + m ⊗ v_b."""
+def of_gradients(kernel, bias, mean):
+    return kernel + np.outer(mean, bias), bias
+
+
+def of_squares(kernel, bias, mean):
+    return kernel + np.outer(mean**2, bias), bias
+
+
+def of_sizes(kernel, bias, mean):
+    return kernel + np.outer(np.abs(mean), bias), bias
+
+
+def of_steps(kernel, bias, mean):
+    return kernel, bias - mean @ kernel
+
+
+def as_it_was(kernel, bias, _):
+    return kernel, bias
+
+
+# How each slot is to be changed.
+IN_THE_WEIGHTS_COORDINATES = {
+    "SGD": (lambda: optimizers.SGD(RATE, 0.87), {"momentums": of_gradients}),
+    "Adam": (
+        lambda: optimizers.Adam(RATE, amsgrad=True),
+        {"_momentums": of_gradients, "_velocities": of_squares, "_velocity_hats": of_squares},
+    ),
+    "RMSprop": (
+        lambda: optimizers.RMSprop(RATE, momentum=0.5, centered=True),
+        {"_momentums": of_steps, "_velocities": of_squares, "_average_gradients": as_it_was},
+    ),
+    "Adagrad": (lambda: optimizers.Adagrad(RATE), {"_accumulators": of_squares}),
+    "Adadelta": (
+        lambda: optimizers.Adadelta(RATE),
+        {"_accumulated_grads": of_squares, "_accumulated_delta_vars": as_it_was},
+    ),
+    "Adamax": (lambda: optimizers.Adamax(RATE), {"_m": of_gradients, "_u": of_sizes}),
+    "Nadam": (lambda: optimizers.Nadam(RATE), {"_momentums": of_gradients, "_velocities": of_squares}),
+    "Lion": (lambda: optimizers.Lion(RATE), {"momentums": of_gradients}),
+}
+
+
+@pytest.mark.parametrize("rule", IN_THE_WEIGHTS_COORDINATES)
+def test_split_gives_the_optimizer_back_with_its_slots_in_the_weights_coordinates(generator, rule):
+    make, changes = IN_THE_WEIGHTS_COORDINATES[rule]
     model = small()
-    rewriter.rewrite(model, Centered(optimizers.SGD(RATE, 0.87)))
-    model.compile(model.optimizer, "mse")
+    rewriter.rewrite(model, Centered(make()))
+    model.compile(model.optimizer, "mse", run_eagerly=True)
     fit(model, batches(generator, 6))
-    seen = [np.asarray(each) for each in model.optimizer.variables][-2:]
-    velocities = [each.numpy() for each in model.optimizer.momentums]
     optimizer = model.optimizer
+    observers = [observer_of(optimizer, layer.augmented_kernel) for layer in model.layers]
+    means = [np.float64(each.seen[:-1]) / np.float64(each.seen[-1]) for each in observers]
+    before = {name: [np.float64(each) for each in getattr(optimizer, name)] for name in changes}
     rewriter.split(model)
     assert model.optimizer is optimizer
-    assert type(optimizer) is optimizers.SGD
-    assert len(optimizer.variables) == 1 + 4
-    for index, (velocity, of_layer) in enumerate(zip(velocities, seen, strict=True)):
-        mean = (of_layer[:-1] / of_layer[-1]).astype(np.float64)
-        expected = velocity[:-1] + np.outer(mean, velocity[-1])
-        assert np.allclose(optimizer.momentums[2 * index].numpy(), expected, rtol=1e-6, atol=1e-7)
-        assert np.array_equal(optimizer.momentums[2 * index + 1].numpy(), velocity[-1])
+    assert type(optimizer) is type(make())
+    for name, change in changes.items():
+        now = [each.numpy() for each in getattr(optimizer, name)]
+        for index, (slot, mean) in enumerate(zip(before[name], means, strict=True)):
+            expected = change(slot[:-1], slot[-1], mean)
+            for one, other in zip(now[2 * index : 2 * index + 2], expected, strict=True):
+                np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6 * np.abs(other).max())
     fit(model, batches(generator, 2))
+
+
+def test_training_goes_on_after_a_split_with_steps_as_long_as_they_should_be(generator):
+    """Gradients of a feature with a mean of 30 spreads are as much larger in the coordinates of the weights."""
+    x = generator.normal(30.0, 1.0, (256, 5)).astype("float32")
+    y = np.tanh(x[:, :3] - 30)
+    model = small()
+    rewriter.rewrite(model, Centered(optimizers.Adam(0.003)))
+    model.compile(model.optimizer, "mse")
+    model.fit(x, y, 32, epochs=20, verbose=0)
+    rewriter.split(model)
+    before = model.get_weights()
+    model.train_on_batch(x[:32], y[:32])
+    moved = max(np.abs(one - other).max() for one, other in zip(model.get_weights(), before, strict=True))
+    assert moved <= 2 * 0.003
 
 
 FORMATS = {"keras": "model.keras", "h5": "model.h5", "SavedModel": "model"}

@@ -94,3 +94,25 @@ def test_each_family_is_centered_by_what_it_sees(generator, family, way):
         model.train_on_batch(x, y)
     for one, other in zip(rewriter.split(model).get_weights(), expected, strict=True):
         assert np.abs(one - other).max() <= 1e-10
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_squares_are_moved_by_the_squares_of_what_it_sees(generator, family):
+    shape, make, positions, beside, name = FAMILIES[family]
+    model = one_layer(shape, make)
+    layer = model.layers[1]
+    rewriter.rewrite(model, Centered(optimizers.Adam(RATE)), layers="all")
+    model.compile(model.optimizer, "mse", run_eagerly=True)
+    (x, y), *_ = data_for(model, generator, 1)
+    model.train_on_batch(x, y)
+    optimizer = model.optimizer
+    (squares,) = (each for each in optimizer._velocities if each.shape == layer.augmented_kernel.shape)
+    before = {
+        part: values.numpy() for part, values in rewriter.layout_of(layer.augmented_kernel).views(squares).items()
+    }
+    rewriter.split(model)
+    after = {part: optimizer._velocities[place].numpy() for place, part in enumerate((name, "bias"))}
+    mean = beside(x.mean(axis=positions))
+    expected = before[name] + mean**2 * ByHand.to_kernel(layer, before["bias"])
+    np.testing.assert_allclose(after[name], expected, rtol=1e-9)
+    assert np.array_equal(after["bias"], before["bias"])

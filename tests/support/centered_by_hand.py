@@ -59,7 +59,7 @@ class ByHand:
             total, count = self.seen[layer]
             means[layer] = beside(total / count)
             kernel, bias = getattr(layer, name), layer.bias
-            by_id[id(kernel)] = by_id[id(kernel)] - means[layer] * self._to_kernel(layer, by_id[id(bias)])
+            by_id[id(kernel)] = by_id[id(kernel)] - means[layer] * self.to_kernel(layer, by_id[id(bias)])
         changed = change([by_id[id(variable)] for variable in variables])
         steps = {id(variable): -self.rate * each for variable, each in zip(variables, changed, strict=True)}
         for layer, (_, _, name) in self.layers.items():
@@ -71,7 +71,7 @@ class ByHand:
             variable.assign(variable.numpy() + steps[id(variable)])
 
     @staticmethod
-    def _to_kernel(layer, bias):
+    def to_kernel(layer, bias):
         """A bias, or its gradient, beside the kernel: its units are the last axes, of all but two kinds of layers."""
         if "Transpose" in type(layer).__name__:
             return bias[:, np.newaxis]

@@ -11,21 +11,27 @@ from typing import TYPE_CHECKING, Any
 from ...adapters import keras
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ...model.observation.inputs import Observer
 
 
-def changed_gradient(observer: Observer, gradient: Any, sign: int = -1) -> Any:
+def changed_gradient(
+    observer: Observer, gradient: Any, sign: int = -1, of_mean: Callable[[Any], Any] = lambda mean: mean
+) -> Any:
     """Return ``(G_W - m ⊗ G_b, G_b)``, for a gradient or a sum of gradients.
 
     Args:
         observer: What the layer saw.
         gradient: Tensor of the shape of ``W*``.
         sign: 1 takes it back.
+        of_mean: What is taken in place of the mean, a function of that number by number.
     """
-    layout, mean = observer.layout, observer.mean(gradient.dtype)
+    layout = observer.layout
     kernel, bias = gradient[layout.kernel_rows], gradient[layout.bias_rows]
     if observer.reads_features:
-        return keras.ops.add_outer(gradient, observer.padded_mean(gradient.dtype), bias, sign)
+        return keras.ops.add_outer(gradient, of_mean(observer.padded_mean(gradient.dtype)), bias, sign)
+    mean = of_mean(observer.mean(gradient.dtype))
     if observer.flow.by_unit:
         beside = observer.flow.beside_units(mean, layout.units) * bias
     else:
@@ -33,6 +39,19 @@ def changed_gradient(observer: Observer, gradient: Any, sign: int = -1) -> Any:
         left = keras.ops.transpose(above)
         beside = left * bias if observer.biases == 1 else keras.ops.matmul(left, bias)
     return keras.ops.concatenate([kernel + sign * beside, bias], axis=0)
+
+
+def changed_step(observer: Observer, step: Any, sign: int = -1) -> Any:
+    """Return ``(ΔW, Δb + mᵀ ΔW)``, for a step or a sum of steps.
+
+    Args:
+        observer: What the layer saw.
+        step: Tensor of the shape of ``W*``.
+        sign: 1 takes it back.
+    """
+    layout = observer.layout
+    bias = step[layout.bias_rows] - sign * to_subtract(observer, step)
+    return keras.ops.concatenate([step[layout.kernel_rows], bias], axis=0)
 
 
 def to_subtract(observer: Observer, moved: Any, scale: Any = None) -> Any:
