@@ -9,18 +9,32 @@ import rewriter
 from arrays import bits
 from layer_models import network, rewritten
 from layer_network import batches, gradients
-from layer_rules_oracle import Soap
+from layer_rules_oracle import Adam, Soap
+from rewriter.optimizers.rules.adam import longest_step
 
 RATE = float(np.float32(0.01))
+BOTH = [(0, 1), (0, 1)]  # axes of both layers
 WAYS = {"graph": {}, "eagerly": {"run_eagerly": True}, "XLA": {"jit_compile": True}}
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize(("largest", "sides"), [(100, [(0, 1), (0, 1)]), (4, [(1,), (1,)]), (3, [(), (1,)])])
+@pytest.mark.parametrize(("largest", "sides"), [(100, BOTH), (4, [(1,), (1,)]), (3, [(), (1,)])])
 @pytest.mark.parametrize("way", WAYS)
 def test_a_hundred_steps_are_those_of_the_paper(way, largest, sides):
+    """But for the bound on them."""
+    shortened_in_a_hundred_steps(way, largest, sides)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("bounded", [True, False])
+def test_a_bound_makes_steps_shorter(bounded):
+    assert bool(shortened_in_a_hundred_steps("graph", 100, BOTH, bounded=bounded)) is bounded
+
+
+def shortened_in_a_hundred_steps(way, largest, sides, **more):
+    """Compare the steps with those of NumPy; return how many coordinates of these the bound has made shorter."""
     # A small epsilon makes steps of the rounding errors in the null space of the gradients, which all have.
-    settings = {"every": 7, "epsilon": 1e-3}
+    settings = {"every": 7, "epsilon": 1e-3, **more}
     model = rewritten(network(), rewriter.SOAP(RATE, **settings, largest=largest), **WAYS[way])
     kernels = model.trainable_variables
     weights = [kernel.numpy() for kernel in kernels]
@@ -34,6 +48,21 @@ def test_a_hundred_steps_are_those_of_the_paper(way, largest, sides):
             weights[place] = weights[place] - rule.step(of_layers[place], bases)
     for kernel, weight in zip(kernels, weights, strict=True):
         assert np.abs(kernel.numpy() - weight).max() <= 1e-9
+    return sum(rule.shortened for rule in rules)
+
+
+@pytest.mark.parametrize("betas", [(0.95, 0.95), (0.9, 0.999), (0.8, 0.65), (0.0, 0.9), (0.0, 0.0)])
+def test_the_bound_is_the_longest_step_of_adam(betas):
+    """It is that where the inequality of Cauchy and Schwarz is an equality."""
+    oracle = Adam(1.0, *betas, epsilon=1e-200)
+    growth = betas[0] / betas[1] if betas[0] else 0.0
+    steps = [oracle.step(growth**age if age <= 1000 else 0.0) for age in range(20_000, -1, -1)]
+    assert steps[-1] == pytest.approx(longest_step(*betas), rel=1e-5)
+    assert max(np.abs(steps)) <= longest_step(*betas) * (1 + 1e-12)
+
+
+def test_where_steps_of_adam_have_no_bound_there_is_none():
+    assert longest_step(0.95, 0.9) == longest_step(0.5, 0.0) == np.inf
 
 
 def test_without_bases_it_is_adam_bit_for_bit():

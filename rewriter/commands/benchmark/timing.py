@@ -65,7 +65,7 @@ class Timings:
 
 
 def time_in_turn(functions: Functions, rounds: int = 15, calls: int | None = None, what: str = "measuring") -> Timings:
-    """Time functions in turn, after some calls of each that are not timed.
+    """Time functions in turn, after some calls of each that are not timed, a whole period at least.
 
     Args:
         functions: What is timed, by name. Each call must return only when its work is done. Of one with a ``period``,
@@ -76,7 +76,7 @@ def time_in_turn(functions: Functions, rounds: int = 15, calls: int | None = Non
         what: What to call it while it is under way.
     """
     for function in functions.values():
-        for _ in range(_WARM_UP):
+        for _ in range(max(_WARM_UP, _period(function))):
             function()
     counts = {
         name: _whole_periods(calls or _calls_in_a_round(function), function) for name, function in functions.items()
@@ -102,8 +102,12 @@ def _turns(names: list[str], rounds: int) -> Iterator[str]:
 
 
 def _whole_periods(calls: int, function: Callable[[], Any]) -> int:
+    return -(-calls // _period(function)) * _period(function)
+
+
+def _period(function: Callable[[], Any]) -> int:
     period: int = getattr(function, "period", 1)
-    return -(-calls // period) * period
+    return period
 
 
 def _calls_in_a_round(function: Callable[[], Any]) -> int:

@@ -13,6 +13,7 @@ Source: Kingma, Ba, *Adam* (arXiv 1412.6980); Loshchilov, Hutter, *Decoupled wei
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ...adapters import keras
@@ -26,6 +27,25 @@ if TYPE_CHECKING:
 
     from ...model.walk import LocatedLayer
     from ..state.extents import Extent
+
+
+def longest_step(beta_1: float, beta_2: float) -> float:
+    """Return the bound on ``|m̂| / √v̂``, and so on a coordinate of a step of Adam over the rate, whatever the gradients.
+
+    Of a mean and a mean square with their weights, by the inequality of Cauchy and Schwarz::
+
+        |m̂| / √v̂ ≤ (1 - β₁) / √((1 - β₂) (1 - β₁²/β₂))
+
+    Args:
+        beta_1: β₁, in [0, 1).
+        beta_2: β₂, in [0, 1).
+
+    Returns:
+        The bound, 1 where β₁ = β₂; infinity where β₁² ≥ β₂ > 0 or β₁ > β₂ = 0, for there is none.
+    """
+    if not beta_1:
+        return 1 / math.sqrt(1 - beta_2)
+    return (1 - beta_1) / math.sqrt((1 - beta_2) * (1 - beta_1**2 / beta_2)) if beta_1**2 < beta_2 else math.inf
 
 
 class KernelInModel(NamedTuple):

@@ -7,15 +7,22 @@ With ``G`` the gradient of ``W*``, of shape ``(rows, units)``, and in every step
     W* ← W* - Q_L · Adam(Q_Lᵀ G Q_R) · Q_Rᵀ
 
 The eigenvectors are found by a decomposition in the first step, that of the largest eigenvalue first, and every so many
-steps brought up to date by one step of orthogonal iteration, ``Q ← QR(L Q)``. The first gradient of a layer with more
-rows than units has a null space, in which rounding chooses among bases that are as good as each other. The first
-moment goes with the basis into the new coordinates; the second stays, as in the paper. Between those steps it is kept
-in the coordinates of the basis, where the paper turns it in every step: the same numbers, two products less.
+steps brought up to date by one step of orthogonal iteration, ``Q ← QR(L Q)``. In as many steps at first that is done
+each time, for one gradient alone says little of them: that of a layer with more rows than units has a null space, in
+which rounding chooses among bases that are as good as each other. The first moment goes with the basis into the new
+coordinates; the second stays, as in the paper. Between those steps it is kept in the coordinates of the basis, where
+the paper turns it in every step: the same numbers, two products less.
+
+So the first moment may come to coordinates of which the second has seen nothing yet, and be divided by next to nothing.
+In the paper a step has no bound then, and a run at a high rate may fail after hundreds of good steps. Here no
+coordinate of a step is longer than any of Adam's can be where coordinates stay (``longest_step`` in ``adam.py``), which
+is η where β₁ = β₂. ``SOAP(bounded=False)`` is without. SPlus, of the same family, bounds its steps by taking signs.
 
 Unlike the authors' code it moves in the first step, and the gradient of a step is in the preconditioner by which it is
 multiplied. So in its own eigenbasis the first gradient ``U Σ Vᵀ`` is diagonal, and the first step is ``U Vᵀ``.
 
-Source: Vyas et al., *SOAP: improving and stabilizing Shampoo using Adam* (arXiv 2409.11321).
+Source: Vyas et al., *SOAP: improving and stabilizing Shampoo using Adam* (arXiv 2409.11321). SPlus: Frans, Levine,
+Abbeel, *A stable whitening optimizer for efficient neural network training* (arXiv 2506.07254).
 """
 
 from __future__ import annotations
@@ -25,11 +32,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from rewriter.core.flags import require_flags
 from rewriter.core.log import log
 
 from ...adapters import keras
 from ..hyperparameters import require_count, require_positive, scalar
-from .adam import AdamForOthers
+from .adam import AdamForOthers, longest_step
 from .gradient_products import GradientProducts, turned
 from .matrices import finite_or_identity
 
@@ -59,10 +67,12 @@ class SOAP(AdamForOthers):
         beta_1: Decay of the first moment, in [0, 1).
         beta_2: Decay of the second moment and of the preconditioner, in [0, 1).
         epsilon: What is added to the root of the second moment, above 0: of the first gradient all but a diagonal is 0.
-        every: After how many steps the eigenvectors are brought up to date, at least 1. Fewer cost more, and follow
-            faster; the second moment stays, in which the new axes may have seen little, so single steps are longer.
+        every: After how many steps the eigenvectors are brought up to date, at least 1; in as many at first they are
+            each time. Fewer cost more, and follow faster.
         largest: An axis with more rows or units keeps its own coordinates, at least 1. Products with a matrix of an
             axis's size in every step are what the rule costs.
+        bounded: Whether a step is kept as short as Adam's are, coordinate by coordinate, where new axes have seen
+            little; without it the rule is that of the paper.
         name: Name of the optimizer.
         **kwargs: The settings of every :class:`rewriter.JointOptimizer`, weight decay among them.
 
@@ -91,15 +101,18 @@ class SOAP(AdamForOthers):
         epsilon: float = 1e-8,
         every: int = 10,
         largest: int = 1024,
+        bounded: bool = True,
         name: str = "SOAP",
         **kwargs: Any,
     ) -> None:
         require_positive("epsilon", epsilon)
         require_count("every", every)
         require_count("largest", largest)
+        require_flags(bounded=bounded)
         super().__init__(learning_rate, beta_1, beta_2, epsilon, name=name, **kwargs)
         self.every = every
         self.largest = largest
+        self.bounded = bounded
         self._warned = False
 
     @property
@@ -157,6 +170,8 @@ class SOAP(AdamForOthers):
         self._refresh_bases(variable, axes)
         bases = {axis.number: ops.convert_to_tensor(axis.basis) for axis in axes}
         step = self.adam_step(self._without_rounding(products.turned(bases), variable, len(bases)), variable)
+        if bases and self.bounded:
+            step = self._bounded(step)
         self.subtract(turned(step, {number: ops.transpose(basis) for number, basis in bases.items()}), variable)
 
     def _without_rounding(self, gradient: Any, variable: Any, sides: int) -> Any:
@@ -177,6 +192,14 @@ class SOAP(AdamForOthers):
 
         return ops.cond(ops.equal(self.slot("steps", variable), 1), exact, lambda: gradient)
 
+    def _bounded(self, step: Any) -> Any:
+        """Return a step of which no coordinate is longer than one of Adam's can be where coordinates stay."""
+        length = longest_step(self.beta_1, self.beta_2)
+        if not math.isfinite(length):
+            return step
+        limit = self.rate(step.dtype) * length
+        return keras.ops.maximum(keras.ops.minimum(step, limit), -limit)
+
     def _axes(self, variable: Any) -> list[_Axis]:
         """List the axes of an augmented kernel that have a basis."""
         return [
@@ -186,8 +209,10 @@ class SOAP(AdamForOthers):
         ]
 
     def _refresh_bases(self, variable: Any, axes: Sequence[_Axis]) -> None:
-        """Find the eigenvectors in the layer's first step, bring them up to date now and then."""
+        """Find the eigenvectors in the layer's first step, bring them up to date in some more, then now and then."""
         ops, steps, mean = keras.ops, self.slot("steps", variable), self.slot("first_moment", variable)
+        now = ops.convert_to_tensor(steps)
+        since = ops.mod(now, self.every) * ops.cast(now >= self.every, steps.dtype)
 
         def make(given: tuple[Any, Any, Any, Any]) -> list[Any]:
             count, found, factors, old = given
@@ -202,7 +227,7 @@ class SOAP(AdamForOthers):
         if axes:
             factors, bases = [axis.factor for axis in axes], [axis.basis for axis in axes]
             keras.refresh_if(
-                ops.equal(ops.mod(ops.convert_to_tensor(steps), self.every), 0),
+                ops.equal(since, 0),
                 [mean, *bases],
                 lambda: ops.map_structure(ops.convert_to_tensor, (steps, mean, factors, bases)),
                 make,
