@@ -304,6 +304,24 @@ def test_the_means_begin_with_those_of_inputs(generator):
     assert np.allclose(model.optimizer.momentums[0].numpy()[:-1], expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("rule", ["Adam", "RMSprop"])
+def test_mean_squares_begin_with_what_the_mean_leaves_of_them(generator, rule):
+    """A tenth at least; of RMSprop all, as it may subtract a square that stays."""
+    x = generator.normal([0.2, 3.0, 3.0, -1.0, 8.0], 1.0, (40, 5)).astype("float32")
+    y = generator.standard_normal((40, 3))
+    model = small()
+    model.compile(KEPT[rule](), "mse")
+    fit(model, [(x, y)] * 3)
+    kernel, bias = (np.float64(each) for each in model.optimizer._velocities[:2])
+    rewriter.rewrite(model, "centered", inputs=x)
+    left = kernel - np.outer(np.float64(x).mean(axis=0) ** 2, bias)
+    assert (left > 0.1 * kernel).any()
+    assert (left < 0.1 * kernel).any()
+    expected = kernel if rule == "RMSprop" else np.maximum(left, 0.1 * kernel)
+    now = model.optimizer._velocities[0].numpy()
+    np.testing.assert_allclose(now, np.vstack([expected, bias]), rtol=1e-4, atol=1e-6 * kernel.max())
+
+
 def test_a_shift_of_the_inputs_changes_nothing(generator):
     """Inputs x, or x + c with the bias b - cᵀW: the same function after 100 steps. Not so under plain Adam."""
     shift = generator.normal(0.0, 2.0, 5)

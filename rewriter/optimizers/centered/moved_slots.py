@@ -5,8 +5,8 @@ With ``m`` the mean of the inputs, a slot made of gradients, of their squares, o
     (V_W + m ⊗ V_b, V_b)    (V_W + m² ⊗ V_b, V_b)    (V_W + |m| ⊗ V_b, V_b)    (V_W, V_b - mᵀ V_W)
 
 Gradients of ``W`` are larger in the coordinates of the weights. If squares stayed as they were, steps there would be as
-much too long, for as long as the squares remember. The sum takes its two parts to be independent, and so it cannot be
-taken apart again: on the way in squares and sizes stay as they are, which is larger, and makes steps shorter.
+much too long, for as long as the squares remember. The sum takes its two parts to be independent. On the way in it is
+taken apart again, and where they were not, a tenth stays: steps are longer by a factor of three at most.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
     from ...model.observation.inputs import Observer
 
-# The slots of Keras's optimizers, by what they are made of. The mean gradient of RMSprop stays as it is: if it were
-# larger, it could be larger than the root of the squares from which its own is subtracted.
+# The slots of Keras's optimizers, by what they are made of. RMSprop may subtract the square of a mean gradient from the
+# mean square: the first stays as it is and the second never gets smaller, so that what is left is not negative.
 _OF_GRADIENTS = frozenset({"momentums", "_momentums", "_m"})
 _OF_SQUARES = frozenset({"_velocities", "_velocity_hats", "_accumulators", "_accumulated_grads"})
 _OF_SIZES = frozenset({"_u"})
+_LEAST = 0.1
 MOVED = _OF_GRADIENTS | _OF_SQUARES | _OF_SIZES
 
 
@@ -52,13 +53,16 @@ def centered_slot(optimizer: Any, name: str, kernel: Any, slot: Any) -> Any:
 def _moved_slot(optimizer: Any, observer: Observer | None, name: str, slot: Any, sign: int) -> Any:
     if observer is None:
         return slot
-    tensor = keras.ops.convert_to_tensor(slot)
+    ops, is_rmsprop = keras.ops, isinstance(optimizer, keras.optimizer_classes("RMSprop"))
     if name in _OF_GRADIENTS:
-        # The momentum of RMSprop is of its steps.
-        is_of_steps = isinstance(optimizer, keras.optimizer_classes("RMSprop"))
-        return (coordinates.changed_step if is_of_steps else coordinates.changed_gradient)(observer, tensor, sign)
-    if sign > 0 and name in _OF_SQUARES:
-        return coordinates.changed_gradient(observer, tensor, sign, keras.ops.square)
-    if sign > 0 and name in _OF_SIZES:
-        return coordinates.changed_gradient(observer, tensor, sign, lambda mean: keras.ops.maximum(mean, -mean))
-    return slot
+        changed = coordinates.changed_step if is_rmsprop else coordinates.changed_gradient  # its momentum is of steps
+        return changed(observer, ops.convert_to_tensor(slot), sign)
+    if name not in MOVED or (is_rmsprop and sign < 0):
+        return slot
+    slot, of_mean = ops.convert_to_tensor(slot), ops.square if name in _OF_SQUARES else _size
+    changed_slot = coordinates.changed_gradient(observer, slot, sign, of_mean)
+    return changed_slot if sign > 0 else ops.maximum(changed_slot, _LEAST * slot)
+
+
+def _size(number: Any) -> Any:
+    return keras.ops.maximum(number, -number)
