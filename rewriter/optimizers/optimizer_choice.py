@@ -199,10 +199,7 @@ def _choose_centered(model: Any) -> OptimizerChoice:
     kept = _choose_own(model)
     what = f"{name_of(current)} kept"
     if not is_centered(current):
-        has_first_alone = is_joint(current) or isinstance(
-            keras.inner_optimizer(current), keras.optimizer_classes("SGD")
-        )
-        what += f", in centered coordinates{'' if has_first_alone else '; second moments stay as they are'}"
+        what += ", in centered coordinates"
     lines = (Outcome.OPTIMIZER(what=what), *kept.lines[1:])
     return OptimizerChoice(kept.optimizer, kept.state_of, lines, centers=not is_centered(current))
 

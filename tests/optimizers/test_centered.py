@@ -146,7 +146,10 @@ IN_THE_WEIGHTS_COORDINATES = {
         lambda: optimizers.RMSprop(RATE, momentum=0.5, centered=True),
         {"_momentums": of_steps, "_velocities": of_squares, "_average_gradients": as_it_was},
     ),
-    "Adagrad": (lambda: optimizers.Adagrad(RATE), {"_accumulators": of_squares}),
+    "Adagrad": (
+        lambda: optimizers.Adagrad(RATE, initial_accumulator_value=0.5),
+        {"_accumulators": lambda kernel, bias, mean: (kernel + np.outer(mean**2, bias - 0.5), bias)},
+    ),
     "Adadelta": (
         lambda: optimizers.Adadelta(RATE),
         {"_accumulated_grads": of_squares, "_accumulated_delta_vars": as_it_was},
@@ -304,22 +307,37 @@ def test_the_means_begin_with_those_of_inputs(generator):
     assert np.allclose(model.optimizer.momentums[0].numpy()[:-1], expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("rule", ["Adam", "RMSprop"])
+@pytest.mark.parametrize("rule", ["Adam", "RMSprop", "RMSprop, centered", "Adagrad"])
 def test_mean_squares_begin_with_what_the_mean_leaves_of_them(generator, rule):
-    """A tenth at least; of RMSprop all, as it may subtract a square that stays."""
+    """A tenth at least; of RMSprop all, if it subtracts a square that stays."""
     x = generator.normal([0.2, 3.0, 3.0, -1.0, 8.0], 1.0, (40, 5)).astype("float32")
     y = generator.standard_normal((40, 3))
     model = small()
-    model.compile(KEPT[rule](), "mse")
+    optimizer = optimizers.RMSprop(RATE, centered=True) if rule == "RMSprop, centered" else KEPT[rule]()
+    model.compile(optimizer, "mse")
     fit(model, [(x, y)] * 3)
-    kernel, bias = (np.float64(each) for each in model.optimizer._velocities[:2])
+    name, start = ("_accumulators", 0.1) if rule == "Adagrad" else ("_velocities", 0.0)
+    kernel, bias = (np.float64(each) - start for each in getattr(optimizer, name)[:2])
     rewriter.rewrite(model, "centered", inputs=x)
     left = kernel - np.outer(np.float64(x).mean(axis=0) ** 2, bias)
     assert (left > 0.1 * kernel).any()
     assert (left < 0.1 * kernel).any()
-    expected = kernel if rule == "RMSprop" else np.maximum(left, 0.1 * kernel)
-    now = model.optimizer._velocities[0].numpy()
-    np.testing.assert_allclose(now, np.vstack([expected, bias]), rtol=1e-4, atol=1e-6 * kernel.max())
+    expected = kernel if rule == "RMSprop, centered" else np.maximum(left, 0.1 * kernel)
+    now = getattr(model.optimizer, name)[0].numpy() - start
+    np.testing.assert_allclose(now, np.vstack([expected, bias]), rtol=1e-4, atol=1e-6 * (kernel.max() + start))
+
+
+def test_a_split_in_float16_has_numbers():
+    """The square of a mean of 300 is none of float16."""
+    tf_keras.utils.set_random_seed(1)
+    model = tf_keras.Sequential([layers.Dense(2, input_shape=(3,), dtype="float16")])
+    x = np.random.default_rng(0).normal(300.0, 1.0, (8, 3)).astype("float16")
+    rewriter.rewrite(model, Centered(optimizers.Adam(1e-3)))
+    model.compile(model.optimizer, "mse", run_eagerly=True)
+    optimizer = model.optimizer
+    model.train_on_batch(x, np.asarray(model(x)) + np.float16(0.01))
+    rewriter.split(model)
+    assert all(np.isfinite(each.numpy()).all() for each in optimizer._velocities)
 
 
 def test_a_shift_of_the_inputs_changes_nothing(generator):

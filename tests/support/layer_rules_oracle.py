@@ -29,7 +29,7 @@ class Soap(Adam):
 
     Args:
         sides: The axes that have a basis.
-        every: After how many steps it is brought up to date; in as many at first it is each time.
+        every: After how many steps it is brought up to date; if steps are bounded, also after each of as many at first.
         given: Returns the bases that are to be used from a step on, in place of those found here, which are checked.
         exact: To which precision they must be what they are for.
         bounded: Whether no coordinate of a step is longer than one of Adam's can be where coordinates stay.
@@ -44,14 +44,14 @@ class Soap(Adam):
         # |m|² is at most the sum of β₁²ᵏ / β₂ᵏ times that of β₂ᵏ gₖ², each with its (1 - β), by Cauchy and Schwarz.
         series = ((beta_1**2 / beta_2) ** np.arange(100_000)).sum() if beta_1**2 < beta_2 else np.inf
         self.longest = (1 - beta_1) * np.sqrt(series / (1 - beta_2)) if bounded and sides else np.inf
-        self.shortened = 0
+        self.bounded, self.shortened = bounded, 0
         self.factors = [0.0, 0.0]
         self.bases = {}
 
     def step(self, gradient, given=None):
         for axis, product in enumerate((gradient @ gradient.T, gradient.T @ gradient)):
             self.factors[axis] = self.beta_2 * self.factors[axis] + (1 - self.beta_2) * product
-        if self.count % self.every == 0 or self.count < self.every:
+        if self.count % self.every == 0 or (self.bounded and self.count < self.every):
             for axis in self.sides:
                 self.bases[axis] = self._found(axis) if given is None else self._checked(axis, given[axis])
         self.mean = self.beta_1 * self.mean + (1 - self.beta_1) * gradient

@@ -6,7 +6,7 @@ With ``m`` the mean of the inputs, a slot made of gradients, of their squares, o
 
 Gradients of ``W`` are larger in the coordinates of the weights. If squares stayed as they were, steps there would be as
 much too long, for as long as the squares remember. The sum takes its two parts to be independent. On the way in it is
-taken apart again, and where they were not, a tenth stays: steps are longer by a factor of three at most.
+taken apart again, and where they were not, a tenth stays: steps are longer by √10 at most, of sizes by 10.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
     from ...model.observation.inputs import Observer
 
-# The slots of Keras's optimizers, by what they are made of. RMSprop may subtract the square of a mean gradient from the
-# mean square: the first stays as it is and the second never gets smaller, so that what is left is not negative.
+# The slots of Keras's optimizers, by what they are made of. The mean gradient that RMSprop(centered=True) subtracts
+# stays as it is, and the mean square never gets smaller: what is left must not be negative. What Adadelta knows of its
+# steps stays too.
 _OF_GRADIENTS = frozenset({"momentums", "_momentums", "_m"})
 _OF_SQUARES = frozenset({"_velocities", "_velocity_hats", "_accumulators", "_accumulated_grads"})
 _OF_SIZES = frozenset({"_u"})
@@ -57,11 +58,16 @@ def _moved_slot(optimizer: Any, observer: Observer | None, name: str, slot: Any,
     if name in _OF_GRADIENTS:
         changed = coordinates.changed_step if is_rmsprop else coordinates.changed_gradient  # its momentum is of steps
         return changed(observer, ops.convert_to_tensor(slot), sign)
-    if name not in MOVED or (is_rmsprop and sign < 0):
+    if name not in MOVED or (is_rmsprop and sign < 0 and optimizer.centered):
         return slot
-    slot, of_mean = ops.convert_to_tensor(slot), ops.square if name in _OF_SQUARES else _size
-    changed_slot = coordinates.changed_gradient(observer, slot, sign, of_mean)
-    return changed_slot if sign > 0 else ops.maximum(changed_slot, _LEAST * slot)
+    # Adagrad begins with a number that is of no gradient. Squares of means are no numbers of float16.
+    start = optimizer.initial_accumulator_value if name == "_accumulators" else 0.0
+    slot = ops.convert_to_tensor(slot)
+    wide = ops.cast(slot, "float64" if keras.dtype_of(slot.dtype).name == "float64" else "float32") - start
+    changed_slot = coordinates.changed_gradient(observer, wide, sign, ops.square if name in _OF_SQUARES else _size)
+    if sign < 0:
+        changed_slot = ops.maximum(changed_slot, _LEAST * wide)
+    return ops.cast(changed_slot + start, slot.dtype)
 
 
 def _size(number: Any) -> Any:

@@ -16,7 +16,7 @@ the paper turns it in every step: the same numbers, two products less.
 So the first moment may come to coordinates of which the second has seen nothing yet, and be divided by next to nothing.
 In the paper a step has no bound then, and a run at a high rate may fail after hundreds of good steps. Here no
 coordinate of a step is longer than any of Adam's can be where coordinates stay (``longest_step`` in ``adam.py``), which
-is η where β₁ = β₂. ``SOAP(bounded=False)`` is without. SPlus, of the same family, bounds its steps by taking signs.
+is η where β₁ = β₂. ``SOAP(bounded=False)`` is as in the paper. SPlus, of the same family, bounds its steps by signs.
 
 Unlike the authors' code it moves in the first step, and the gradient of a step is in the preconditioner by which it is
 multiplied. So in its own eigenbasis the first gradient ``U Σ Vᵀ`` is diagonal, and the first step is ``U Vᵀ``.
@@ -67,13 +67,14 @@ class SOAP(AdamForOthers):
         beta_1: Decay of the first moment, in [0, 1).
         beta_2: Decay of the second moment and of the preconditioner, in [0, 1).
         epsilon: What is added to the root of the second moment, above 0: of the first gradient all but a diagonal is 0.
-        every: After how many steps the eigenvectors are brought up to date, at least 1; in as many at first they are
-            each time. Fewer cost more, and follow faster.
+        every: After how many steps the eigenvectors are brought up to date, at least 1; so they are after each of the
+            first ``every`` steps. Fewer cost more, and follow faster.
         largest: An axis with more rows or units keeps its own coordinates, at least 1. Products with a matrix of an
             axis's size in every step are what the rule costs.
-        bounded: Whether a step is kept as short as Adam's are, coordinate by coordinate, where new axes have seen
-            little; without it the rule is that of the paper.
         name: Name of the optimizer.
+        bounded: Whether a step is kept as short as Adam's are, coordinate by coordinate of the eigenbasis, where new
+            axes have seen little. It needs β₁² < β₂; Adam's have no bound else. Without it the rule is that of the
+            paper: the eigenvectors wait for ``every`` steps from the first on.
         **kwargs: The settings of every :class:`rewriter.JointOptimizer`, weight decay among them.
 
     Raises:
@@ -101,8 +102,8 @@ class SOAP(AdamForOthers):
         epsilon: float = 1e-8,
         every: int = 10,
         largest: int = 1024,
-        bounded: bool = True,
         name: str = "SOAP",
+        bounded: bool = True,
         **kwargs: Any,
     ) -> None:
         require_positive("epsilon", epsilon)
@@ -209,10 +210,12 @@ class SOAP(AdamForOthers):
         ]
 
     def _refresh_bases(self, variable: Any, axes: Sequence[_Axis]) -> None:
-        """Find the eigenvectors in the layer's first step, bring them up to date in some more, then now and then."""
+        """Find the eigenvectors in the layer's first step, and bring them up to date where that is due."""
         ops, steps, mean = keras.ops, self.slot("steps", variable), self.slot("first_moment", variable)
         now = ops.convert_to_tensor(steps)
-        since = ops.mod(now, self.every) * ops.cast(now >= self.every, steps.dtype)
+        since = ops.mod(now, self.every)
+        if self.bounded:  # else each time is a danger
+            since = since * ops.cast(now >= self.every, steps.dtype)
 
         def make(given: tuple[Any, Any, Any, Any]) -> list[Any]:
             count, found, factors, old = given
