@@ -66,3 +66,33 @@ def assert_close(model, expected):
 def centered(model, **settings):
     rewriter.rewrite(model, Centered(optimizers.SGD(RATE, **settings)))
     return model
+
+
+def batches(generator, steps, size=8):
+    """Inputs with means as large as three spreads; the last batch is smaller than the others."""
+    sizes = [size] * (steps - 1) + [size // 2]
+    return [(generator.normal(3.0, 1.0, (rows, 5)), generator.standard_normal((rows, 3))) for rows in sizes]
+
+
+def fit(model, data):
+    for x, y in data:
+        model.train_on_batch(x, y)
+
+
+def small(seed=1):
+    tf_keras.utils.set_random_seed(seed)
+    return tf_keras.Sequential([layers.Dense(7, activation="tanh", input_shape=(5,)), layers.Dense(3)])
+
+
+KEPT = {
+    "SGD": lambda: optimizers.SGD(RATE, 0.87),
+    "Adam": lambda: optimizers.Adam(RATE),
+    "AdamW": lambda: optimizers.AdamW(RATE, weight_decay=0.01),
+    "Lion": lambda: optimizers.Lion(RATE),
+    "RMSprop": lambda: optimizers.RMSprop(RATE, momentum=0.5),
+    "Adamax": lambda: optimizers.Adamax(RATE),
+    "Nadam": lambda: optimizers.Nadam(RATE),
+    "Adagrad": lambda: optimizers.Adagrad(RATE),
+    "Adadelta": lambda: optimizers.Adadelta(RATE),
+    "joint momentum": lambda: rewriter.JointMomentum(RATE, 0.87),
+}
