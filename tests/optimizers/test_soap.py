@@ -27,6 +27,13 @@ def test_a_hundred_steps_are_those_of_the_paper(way, largest, sides):
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("bounded", [True, False])
+def test_bases_that_are_seldom_new_are_so_in_the_first_twenty_steps(bounded):
+    """If steps are bounded; the rule of the paper waits."""
+    shortened_in_a_hundred_steps("graph", 100, BOTH, bounded=bounded, every=30)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("bounded", [True, False])
 def test_a_bound_makes_steps_shorter(bounded):
     assert bool(shortened_in_a_hundred_steps("graph", 100, BOTH, bounded=bounded)) is bounded
 
@@ -92,6 +99,23 @@ def test_the_first_step_is_the_gradient_orthogonalized(way):
         seen = values > 1e-3 * values[0]  # of smaller ones epsilon takes a part, and float32 the direction
         step = (np.float64(old) - new) / RATE
         assert np.abs(left[:, seen].T @ step @ right[seen].T - np.eye(seen.sum())).max() <= 1e-3
+
+
+def test_a_few_examples_a_batch_are_enough():
+    """In a basis that knows the gradient most of a step is rounding: by eleven such steps it learnt nothing."""
+    generator = np.random.default_rng(0)
+    x = generator.standard_normal((512, 100)).astype("float32")
+    y = (x @ generator.standard_normal((100, 60)) / 10).astype("float32")
+    losses = {}
+    for bounded in (True, False):
+        model = tf_keras.Sequential([layers.Dense(60, kernel_initializer="zeros", input_shape=(100,))])
+        model.compile("sgd", "mse")
+        rewriter.rewrite(model, rewriter.SOAP(0.01, bounded=bounded))
+        first = model.evaluate(x, y, 512, verbose=0)
+        model.fit(x[:22], y[:22], 2, shuffle=False, verbose=0)
+        losses[bounded] = model.evaluate(x, y, 512, verbose=0) / first
+    assert max(losses.values()) <= 0.94
+    assert losses[True] <= losses[False] + 0.03
 
 
 @pytest.mark.parametrize(("way", "width"), [("XLA", 1), ("XLA", 9), ("graph", 1)])

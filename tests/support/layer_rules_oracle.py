@@ -29,7 +29,8 @@ class Soap(Adam):
 
     Args:
         sides: The axes that have a basis.
-        every: After how many steps it is brought up to date; if steps are bounded, also after each of as many at first.
+        every: After how many steps it is brought up to date; if steps are bounded, also in each of as many at first, 20
+            at most.
         given: Returns the bases that are to be used from a step on, in place of those found here, which are checked.
         exact: To which precision they must be what they are for.
         bounded: Whether no coordinate of a step is longer than one of Adam's can be where coordinates stay.
@@ -49,11 +50,16 @@ class Soap(Adam):
         self.bases = {}
 
     def step(self, gradient, given=None):
-        for axis, product in enumerate((gradient @ gradient.T, gradient.T @ gradient)):
-            self.factors[axis] = self.beta_2 * self.factors[axis] + (1 - self.beta_2) * product
-        if self.count % self.every == 0 or (self.bounded and self.count < self.every):
+        factors = [
+            self.beta_2 * factor + (1 - self.beta_2) * product
+            for factor, product in zip(self.factors, (gradient @ gradient.T, gradient.T @ gradient), strict=True)
+        ]
+        if self.count == 0:
+            self.factors = factors  # no other gradient is known; later ones see a basis of those before
+        if self.count % self.every == 0 or (self.bounded and self.count < min(self.every, 20)):
             for axis in self.sides:
                 self.bases[axis] = self._found(axis) if given is None else self._checked(axis, given[axis])
+        self.factors = factors
         self.mean = self.beta_1 * self.mean + (1 - self.beta_1) * gradient
         rows, units = (self.bases.get(axis, np.eye(size)) for axis, size in enumerate(gradient.shape))
         turned, mean = rows.T @ gradient @ units, rows.T @ self.mean @ units

@@ -2,24 +2,27 @@
 
 With ``G`` the gradient of ``W*``, of shape ``(rows, units)``, and in every step::
 
-    L ← β₂ L + (1 - β₂) G Gᵀ            R ← β₂ R + (1 - β₂) Gᵀ G
     Q_L, Q_R: eigenvectors of L and R
     W* ← W* - Q_L · Adam(Q_Lᵀ G Q_R) · Q_Rᵀ
+    L ← β₂ L + (1 - β₂) G Gᵀ            R ← β₂ R + (1 - β₂) Gᵀ G
 
 The eigenvectors are found by a decomposition in the first step, that of the largest eigenvalue first, and every so many
-steps brought up to date by one step of orthogonal iteration, ``Q ← QR(L Q)``. In as many steps at first that is done
-each time, for one gradient alone says little of them: that of a layer with more rows than units has a null space, in
-which rounding chooses among bases that are as good as each other. The first moment goes with the basis into the new
-coordinates; the second stays, as in the paper. Between those steps it is kept in the coordinates of the basis, where
-the paper turns it in every step: the same numbers, two products less.
+steps brought up to date by one step of orthogonal iteration, ``Q ← QR(L Q)``. In as many steps at first, 20 at most,
+that is done each time, for one gradient alone says little of them: that of a layer with more rows than units has a null
+space, in which rounding chooses among bases that are as good as each other. As in the paper, a gradient is turned into
+a basis that was made of those before it. In one that knows it already, all that a batch of few examples says would lie
+in the first few coordinates, and the rest of a step would be rounding.
 
-So the first moment may come to coordinates of which the second has seen nothing yet, and be divided by next to nothing.
-In the paper a step has no bound then, and a run at a high rate may fail after hundreds of good steps. Here no
-coordinate of a step is longer than any of Adam's can be where coordinates stay (``longest_step`` in ``adam.py``), which
-is η where β₁ = β₂. ``SOAP(bounded=False)`` is as in the paper. SPlus, of the same family, bounds its steps by signs.
+The first moment goes with the basis into the new coordinates; the second stays, as in the paper. Between the steps that
+change the basis, the first is kept in its coordinates, where the paper turns it in every step: the same numbers, two
+products less. So the first moment may come to coordinates of which the second has seen nothing yet, and be divided by
+next to nothing. In the paper a step has no bound then, and a run at a high rate may fail after hundreds of good steps.
+Here no coordinate of a step is longer than any of Adam's can be where coordinates stay (``longest_step`` in
+``adam.py``), which is η where β₁ = β₂. ``SOAP(bounded=False)`` is as in the paper. SPlus, of the same family, bounds
+its steps by signs.
 
-Unlike the authors' code it moves in the first step, and the gradient of a step is in the preconditioner by which it is
-multiplied. So in its own eigenbasis the first gradient ``U Σ Vᵀ`` is diagonal, and the first step is ``U Vᵀ``.
+Unlike the authors' code it moves in the first step, in the only basis that there is, that of the first gradient itself.
+There ``U Σ Vᵀ`` is diagonal, and the step is ``U Vᵀ``.
 
 Source: Vyas et al., *SOAP: improving and stabilizing Shampoo using Adam* (arXiv 2409.11321). SPlus: Frans, Levine,
 Abbeel, *A stable whitening optimizer for efficient neural network training* (arXiv 2506.07254).
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
 # The slots of both axes of W*: G times itself, summed over the other axis, and the eigenvectors of that.
 _OF_AXES = (("row_factor", "row_basis"), ("unit_factor", "unit_basis"))
 _FAR = 2.0**50  # numbers as far from one have squares near the largest and smallest of float32
+_EARLY = 20  # steps: what a preconditioner remembers where β₂ is 0.95, the default
 _LONG = 512  # XLA took 1.7 s for the eigenvectors of so many rows on two cores, 9.6 s for twice as many
 _MOMENTS = ("first_moment", "second_moment")
 _BASES = tuple(basis for _, basis in _OF_AXES)
@@ -67,8 +71,8 @@ class SOAP(AdamForOthers):
         beta_1: Decay of the first moment, in [0, 1).
         beta_2: Decay of the second moment and of the preconditioner, in [0, 1).
         epsilon: What is added to the root of the second moment, above 0: of the first gradient all but a diagonal is 0.
-        every: After how many steps the eigenvectors are brought up to date, at least 1; so they are after each of the
-            first ``every`` steps. Fewer cost more, and follow faster.
+        every: After how many steps the eigenvectors are brought up to date, at least 1. If ``bounded``, that
+            is done in each of the first ``every`` steps too, 20 at most. Fewer cost more, and follow faster.
         largest: An axis with more rows or units keeps its own coordinates, at least 1. Products with a matrix of an
             axis's size in every step are what the rule costs.
         name: Name of the optimizer.
@@ -166,9 +170,10 @@ class SOAP(AdamForOthers):
         del layout
         ops = keras.ops
         products, axes = GradientProducts(gradient, self.slot_dtype(variable)), self._axes(variable)
-        for axis, product in zip(axes, products.with_itself([axis.number for axis in axes]), strict=True):
+        outer_products = products.with_itself([axis.number for axis in axes])
+        self._refresh_bases(variable, axes, outer_products)
+        for axis, product in zip(axes, outer_products, strict=True):
             axis.factor.assign_add((product - axis.factor) * (1 - self.beta_2))
-        self._refresh_bases(variable, axes)
         bases = {axis.number: ops.convert_to_tensor(axis.basis) for axis in axes}
         step = self.adam_step(self._without_rounding(products.turned(bases), variable, len(bases)), variable)
         if bases and self.bounded:
@@ -209,13 +214,13 @@ class SOAP(AdamForOthers):
             if self.slot_shape(names[0], variable)
         ]
 
-    def _refresh_bases(self, variable: Any, axes: Sequence[_Axis]) -> None:
+    def _refresh_bases(self, variable: Any, axes: Sequence[_Axis], outer_products: Sequence[Any]) -> None:
         """Find the eigenvectors in the layer's first step, and bring them up to date where that is due."""
         ops, steps, mean = keras.ops, self.slot("steps", variable), self.slot("first_moment", variable)
         now = ops.convert_to_tensor(steps)
         since = ops.mod(now, self.every)
-        if self.bounded:  # else each time is a danger
-            since = since * ops.cast(now >= self.every, steps.dtype)
+        if self.bounded:  # else each new basis is a risk
+            since = since * ops.cast(now >= min(self.every, _EARLY), steps.dtype)
 
         def make(given: tuple[Any, Any, Any, Any]) -> list[Any]:
             count, found, factors, old = given
@@ -228,13 +233,14 @@ class SOAP(AdamForOthers):
 
         self._warn_of_xla(variable, axes)
         if axes:
-            factors, bases = [axis.factor for axis in axes], [axis.basis for axis in axes]
-            keras.refresh_if(
-                ops.equal(since, 0),
-                [mean, *bases],
-                lambda: ops.map_structure(ops.convert_to_tensor, (steps, mean, factors, bases)),
-                make,
-            )
+            bases = [axis.basis for axis in axes]
+
+            def read() -> Any:
+                factors = [ops.convert_to_tensor(axis.factor) for axis in axes]
+                known = [ops.where(ops.equal(now, 0), *each) for each in zip(outer_products, factors, strict=True)]
+                return ops.map_structure(ops.convert_to_tensor, (now, mean, known, bases))
+
+            keras.refresh_if(ops.equal(since, 0), [mean, *bases], read, make)
         steps.assign_add(ops.ones((), steps.dtype))
 
     def _warn_of_xla(self, variable: Any, axes: Sequence[_Axis]) -> None:
