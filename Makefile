@@ -48,6 +48,7 @@ test-hub: $(HUB)/.installed $(TORCH)/.installed  ## backbones of KerasHub, which
 evidence: $(INSTALLED)  ## what is not done of the runs in samples/evidence, and the page of the docs; hours from nothing
 	$(BIN)/python samples/evidence/run.py
 	$(BIN)/python samples/evidence/step_times.py
+	$(BIN)/python samples/evidence/soap_settings.py
 	$(BIN)/python samples/evidence/offsets.py
 	$(BIN)/python samples/evidence/report.py
 

@@ -45,7 +45,7 @@ def _pair(name: str, make: Callable[[Any], Any], powers: range, plain: str | Non
     return [Contestant(name, lambda rate, _: make(rate), plain or name, powers), centered]
 
 
-_DECAY = 0.004  # the default of AdamW
+DECAY = 0.004  # the default of AdamW
 _LOW, _HIGH = range(-13, -5), range(-8, 0)
 CONTESTANTS = {
     each.name: each
@@ -54,30 +54,30 @@ CONTESTANTS = {
         *_pair("AdamW", optimizers.AdamW, _LOW),
         *_pair("SGD with momentum", lambda rate: optimizers.SGD(rate, momentum=0.9), _HIGH),
         *_pair("joint momentum", rewriter.JointMomentum, _HIGH, plain="SGD with momentum"),
-        *_pair("SOAP", lambda rate: rewriter.SOAP(rate, weight_decay=_DECAY), range(-11, -6), plain="AdamW"),
-        *_pair("Muon", lambda rate: rewriter.Muon(rate, weight_decay=_DECAY), range(-11, -6), plain="AdamW"),
+        *_pair("SOAP", lambda rate: rewriter.SOAP(rate, weight_decay=DECAY), range(-11, -6), plain="AdamW"),
+        *_pair("Muon", lambda rate: rewriter.Muon(rate, weight_decay=DECAY), range(-11, -6), plain="AdamW"),
         Contestant(
             "K-FAC",
-            lambda rate, factor: rewriter.KFAC(rate, loss_factor=factor, weight_decay=_DECAY),
+            lambda rate, factor: rewriter.KFAC(rate, loss_factor=factor, weight_decay=DECAY),
             "AdamW",
             range(-11, -2),
         ),
         Contestant(
             "quasi-diagonal",
-            lambda rate, factor: rewriter.QuasiDiagonal(rate, loss_factor=factor, weight_decay=_DECAY),
+            lambda rate, factor: rewriter.QuasiDiagonal(rate, loss_factor=factor, weight_decay=DECAY),
             "AdamW",
             range(-12, -3),
         ),
-        _twin("SOAP", lambda rate, _: twins.SOAP(rate, weight_decay=_DECAY), range(-11, -6)),
-        _twin("Muon", lambda rate, _: twins.Muon(rate, weight_decay=_DECAY), range(-11, -6)),
+        _twin("SOAP", lambda rate, _: twins.SOAP(rate, weight_decay=DECAY), range(-11, -6)),
+        _twin("Muon", lambda rate, _: twins.Muon(rate, weight_decay=DECAY), range(-11, -6)),
         _twin(
             "K-FAC",
-            lambda rate, factor: twins.KFAC(rate, loss_factor=factor, weight_decay=_DECAY),
+            lambda rate, factor: twins.KFAC(rate, loss_factor=factor, weight_decay=DECAY),
             range(-11, -2),
         ),
         _twin(
             "quasi-diagonal",
-            lambda rate, factor: twins.QuasiDiagonal(rate, loss_factor=factor, weight_decay=_DECAY),
+            lambda rate, factor: twins.QuasiDiagonal(rate, loss_factor=factor, weight_decay=DECAY),
             range(-12, -3),
         ),
     )

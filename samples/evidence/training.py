@@ -43,6 +43,7 @@ class Trainer:
     def __init__(self, task: Task, contestant: Contestant) -> None:
         self.task, self.rate = task, Cosine(task.constant)
         self.begun: dict[tuple[int, bool], Any] = {}
+        tf_keras.utils.set_random_seed(0)  # the transformer draws a constant, its table of positions
         self.model = task.model()
         metrics = ["accuracy"] if task.of_classes else []
         optimizer = contestant.make(self.rate, task.loss_factor)
