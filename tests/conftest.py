@@ -16,17 +16,16 @@ import tensorflow as tf
 import tf_keras
 from rewriter.cli import main
 
+from short_cases import left_to_slow_tests
 from warm_python import serving
 
 tf.config.experimental.enable_op_determinism()
 
 
 def pytest_collection_modifyitems(items):
-    """Of tests that run in a graph, as ``fit`` does, and in other ways too, call the other ways slow."""
-    for item in items:
-        ways = item.name.partition("[")[2].rstrip("]").split("-")
-        if {"XLA", "eagerly"} & {*ways}:
-            item.add_marker(pytest.mark.slow)
+    """Call slow what others cover."""
+    for item in left_to_slow_tests(items):
+        item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session", autouse=True)

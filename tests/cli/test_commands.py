@@ -351,6 +351,7 @@ def test_a_wrong_call_is_2(run, base, tmp_path):
     assert "Did you mean 'inner/first'" in err
 
 
+@pytest.mark.slow
 def test_tensorflow_is_quiet_in_a_process_of_its_own(tmp_path):
     """A mistake prints its one line and nothing of what TensorFlow says while it loads."""
     result = subprocess.run(

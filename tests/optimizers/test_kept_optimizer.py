@@ -13,6 +13,7 @@ from processes import run_script_without_rewriter
 from rewriter.adapters import keras
 from rewriter.optimizers.optimizer_choice import choose_optimizer
 from rewriter.rewriting.rewrite import apply
+from short_cases import cases
 
 KEPT = {
     "sgd": lambda: optimizers.SGD(0.05),
@@ -64,6 +65,7 @@ KEEPING = [
     # A test in graph mode costs seconds, and for the rule of an optimizer one model is as good as another.
     if name != "shared_across_levels" or optimizer in {"sgd-nesterov", "adam-amsgrad-ema", "legacy-sgd", "loss-scale"}
 ]
+SHORT = {("adam", "partly_frozen"), ("legacy-sgd", "shared_across_levels"), *((each, "whole_vectors") for each in KEPT)}
 # In graph mode tf-keras's Nadam multiplies its running product once for each variable and step, so that it depends on
 # how many there are, until after about 25 factors it is too small to matter.
 EPOCHS = {"nadam": 8}
@@ -71,7 +73,7 @@ EPOCHS = {"nadam": 8}
 IN_GRAPH_MODE = {"sgd-nesterov", "adam-amsgrad-ema", "loss-scale", "nadam", "legacy-adam"}
 
 
-@pytest.mark.parametrize(("optimizer", "name"), KEEPING)
+@pytest.mark.parametrize(("optimizer", "name"), cases(KEEPING, SHORT))
 def test_keep_carries_the_state_there_and_back(optimizer, name):
     """Training on through a rewrite and a split, under the kept optimizer, is bit-equal to training on without."""
     eagerly = optimizer not in IN_GRAPH_MODE

@@ -10,6 +10,7 @@ import rewriter
 from layer_models import network, rewritten
 from layer_network import FEATURES, OUTPUTS, batches, passed
 from layer_rules_oracle import Kfac, QuasiDiagonal
+from short_cases import cases
 
 RATE = float(np.float32(0.01))
 WAYS = {"graph": {}, "eagerly": {"run_eagerly": True}, "XLA": {"jit_compile": True}}
@@ -48,9 +49,11 @@ def furthest(model, oracle, steps):
 
 ELSEWHERE = ("plain", "seldom", "quasi-diagonal, always", "quasi-diagonal, seldom")
 OTHER_WAYS = [(way, name) for way in ("eagerly", "XLA") for name in ELSEWHERE]
+HUNDRED = [*(("graph", name) for name in CASES), *OTHER_WAYS]
+SHORT = [("graph", name) for name in ("plain", "seldom", "neurons", "quasi-diagonal")]
 
 
-@pytest.mark.parametrize(("way", "name"), [*(("graph", name) for name in CASES), *OTHER_WAYS])
+@pytest.mark.parametrize(("way", "name"), cases(HUNDRED, SHORT))
 def test_a_hundred_steps_are_those_of_the_paper(way, name):
     rule, settings, oracle, of_oracle = CASES[name]
     model = rewritten(network(), rule(RATE, **settings), **WAYS[way])

@@ -19,6 +19,7 @@ from rewriter.model.families import family_of
 from rewriter.model.pairs import Pair, Weight
 from rewriter.model.walk import locate_layers
 from rewriter.planning.pair_discovery import discover
+from short_cases import cases
 from tensorflow_models import in_module
 from zoo import ZOO
 
@@ -48,7 +49,7 @@ def test_what_is_found_is_what_is_known(builder):
     assert found_pairs(model, discover(model)) == known_pairs(model)
 
 
-@pytest.mark.parametrize("name", APPLICATIONS)
+@pytest.mark.parametrize("name", cases(APPLICATIONS, {"MobileNetV3Small"}))
 def test_applications(name):
     """So it is on models of tf_keras.applications; what has no bias, or scales, is remarked on by its place."""
     model = application(name)

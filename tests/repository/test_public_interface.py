@@ -96,6 +96,7 @@ def tune(model: object) -> None:
 """
 
 
+@pytest.mark.slow
 def test_type_checkers_see_every_public_name(tmp_path):
     """A user's program passes mypy; one that misuses the library does not."""
     right, wrong = tmp_path / "right.py", tmp_path / "wrong.py"

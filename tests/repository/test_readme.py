@@ -14,6 +14,7 @@ import rewriter
 from handwriting import LOSS, classifier, split_digits
 from models import MODELS, batch
 from processes import ROOT, path_with_rewriter, run
+from short_cases import cases
 
 README = (ROOT / "README.md").read_text("utf-8")
 PAGES = {
@@ -27,6 +28,10 @@ WORDS = 1300
 
 def blocks(language, text=README):
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def with_python():
+    return [page for page, text in PAGES.items() if blocks("python", text)]
 
 
 def test_the_readme_is_short():
@@ -44,7 +49,7 @@ def test_every_block_is_of_a_kind_that_is_run():
 
 # Keras 3 asks a variable for an array in a way that NumPy 2 warns of.
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-@pytest.mark.parametrize("page", [page for page, text in PAGES.items() if blocks("python", text)])
+@pytest.mark.parametrize("page", cases(with_python(), {"README.md", "docs/tutorial.md"}))
 def test_python_blocks_run(page, tmp_path, monkeypatch, capsys):
     """Each Python block of a page runs as it stands, after those above, in a folder that has the models it loads."""
     monkeypatch.chdir(tmp_path)

@@ -26,7 +26,7 @@ COMPILED = {
     "list": {"loss": ["mse", "mae"], "loss_weights": [0.25, 2.0], "weighted_metrics": [["mae"], ["mse"]]},
     "eager": {"loss": "mse", "run_eagerly": True},
     "steps": {"loss": "mse", "steps_per_execution": 2},
-    "jit": {"loss": "mse", "jit_compile": True},
+    "XLA": {"loss": "mse", "jit_compile": True},
 }
 
 

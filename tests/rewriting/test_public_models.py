@@ -6,6 +6,7 @@ import tf_keras
 
 import rewriter
 from arrays import bits
+from short_cases import cases
 
 APPLICATIONS = {
     "vgg16": lambda: tf_keras.applications.VGG16(weights=None, input_shape=(32, 32, 3), classes=5),
@@ -19,10 +20,10 @@ def wide_and_deep():
     return tf_keras.experimental.WideDeepModel(tf_keras.experimental.LinearModel(units=3), deep)
 
 
-@pytest.mark.parametrize("builder", APPLICATIONS.values(), ids=APPLICATIONS)
-def test_applications(builder):
+@pytest.mark.parametrize("name", cases(APPLICATIONS, {"vgg16"}))
+def test_applications(name):
     """Outputs are bit-equal and every weight comes back, in a model where Dense layers are the few among many."""
-    model = builder()
+    model = APPLICATIONS[name]()
     x = np.random.default_rng(0).standard_normal((2, 32, 32, 3)).astype("float32")
     expected = model(x)
     before = [(weight.name, bits(weight.numpy())) for weight in model.weights]
