@@ -18,6 +18,7 @@ from arrays import bits
 from models import MODELS, batch, fit
 from processes import run_script, run_script_without_rewriter
 from rewriter.files import formats
+from short_cases import cases
 
 FORMATS = ["model.keras", "model.h5", "model"]
 
@@ -29,7 +30,7 @@ def inputs(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("name", ["nested", "shared", "time_distributed", "regularized"])
+@pytest.mark.parametrize("name", cases(["nested", "shared", "time_distributed", "regularized"], {"nested", "shared"}))
 def test_there_and_back_through_files(tmp_path, inputs, name):
     """Standard file in, rewritten file, exported file: array by array the same, in a process without rewriter."""
     model = MODELS[name]()

@@ -29,7 +29,7 @@ def trained(optimizer, called, stepped):
         )
 
     for x, y in batches(10):
-        step(tf.constant(x + 3, tf.float32), tf.constant(y, tf.float32))
+        step(tf.constant(x + 3), tf.constant(y))
     return [variable.numpy() for variable in model.trainable_variables]
 
 
@@ -37,16 +37,17 @@ def as_it_is(function):
     return function
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_model_may_be_called_in_a_function_of_its_own(name):
-    """TensorFlow differentiates that as a whole, under a tape outside of it, and compares shapes."""
+    """TensorFlow differentiates that as a whole, under a tape outside of it, and compares shapes.
+
+    Not bit for bit: in a graph TensorFlow fuses a product with what follows, and rounds as the processor has it.
+    """
     expected = trained(OPTIMIZERS[name], as_it_is, as_it_is)
     for stepped in (as_it_is, tf.function):
         for one, other in zip(trained(OPTIMIZERS[name], tf.function, stepped), expected, strict=True):
-            assert np.abs(one - other).max() <= 1e-4
-    assert [bits(each) for each in trained(OPTIMIZERS[name], tf.function, as_it_is)] == [
-        bits(each) for each in expected
-    ]
+            assert np.abs(one - other).max() <= 1e-10
 
 
 def test_a_saved_model_of_one_that_is_not_compiled_needs_no_optimizer(tmp_path):

@@ -8,15 +8,18 @@ import joint_rules
 import rewriter
 from rewriter.testing import check_joint_optimizer
 from rules import Rule, Short, Step, rule
+from short_cases import cases
 
 OF_THE_SAMPLES = [joint_rules.GradientCentralization, joint_rules.AdaptiveClipping, joint_rules.Lamb]
+RIGHT = [Step, Rule, rewriter.JointMomentum, *OF_THE_SAMPLES]
 
 
-@pytest.mark.parametrize("cls", [Step, Rule, rewriter.JointMomentum, *OF_THE_SAMPLES], ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", cases(RIGHT, {Rule, rewriter.JointMomentum}), ids=lambda cls: cls.__name__)
 def test_what_is_right(cls, caplog):
     """The rules of the package, of the samples, and of the tests. Nothing is said of layers that are not the user's."""
     check_joint_optimizer(cls)
-    assert not caplog.records
+    # TensorFlow counts the traces of all tests, and may warn of them in any.
+    assert not [record for record in caplog.records if record.name == "rewriter"]
 
 
 def test_settings_are_passed_on():

@@ -234,7 +234,12 @@ SGD = {
 }
 
 
-@pytest.mark.parametrize(("name", "merged_before"), [*((name, False) for name in SGD), ("sgd", True)])
+STARTING = [*((name, False) for name in SGD), ("sgd", True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "merged_before"), cases(STARTING, [("sgd", True), ("loss-scale", False), ("legacy-decay", False)])
+)
 def test_joint_momentum_starts_with_the_velocity_of_an_sgd(name, merged_before):
     """Its m is the mean of -slot / learning rate, per unit; settings, schedule and iterations are those of the SGD.
 

@@ -12,6 +12,7 @@ import rewriter
 from arrays import bits
 from layer_network import FEATURES, OUTPUTS, batches
 from rewriter.testing import check_joint_optimizer
+from short_cases import cases
 
 # SOAP turns axes that are no longer than the other: the null space of a gradient's square has no basis of its own, so
 # what is done there hangs on rounding.
@@ -142,7 +143,7 @@ def test_it_trains_alike_in_a_graph_eagerly_and_under_xla(rule):
     assert max(furthest(models[0], other) for other in models[1:]) <= 1e-4
 
 
-@every_rule
+@pytest.mark.parametrize("rule", cases(RULES, {"SOAP", "KFAC"}))
 def test_a_loss_scale_changes_nothing(rule):
     """Powers of two are exact, so weights are the same bit for bit; state has float32."""
     models = []
@@ -172,7 +173,7 @@ def test_state_has_float32_whatever_the_layer_has(rule, dtype):
     assert dtype == "bfloat16" or furthest(model, exact) <= 0.5 * moved  # weights of eight bits stay where they are
 
 
-@every_rule
+@pytest.mark.parametrize("rule", cases(RULES, {"SOAP", "KFAC"}))
 def test_layers_are_merged_in_parts(rule):
     """The rest is rewritten after some steps, and training goes on; the first layer has all its state."""
     model = network()
@@ -187,7 +188,7 @@ def test_layers_are_merged_in_parts(rule):
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
 
 
-@every_rule
+@pytest.mark.parametrize("rule", cases(RULES, {"SOAP", "KFAC"}))
 def test_what_leaves_is_a_plain_model(rule, tmp_path):
     model = rewritten(RULES[rule](weight_decay=0.1))
     train(model, 4)

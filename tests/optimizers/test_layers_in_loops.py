@@ -9,6 +9,7 @@ import tf_keras
 from tf_keras import layers
 
 import rewriter
+from short_cases import cases
 
 TIMES = 3
 
@@ -84,14 +85,10 @@ def trained_written_out(rule):
     return trained(written_out, RULES[rule], run_eagerly=True)
 
 
-@pytest.mark.parametrize(
-    ("how", "rule"),
-    [
-        *((branch_in_loop, rule) for rule in RULES),
-        (loop, "KFAC"),
-        (loop_in_loop, "KFAC"),
-    ],
-)
+LOOPS = [*((branch_in_loop, rule) for rule in RULES), (loop, "KFAC"), (loop_in_loop, "KFAC")]
+
+
+@pytest.mark.parametrize(("how", "rule"), cases(LOOPS, [(branch_in_loop, "quasi-diagonal"), (loop_in_loop, "KFAC")]))
 def test_it_trains_as_if_written_out(how, rule):
     """What flows back is added outside of the loop, and read by the rule after that."""
     assert_near(trained(how, RULES[rule]), trained_written_out(rule), 1e-4)

@@ -11,6 +11,7 @@ from layer_models import network, rewritten
 from layer_network import batches, gradients
 from layer_rules_oracle import Adam, Soap
 from rewriter.optimizers.rules.adam import longest_step
+from short_cases import cases
 
 RATE = float(np.float32(0.01))
 BOTH = [(0, 1), (0, 1)]  # axes of both layers
@@ -130,7 +131,7 @@ def test_xla_on_a_cpu_is_warned_of(way, width, monkeypatch, caplog):
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("power", [-28, 36, 60])
+@pytest.mark.parametrize("power", cases([-28, 36, 60], {-28, 60}))
 def test_the_scale_of_the_loss_does_not_matter(power, way):
     """The factors have squares of gradients, and a decomposition squares these: it gave NaN where they left float32."""
     trained = []

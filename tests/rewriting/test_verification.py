@@ -12,14 +12,15 @@ import rewriter
 from models import MODELS, trained_pair
 from rewriter.model.example_inputs import make_inputs
 from rewriter.rewriting.comparison import arrays_of, compare, compare_all
+from short_cases import cases
 
-ALL_MODELS = pytest.mark.parametrize("builder", MODELS.values(), ids=MODELS)
 
-
-@ALL_MODELS
-def test_a_model_and_its_rewrite_are_the_same(builder):
+@pytest.mark.parametrize(
+    "name", cases(MODELS, {"functional", "nested_called_twice", "shared_across_levels", "regularized"})
+)
+def test_a_model_and_its_rewrite_are_the_same(name):
     """In either order; and neither is changed."""
-    original, model = trained_pair(builder)
+    original, model = trained_pair(MODELS[name])
     rewriter.rewrite(model)
     classes = [type(layer) for layer in model.layers]
     assert rewriter.verify(original, model).same
