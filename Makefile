@@ -31,7 +31,7 @@ $(TORCH)/.installed: $(INSTALLED)
 	@touch $@
 
 test-backends: $(TORCH)/.installed  ## Keras 3 on JAX, TensorFlow and PyTorch, which is installed into .venv-torch, once
-	$(TORCH_PYTHON) $(BIN)/python -m pytest tests/keras3 --numprocesses 2
+	$(TORCH_PYTHON) $(BIN)/python -m pytest -m backends --numprocesses 2
 
 # Without what it depends on, as TensorFlow Text would choose another TensorFlow. What else it imports is named here, and
 # comes behind all that is installed already. KerasHub is the release that the test passed with.
