@@ -14,10 +14,10 @@ demo: $(INSTALLED)  ## the main job on real handwritten digits, from a saved mod
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python samples/digits.py
 
 # CI runs test, test-slow and test-backends, which together are all tests but those of KerasHub.
-test: lint  ## linters, type checker, and all tests but the long ones
+test: lint  ## linters, type checker, and all tests but the slow ones
 	$(BIN)/python -m pytest -m "not slow and not backends" --numprocesses 2 --dist loadfile
 
-test-slow: $(INSTALLED)  ## the long tests: samples, several devices, every model in every format, new processes
+test-slow: $(INSTALLED)  ## the slow tests: samples, several devices, every pair of two tables, new processes
 	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile
 
 # It has a place of its own, as TensorFlow and torch need not get along. torch is the release that the tests passed with;

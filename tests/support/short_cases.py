@@ -23,20 +23,20 @@ def left_to_slow_tests(items):
     for item in short:
         if item not in in_other_ways:
             tests[item.nodeid.partition("[")[0]].append(item)
-    return [*in_other_ways, *(item for cases in tests.values() for item in _off_the_diagonal(cases))]
+    return [*in_other_ways, *(item for of_test in tests.values() for item in _off_the_diagonal(of_test))]
 
 
 def _ids(item):
     return item.name.partition("[")[2].rstrip("]").split("-")
 
 
-def _off_the_diagonal(cases):
+def _off_the_diagonal(of_test):
     """Return the cases that are not, for a number, the entry of that number of every table; a short one begins anew."""
-    tables = [_numbers(table) for table in zip(*map(_entries, cases), strict=True)]
+    tables = [_numbers(table) for table in zip(*map(_entries, of_test), strict=True)]
     longest = max(tables, key=max, default=())
     return [
         case
-        for index, case in enumerate(cases)
+        for index, case in enumerate(of_test)
         if any(table[index] != longest[index] % (max(table) + 1) for table in tables)
     ]
 
